@@ -1,0 +1,1 @@
+"""jaxcnn: convolutional networks for JAX on hand-written sliding-window primitives."""
