@@ -1,0 +1,16 @@
+"""Numbers and their derivatives: sliding-window products and pooling, without parameters, names or randomness."""
+
+from jaxcnn.ops.algorithms import NAMES as ALGORITHMS
+from jaxcnn.ops.conv import conv, conv_transpose
+from jaxcnn.ops.pool import avg_pool, global_avg_pool, global_max_pool, lp_pool, max_pool
+
+__all__ = [
+    "ALGORITHMS",
+    "avg_pool",
+    "conv",
+    "conv_transpose",
+    "global_avg_pool",
+    "global_max_pool",
+    "lp_pool",
+    "max_pool",
+]

@@ -1,0 +1,56 @@
+"""Taps: no copy of the input at all; each tap's view of it times that tap's weights, summed over the taps.
+
+With one tap this is the matrix product of a 1×1 convolution. With one channel in or out per group (depthwise) it is a
+multiply-add that XLA fuses into one loop over the output.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxcnn.ops.geometry import Window
+from jaxcnn.ops.windows import accumulator, pad, taps
+
+CLAIM = "takes windows of one tap, and groups with one channel in or out"
+
+
+def fits(window: Window, channels: tuple[int, int]) -> bool:
+    """One tap, or thin groups."""
+    return window.taps == 1 or min(channels) == 1 and max(channels) <= 4
+
+
+def product(x: jax.Array, kernel: jax.Array, window: Window, groups: int, precision, platform) -> jax.Array:
+    """y[n, o] = Σ_k x[n, s·o + d·k] · w[k], with x `(N, *spatial, C)` and kernel `(*window, C/G, D)`."""
+    weights = kernel.reshape(window.taps, kernel.shape[-2], groups, -1)  # (K, C/G, G, D/G)
+    out = window.output_size(x.shape[1:-1])
+    x = _grouped(pad(x, window), groups)
+    terms = (_multiply(view, w, precision) for view, w in zip(taps(x, window, out), weights, strict=True))
+    return sum(terms).reshape(x.shape[0], *out, kernel.shape[-1]).astype(kernel.dtype)
+
+
+def _multiply(view: jax.Array, w: jax.Array, precision) -> jax.Array:
+    """(…, G, C/G) times (C/G, G, D/G) gives (…, G, D/G)."""
+    dtype = accumulator(w.dtype)
+    thick = min(w.shape[0], w.shape[2]) > 1
+    if w.shape[1] == 1 and thick:
+        return lax.dot_general(view[..., 0, :], w[:, 0], (((view.ndim - 2,), (0,)), ((), ())), precision, dtype)
+    if thick:
+        return jnp.einsum("...gc,cgd->...gd", view, w, precision=precision, preferred_element_type=dtype)
+    view, w = view.astype(dtype), w.astype(dtype)
+    return sum(view[..., c, None] * w[c] for c in range(w.shape[0]))
+
+
+def kernel_gradient(x: jax.Array, dy: jax.Array, window: Window, groups: int, precision, platform) -> jax.Array:
+    """dw[k] = Σ_{n, o} x[n, s·o + d·k] · dy[n, o]."""
+    dtype = accumulator(dy.dtype)
+    out = dy.shape[1:-1]
+    dy = _grouped(dy, groups)
+    dw = jnp.stack([
+        jnp.einsum("...gc,...gd->cgd", view, dy, precision=precision, preferred_element_type=dtype)
+        for view in taps(_grouped(pad(x, window), groups), window, out)
+    ])
+    return dw.reshape(*window.size, dw.shape[1], -1).astype(x.dtype)
+
+
+def _grouped(x: jax.Array, groups: int) -> jax.Array:
+    return x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)

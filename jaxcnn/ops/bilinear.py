@@ -1,0 +1,112 @@
+"""Primitives that are linear in their operands, and the only file that touches `jax.interpreters`.
+
+A convolution is linear in its input and linear in its kernel, so it needs no derivative rule beyond two transposes, and
+those are products of the same kind. Declared as JAX primitives (rather than through `jax.custom_vjp`, which would
+forbid forward mode) such operations pass through every transformation. A primitive here is declared by
+
+    shape      the static shape of the result,
+    compute    the numbers, in plain JAX, told the platform it is lowered for,
+    batched    which operands, and whether the result, carry a leading batch axis.
+
+and its transposes are attached afterwards, because they refer to each other.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
+
+
+def declare(name: str, *, shape: Callable, compute: Callable, batched: Sequence[bool], batched_result: bool) -> Callable:
+    """A new primitive as a function `op(*operands, **static)`; give it derivatives with `bilinear` or `linear`."""
+    primitive = Primitive(name)
+
+    @functools.lru_cache(maxsize=None)
+    def compiled(static):
+        return jax.jit(lambda *operands: primitive.bind(*operands, **dict(static)))
+
+    primitive.def_impl(lambda *operands, **static: compiled(tuple(sorted(static.items())))(*operands))
+
+    @primitive.def_abstract_eval
+    def _(first, *rest, **static):
+        return first.update(shape=shape(first, *rest, **static), weak_type=False)
+
+    for platform in (None, *PLATFORMS):
+        rule = mlir.lower_fun(functools.partial(compute, platform=platform), multiple_results=False)
+        mlir.register_lowering(primitive, rule, platform=platform)
+
+    def op(*operands, **static):
+        return primitive.bind(*_equally_varying(operands), **static)
+
+    batching.primitive_batchers[primitive] = functools.partial(_batch, op, batched, batched_result)
+    op.primitive = primitive
+    return op
+
+
+def bilinear(op: Callable, left_transpose: Callable, right_transpose: Callable) -> None:
+    """Give `op(left, right)` its two transposes: `(cotangent, other operand, **static) -> operand's cotangent`."""
+    ad.defbilinear(
+        op.primitive,
+        lambda ct, _, right, **static: left_transpose(ct, right, **static),
+        lambda ct, left, _, **static: right_transpose(ct, left, **static),
+    )
+
+
+def linear(op: Callable, transpose: Callable) -> None:
+    """Give `op(x, *constants)`, linear in `x` alone, its transpose `(cotangent, *constants, **static)`."""
+
+    def transpose_rule(ct, x, *constants, **static):
+        x_bar = ad.Zero(x.aval) if type(ct) is ad.Zero else transpose(ct, *constants, **static)
+        return x_bar, *(None for _ in constants)
+
+    ad.primitive_transposes[op.primitive] = transpose_rule
+    ad.defjvp(op.primitive, lambda t, x, *constants, **static: op(t, *constants, **static))
+
+
+def _batch(op, batched, batched_result, operands, axes, **static):
+    """vmap: fold the mapped axis into the batch where every mapped operand has one, else take one after the other."""
+    mapped = [axis is not None for axis in axes]
+    operands = [x if axis is None else jnp.moveaxis(x, axis, 0) for x, axis in zip(operands, axes, strict=True)]
+    n = next(x.shape[0] for x, m in zip(operands, mapped, strict=True) if m)
+    if batched_result and all(b or not m for b, m in zip(batched, mapped, strict=True)):
+        folded = []
+        for x, b, m in zip(operands, batched, mapped, strict=True):
+            if b:
+                x = x if m else jnp.broadcast_to(x, (n, *x.shape))
+                inner, x = x.shape[1], x.reshape(n * x.shape[1], *x.shape[2:])
+            folded.append(x)
+        y = op(*folded, **static)
+        return y.reshape(n, inner, *y.shape[1:]), 0
+
+    def one(moving):
+        parts = iter(moving)
+        return op(*(next(parts) if m else x for x, m in zip(operands, mapped, strict=True)), **static)
+
+    return lax.map(one, [x for x, m in zip(operands, mapped, strict=True) if m]), 0
+
+
+def varying_like(value: jax.Array, *others: jax.Array) -> jax.Array:
+    """`value`, marked as varying over the `shard_map` axes that any of `others` varies over (a carry must be)."""
+    return _equally_varying((value, *others))[0]
+
+
+def _equally_varying(operands: Sequence[jax.Array]) -> Sequence[jax.Array]:
+    """Under `shard_map` all operands of a primitive must vary over the same mesh axes: make them."""
+    varying = [_varying_axes(x) for x in operands]
+    every = frozenset().union(*varying)
+    return [
+        lax.pcast(x, tuple(sorted(every - axes)), to="varying") if every - axes else x
+        for x, axes in zip(operands, varying, strict=True)
+    ]
+
+
+def _varying_axes(x: jax.Array) -> frozenset:
+    aval = jax.typeof(x)
+    kind = getattr(aval, "manual_axis_type", None)  # jax before 0.10 keeps the axes in `vma`
+    return aval.vma if kind is None else kind.varying

@@ -1,0 +1,292 @@
+"""Convolution, its transpose, and their derivatives.
+
+Everything here comes from one scalar that is linear in each of three arrays, input x, kernel w and output y:
+
+    T(x, w, y) = Σ_{n, o, k, c, d}  x[n, s·o + δ·k − p, c] · w[k, c, d] · y[n, o, d]
+
+with stride s, dilation δ and padding p. Its derivative by one of the arrays is a product of the other two, and the
+derivatives of those products are the same three products again, so the family is closed:
+
+    by y:  output_product(x, w)     y  = x ⊗ w                  the convolution
+    by x:  input_gradient(y, w)     dx = y ⊗ rot180(w), full    its transpose in x, which is conv_transpose
+    by w:  kernel_gradient(x, y)    dw = x ⊗ y                  its transpose in w
+"""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+from jaxcnn.ops import algorithms
+from jaxcnn.ops.arguments import check_array, check_same_dtype, flatten_batch
+from jaxcnn.ops.bilinear import bilinear, declare
+from jaxcnn.ops.geometry import Padding, Window, per_axis, sliding_window
+from jaxcnn.ops.windows import pad
+
+Ints = int | tuple[int, ...]
+
+
+def conv(
+    x: jax.Array,
+    kernel: jax.Array,
+    *,
+    stride: Ints = 1,
+    padding: Padding = "VALID",
+    dilation: Ints = 1,
+    groups: int = 1,
+    algorithm: str = "auto",
+    precision: jax.lax.PrecisionLike = None,
+) -> jax.Array:
+    """Slide a kernel over the input: cross-correlation, as the field means "convolution" (nothing is flipped).
+
+    y[…, o, d] = Σ_{k, c} x[…, stride·o + dilation·k − before, c] · kernel[k, c, d]
+
+    Args:
+      x: `(*batch, *spatial, C_in)`, any number of batch axes; channels last.
+      kernel: `(*window, C_in // groups, C_out)`; its rank sets the number of spatial axes (1, 2, 3, …).
+      stride: steps between windows, in input positions; one int, or one per spatial axis.
+      padding: zeros around the input. "VALID": none. "SAME": ceil(n / stride) outputs, an extra zero after;
+        "SAME_LOWER": an extra zero before. "FULL": every overlap, `dilation·(k − 1)` on both sides. An int: that many on
+        every side. Pairs: one (before, after) per spatial axis.
+      dilation: steps between the taps of the window, in input positions.
+      groups: the channels are cut into this many parts that do not see each other; `C_in` for depthwise.
+      algorithm: how to compute it, "auto" or a name from `jaxcnn.ops.ALGORITHMS`; for comparisons.
+      precision: of the matrix products, as in `jax.lax.dot`.
+
+    Returns:
+      `(*batch, *out, C_out)` with out = floor((n + before + after − dilation·(k − 1) − 1) / stride) + 1 per axis, in the
+      dtype of x; sums are kept in float32 at least.
+
+    Raises:
+      ValueError: shapes, window or options that do not fit together.
+      TypeError: dtypes that are not numeric, complex, or not the same; arguments of the wrong kind.
+
+    Derivative:
+      dx = dy, spread by the stride, ⊗ the kernel rotated by 180° with its channels swapped, under full padding;
+      dkernel = x ⊗ dy.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> x = jnp.arange(16.0).reshape(4, 4, 1)
+      >>> conv(x, jnp.ones((2, 2, 1, 1)), stride=2)[..., 0]
+      Array([[10., 18.],
+             [42., 50.]], dtype=float32)
+
+    Source: Goodfellow, Bengio, Courville, Deep Learning (2016), equations 9.6 and 9.11 to 9.13.
+    """
+    x, kernel = check_array("conv", "x", x), check_array("conv", "kernel", kernel)
+    check_same_dtype("conv", x=x, kernel=kernel)
+    rank = _spatial_rank("conv", x, kernel)
+    groups = _groups("conv", groups)
+    _match_channels("conv", x, kernel, kernel.shape[-2] * groups, groups)
+    size = x.shape[-rank - 1 : -1]
+    window = sliding_window(
+        "conv", size, window=kernel.shape[:rank], stride=stride, padding=padding, dilation=dilation
+    )
+    algorithms.refuse_unfit("conv", algorithm, window, (kernel.shape[-2], kernel.shape[-1] // groups))
+    form = Form(window, size, groups, algorithm, jax.lax.Precision(precision) if precision is not None else None)
+    images, batch = flatten_batch(x, rank)
+    y = output_product(images, kernel, form=form)
+    return y.reshape(*batch, *y.shape[1:])
+
+
+def conv_transpose(
+    x: jax.Array,
+    kernel: jax.Array,
+    *,
+    stride: Ints = 1,
+    padding: Padding = "VALID",
+    dilation: Ints = 1,
+    groups: int = 1,
+    output_padding: Ints = 0,
+) -> jax.Array:
+    """The transpose (adjoint) of `conv` with the same arguments: it carries that convolution's output to its input.
+
+    ⟨conv(u, kernel), x⟩ = ⟨u, conv_transpose(x, kernel)⟩ for every u; that is
+    y[…, stride·o + dilation·k − before, d] += x[…, o, c] · kernel[k, d, c]
+
+    Args:
+      x: `(*batch, *spatial, C_in)`.
+      kernel: `(*window, C_out // groups, C_in)`, the layout of the convolution that this is the transpose of.
+      stride, padding, dilation, groups: that convolution's. With "SAME" and "SAME_LOWER" the output has n·stride
+        positions.
+      output_padding: positions added at the end of each axis of the output, below the stride: a convolution rounds
+        its output size down, and this says by how much.
+
+    Returns:
+      `(*batch, *out, C_out)`, out = (n − 1)·stride + dilation·(k − 1) + 1 − before − after + output_padding per axis.
+
+    Raises:
+      ValueError, TypeError: as `conv`.
+
+    Derivative:
+      dx = conv(dy, kernel), dkernel = dy ⊗ x: the rules of `conv` with the parts of x and y exchanged.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> conv_transpose(jnp.array([[1.0], [2.0]]), jnp.ones((3, 1, 1)), stride=2)[:, 0]
+      Array([1., 1., 3., 2., 2.], dtype=float32)
+
+    Source: Dumoulin, Visin, A guide to convolution arithmetic for deep learning (2016), chapter 4.
+    """
+    op = "conv_transpose"
+    x, kernel = check_array(op, "x", x), check_array(op, "kernel", kernel)
+    check_same_dtype(op, x=x, kernel=kernel)
+    rank = _spatial_rank(op, x, kernel)
+    groups = _groups(op, groups)
+    _match_channels(op, x, kernel, kernel.shape[-1], groups)
+    stride, dilation = per_axis(op, "stride", stride, rank), per_axis(op, "dilation", dilation, rank)
+    extra = per_axis(op, "output_padding", output_padding, rank, minimum=0)
+    if any(e >= s for e, s in zip(extra, stride, strict=True)):
+        raise ValueError(f"{op}: `output_padding` must be below the stride; got {output_padding!r}, stride {stride}")
+    small = x.shape[-rank - 1 : -1]
+    full = tuple((n - 1) * s + d * (k - 1) + 1 for n, s, d, k in zip(small, stride, dilation, kernel.shape, strict=False))
+    if padding in ("SAME", "SAME_LOWER"):
+        if any(extra):
+            raise ValueError(f"{op}: `output_padding` has no place beside padding {padding!r}; got {output_padding!r}")
+        size = tuple(n * s for n, s in zip(small, stride, strict=True))
+    else:
+        probe = sliding_window(op, full, window=kernel.shape[:rank], stride=stride, padding=padding, dilation=dilation)
+        size = tuple(n - sum(pair) + e for n, pair, e in zip(full, probe.padding, extra, strict=True))
+        if min(size) < 1:
+            raise ValueError(
+                f"{op}: `padding` must leave at least one output on every axis, but the output would be {size}; "
+                f"x {x.shape}, kernel {kernel.shape}, stride {stride}, padding {padding!r}"
+            )
+    window = sliding_window(op, size, window=kernel.shape[:rank], stride=stride, padding=padding, dilation=dilation)
+    images, batch = flatten_batch(x, rank)
+    y = input_gradient(images, kernel, form=Form(window, size, groups, "auto", None))
+    return y.reshape(*batch, *y.shape[1:])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The three products
+
+
+@dataclass(frozen=True)
+class Form:
+    """What is static in T(x, w, y): the window, the spatial size of x, and how to compute."""
+
+    window: Window
+    size: tuple[int, ...]
+    groups: int
+    algorithm: str
+    precision: jax.lax.Precision | None
+
+
+def _compute_output(x: jax.Array, w: jax.Array, *, form: Form, platform: str | None) -> jax.Array:
+    """y = x ⊗ w."""
+    return _product(x, w, form.window, form, platform)
+
+
+def _compute_input_gradient(y: jax.Array, w: jax.Array, *, form: Form, platform: str | None) -> jax.Array:
+    """dx = y ⊗ rot180(w), full.
+
+    Input position i is seen by output o through tap k where i = s·o + δ·k − p, so dx[i] sums y[(i + p − δ·k) / s] · w[k]
+    over the taps for which that is whole. Spread by the stride (s − 1 zeros between neighbours) y has a value at each
+    s·o; running k backwards makes the difference a sum, which is a window sliding over the spread y.
+    """
+    back = form.window.adjoint(form.size)
+    spread = pad(y, back, spread=form.window.stride)
+    return _product(spread, _rotate(w, form), back.unpadded(), form, platform)
+
+
+def _rotate(w: jax.Array, form: Form) -> jax.Array:
+    """rot180(w) with input and output channels swapped inside each group: (*window, D/G, C)."""
+    rank, groups = form.window.rank, form.groups
+    w = jnp.flip(w, range(rank))
+    w = w.reshape(*w.shape[:-1], groups, w.shape[-1] // groups)  # (*window, C/G, G, D/G)
+    w = jnp.swapaxes(w, -1, -3)  # (*window, D/G, G, C/G)
+    return w.reshape(*w.shape[:-2], groups * w.shape[-1])
+
+
+def _compute_kernel_gradient(x: jax.Array, y: jax.Array, *, form: Form, platform: str | None) -> jax.Array:
+    """dw = x ⊗ y: tap k of dw is x, seen from k in steps of s, against y, summed over all positions and images."""
+    channels = x.shape[-1] // form.groups, y.shape[-1] // form.groups
+    algorithm = algorithms.choose(form.algorithm, platform, form.window, channels)
+    return algorithm.kernel_gradient(x, y, form.window, form.groups, form.precision, platform)
+
+
+def _product(x: jax.Array, w: jax.Array, window: Window, form: Form, platform: str | None) -> jax.Array:
+    channels = w.shape[-2], w.shape[-1] // form.groups
+    algorithm = algorithms.choose(form.algorithm, platform, window, channels)
+    return algorithm.product(x, w, window, form.groups, form.precision, platform)
+
+
+output_product = declare(
+    "conv",
+    shape=lambda x, w, *, form: (x.shape[0], *form.window.output_size(form.size), w.shape[-1]),
+    compute=_compute_output,
+    batched=(True, False),
+    batched_result=True,
+)
+input_gradient = declare(
+    "conv_input_gradient",
+    shape=lambda y, w, *, form: (y.shape[0], *form.size, w.shape[-2] * form.groups),
+    compute=_compute_input_gradient,
+    batched=(True, False),
+    batched_result=True,
+)
+kernel_gradient = declare(
+    "conv_kernel_gradient",
+    shape=lambda x, y, *, form: (*form.window.size, x.shape[-1] // form.groups, y.shape[-1]),
+    compute=_compute_kernel_gradient,
+    batched=(True, True),
+    batched_result=False,
+)
+
+# Each line: a product of two arrays, then the gradient of its first operand and of its second, given the cotangent of
+# its result, which takes the part of the third array in T.
+bilinear(
+    output_product,
+    lambda dy, w, form: input_gradient(dy, w, form=form),
+    lambda dy, x, form: kernel_gradient(x, dy, form=form),
+)
+bilinear(
+    input_gradient,
+    lambda dx, w, form: output_product(dx, w, form=form),
+    lambda dx, y, form: kernel_gradient(dx, y, form=form),
+)
+bilinear(
+    kernel_gradient,
+    lambda dw, y, form: input_gradient(y, dw, form=form),
+    lambda dw, x, form: output_product(x, dw, form=form),
+)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Argument checks
+
+
+def _spatial_rank(op: str, x: jax.Array, kernel: jax.Array) -> int:
+    rank = kernel.ndim - 2
+    if rank < 1:
+        raise ValueError(
+            f"{op}: `kernel` must have at least one window axis and two channel axes, (*window, in, out); "
+            f"got kernel {kernel.shape}"
+        )
+    if x.ndim < rank + 1:
+        raise ValueError(
+            f"{op}: `x` must have {rank} spatial axes and a channel axis, (*batch, *spatial, channels), for a kernel "
+            f"with {rank} window axes; got x {x.shape}, kernel {kernel.shape}. Is the channel axis missing?"
+        )
+    return rank
+
+
+def _groups(op: str, groups: int) -> int:
+    if isinstance(groups, bool) or not hasattr(groups, "__index__"):
+        raise TypeError(f"{op}: `groups` must be an int; got {groups!r}")
+    if groups < 1:
+        raise ValueError(f"{op}: `groups` must be at least 1; got {groups}")
+    return int(groups)
+
+
+def _match_channels(op: str, x: jax.Array, kernel: jax.Array, expected: int, groups: int) -> None:
+    received = f"x {x.shape}, kernel {kernel.shape}, groups {groups}"
+    if x.shape[-1] % groups or kernel.shape[-1] % groups:
+        raise ValueError(
+            f"{op}: `groups` must divide the channels of `x` ({x.shape[-1]}) and the last axis of `kernel` "
+            f"({kernel.shape[-1]}); {received}"
+        )
+    if x.shape[-1] != expected:
+        raise ValueError(f"{op}: `kernel` expects {expected} input channels but `x` has {x.shape[-1]}; {received}")

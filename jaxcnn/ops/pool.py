@@ -1,0 +1,399 @@
+"""Pooling: maximum, average and Lp over sliding windows, and over whole images.
+
+Each is a linear map once something is known about the input, and that map and its transpose are neighbours below:
+
+    max      at each output, take the input at the switch (the first maximum); transpose: give it back to the switch
+    average  sum the window, divide by m;                                     transpose: 1/m to each input of the window
+    Lp       (Σ |x|^p)^(1/p), whose derivative is a window sum, weighted by x|x|^(p−2) before and y^(1−p) after
+"""
+
+import functools
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcnn.ops.arguments import check_array, flatten_batch
+from jaxcnn.ops.bilinear import declare, linear
+from jaxcnn.ops.geometry import Padding, Window, per_axis, sliding_window
+from jaxcnn.ops.windows import accumulator, pad, spread_taps, taps
+
+Ints = int | tuple[int, ...]
+
+
+def max_pool(
+    x: jax.Array,
+    window: Ints,
+    *,
+    stride: Ints | None = None,
+    padding: Padding = "VALID",
+    dilation: Ints = 1,
+    ceil_mode: bool = False,
+) -> jax.Array:
+    """The largest value in each window.
+
+    y[…, o, c] = max_k x[…, stride·o + dilation·k − before, c]
+
+    Args:
+      x: `(*batch, *spatial, C)`, any number of batch axes; channels last.
+      window: one int for a square 2-D window, or one int per spatial axis.
+      stride: steps between windows; the window's size by default.
+      padding: as in `conv`; padding never wins: a window that sees nothing else gives −∞ (the lowest int).
+      dilation: steps between the taps of the window.
+      ceil_mode: round the number of outputs up, so that a last, partial window counts if it starts in the input or in
+        the padding before it.
+
+    Returns:
+      `(*batch, *out, C)`, out = floor((n + before + after − dilation·(k − 1) − 1) / stride) + 1 per axis. A window
+      with a NaN gives NaN.
+
+    Raises:
+      ValueError, TypeError: as `conv`.
+
+    Derivative:
+      All of dy goes to the switch: the first maximum of its window in row-major order, also when others equal it.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> x = jnp.array([[1, 3, 5, 7], [4, 5, 11, 3], [4, 1, 21, 6], [13, 15, 1, 2]])
+      >>> max_pool(x[..., None], 2)[..., 0]
+      Array([[ 5, 11],
+             [15, 21]], dtype=int32)
+
+    Source: Zeiler, Fergus, Visualizing and understanding convolutional networks (2014), for the switches.
+    """
+    x = check_array("max_pool", "x", x)
+    win = _window("max_pool", x, window, stride, padding, dilation, ceil_mode)
+    return _per_batch(lambda images: _max(images, win), x, win)
+
+
+def avg_pool(
+    x: jax.Array,
+    window: Ints,
+    *,
+    stride: Ints | None = None,
+    padding: Padding = "VALID",
+    dilation: Ints = 1,
+    ceil_mode: bool = False,
+    count_include_pad: bool = False,
+) -> jax.Array:
+    """The mean of each window.
+
+    y[…, o, c] = (1/m) Σ_k x[…, stride·o + dilation·k − before, c]
+
+    Args:
+      x, window, stride, padding, dilation, ceil_mode: as in `max_pool`; x is floating point.
+      count_include_pad: whether m counts padding (as zeros). Columns that `ceil_mode` adds are never counted. By
+        default m is the number of input values in the window, and a window with none gives 0.
+
+    Returns:
+      `(*batch, *out, C)`, as `max_pool`; sums are kept in float32 at least.
+
+    Raises:
+      ValueError, TypeError: as `conv`.
+
+    Derivative:
+      dy/m to each input of the window.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> x = jnp.array([[2.0, 3, 3], [1, 2, 2], [2, 3, 1]])
+      >>> avg_pool(x[..., None], 2, stride=1)[..., 0]
+      Array([[2. , 2.5],
+             [2. , 2. ]], dtype=float32)
+
+    Source: LeCun et al., Gradient-based learning applied to document recognition (1998), section II.
+    """
+    x = check_array("avg_pool", "x", x, floating=True)
+    win = _window("avg_pool", x, window, stride, padding, dilation, ceil_mode)
+    size = x.shape[-win.rank - 1 : -1]
+    counted = ((0, 0),) * win.rank
+    if count_include_pad:
+        counted = _window("avg_pool", x, window, stride, padding, dilation, ceil_mode=False).padding
+    m = functools.reduce(np.multiply.outer, [np.array(axis) for axis in win.counts(size, counted)])
+    share = jnp.asarray(1 / np.maximum(m, 1), accumulator(x.dtype))[..., None]
+    return _per_batch(lambda images: (_sum(images.astype(share.dtype), win) * share).astype(x.dtype), x, win)
+
+
+def lp_pool(
+    x: jax.Array,
+    window: Ints,
+    *,
+    p: float = 2,
+    stride: Ints | None = None,
+    padding: Padding = "VALID",
+    dilation: Ints = 1,
+    ceil_mode: bool = False,
+) -> jax.Array:
+    """The p-norm of each window; p = 2 is L2 pooling.
+
+    y[…, o, c] = (Σ_k |x[…, stride·o + dilation·k − before, c]|^p)^(1/p)
+
+    Args:
+      x, window, stride, padding, dilation, ceil_mode: as in `max_pool`; x is floating point.
+      p: at least 1, finite.
+
+    Returns:
+      `(*batch, *out, C)`, as `max_pool`; sums are kept in float32 at least.
+
+    Raises:
+      ValueError, TypeError: as `conv`; ValueError for a p below 1 or infinite.
+
+    Derivative:
+      dx = x·|x|^(p−2)·y^(1−p)·dy, summed over the windows that see x; 0 at a window of zeros, where the norm has a kink.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> lp_pool(jnp.array([[3.0, 0], [0, 4]])[..., None], 2)[..., 0]
+      Array([[5.]], dtype=float32)
+
+    Source: Sermanet, Chintala, LeCun, Convolutional neural networks applied to house numbers (2012), equation 1.
+    """
+    x = check_array("lp_pool", "x", x, floating=True)
+    if isinstance(p, bool) or not isinstance(p, int | float):
+        raise TypeError(f"lp_pool: `p` must be a number; got {p!r}")
+    if not 1 <= p < math.inf:
+        raise ValueError(f"lp_pool: `p` must be at least 1 and finite; got {p!r}")
+    win = _window("lp_pool", x, window, stride, padding, dilation, ceil_mode)
+    return _per_batch(lambda images: _norm(images.astype(accumulator(x.dtype)), win, p).astype(x.dtype), x, win)
+
+
+def global_max_pool(x: jax.Array, spatial_rank: int = 2) -> jax.Array:
+    """The largest value of each channel: `(*batch, *spatial, C)` to `(*batch, C)`.
+
+    Args:
+      x: `(*batch, *spatial, C)`.
+      spatial_rank: how many axes before the channels are spatial.
+
+    Returns:
+      `(*batch, C)`.
+
+    Raises:
+      ValueError: too few axes, or no positions to take a maximum of. TypeError: as `conv`.
+
+    Derivative:
+      All of dy goes to the first maximum in row-major order.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> global_max_pool(jnp.array([[[1.0], [7.0]], [[3.0], [5.0]]]))
+      Array([7.], dtype=float32)
+
+    Source: Oquab et al., Is object localization for free? (2015).
+    """
+    x = check_array("global_max_pool", "x", x)
+    flat = _flatten_spatial("global_max_pool", x, spatial_rank)
+    switches = jnp.argmax(flat, axis=-2, keepdims=True)
+    return jnp.take_along_axis(flat, switches, axis=-2)[..., 0, :]
+
+
+def global_avg_pool(x: jax.Array, spatial_rank: int = 2) -> jax.Array:
+    """The mean of each channel: `(*batch, *spatial, C)` to `(*batch, C)`.
+
+    Args:
+      x: `(*batch, *spatial, C)`, floating point.
+      spatial_rank: how many axes before the channels are spatial.
+
+    Returns:
+      `(*batch, C)`; sums are kept in float32 at least.
+
+    Raises:
+      ValueError: too few axes, or no positions to average. TypeError: as `conv`.
+
+    Derivative:
+      dy/m to each of the m positions.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> global_avg_pool(jnp.array([[[1.0], [7.0]], [[3.0], [5.0]]]))
+      Array([4.], dtype=float32)
+
+    Source: Lin, Chen, Yan, Network in network (2013), section 3.2.
+    """
+    x = check_array("global_avg_pool", "x", x, floating=True)
+    flat = _flatten_spatial("global_avg_pool", x, spatial_rank)
+    return jnp.mean(flat, axis=-2, dtype=accumulator(x.dtype)).astype(x.dtype)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Maximum: linear once its switches are known
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _max(x: jax.Array, window: Window) -> jax.Array:
+    views = list(taps(pad(x, window, _lowest(x.dtype)), window, _out(x, window)))
+    return functools.reduce(jnp.maximum, views)
+
+
+@_max.defjvp
+def _(window, primals, tangents):
+    (x,), (t,) = primals, tangents
+    return _max(x, window), _at_switches(t, _switches(jax.lax.stop_gradient(x), window), window=window, size=_size(x))
+
+
+def _switches(x: jax.Array, window: Window) -> jax.Array:
+    """Which tap is the first maximum of each window: (N, *out, C). A NaN is larger than everything but another NaN."""
+    index_dtype = jnp.uint8 if window.taps <= 256 else jnp.int32
+    best, *views = taps(pad(x, window, _lowest(x.dtype)), window, _out(x, window))
+    switch = jnp.zeros(best.shape, index_dtype)
+    for k, view in enumerate(views, start=1):
+        larger = (view > best) | ((view != view) & (best == best))
+        best, switch = jnp.where(larger, view, best), jnp.where(larger, jnp.asarray(k, index_dtype), switch)
+    return switch
+
+
+def _take(x: jax.Array, switches: jax.Array, *, window: Window, size: tuple[int, ...], platform) -> jax.Array:
+    """y[o] = x at the switch of o."""
+    views = taps(pad(x, window), window, _out(x, window))
+    return sum(jnp.where(switches == k, view, 0) for k, view in enumerate(views))
+
+
+def _give(dy: jax.Array, switches: jax.Array, *, window: Window, size: tuple[int, ...], platform) -> jax.Array:
+    """dx[i] = the sum of dy[o] over the outputs o whose switch is i."""
+    parts = [jnp.where(switches == k, dy, 0) for k in range(window.taps)]
+    return spread_taps(parts, window, size)
+
+
+_at_switches = declare(
+    "max_pool_take",
+    shape=lambda x, switches, *, window, size: switches.shape,
+    compute=_take,
+    batched=(True, True),
+    batched_result=True,
+)
+_to_switches = declare(
+    "max_pool_give",
+    shape=lambda dy, switches, *, window, size: (dy.shape[0], *size, dy.shape[-1]),
+    compute=_give,
+    batched=(True, True),
+    batched_result=True,
+)
+linear(_at_switches, _to_switches)
+linear(_to_switches, _at_switches)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Window sums, for average and Lp
+
+
+def _sum(x: jax.Array, window: Window) -> jax.Array:
+    return _window_sum(x, window=window, size=_size(x))
+
+
+def _compute_sum(x: jax.Array, *, window: Window, size: tuple[int, ...], platform) -> jax.Array:
+    """y[o] = Σ_k x[s·o + δ·k − p], one axis after the other: k₁ + k₂ additions instead of k₁·k₂."""
+    x = pad(x, window)
+    for line in _lines(window):
+        x = sum(taps(x, line, _out(x, line)))
+    return x
+
+
+def _compute_spread(dy: jax.Array, *, window: Window, size: tuple[int, ...], platform) -> jax.Array:
+    """dx[i] = Σ_k dy[(i + p − δ·k) / s]: each output gives itself to every input of its window."""
+    back = window.adjoint(size)
+    return _compute_sum(
+        pad(dy, back, spread=window.stride), window=back.unpadded(), size=size, platform=platform
+    )
+
+
+def _lines(window: Window):
+    """The window as a succession of windows along one axis each."""
+    for axis in range(window.rank):
+        one = tuple(int(a == axis) for a in range(window.rank))
+        yield Window(
+            tuple(k if a else 1 for k, a in zip(window.size, one, strict=True)),
+            tuple(s if a else 1 for s, a in zip(window.stride, one, strict=True)),
+            ((0, 0),) * window.rank,
+            window.dilation,
+        )
+
+
+_window_sum = declare(
+    "window_sum",
+    shape=lambda x, *, window, size: (x.shape[0], *window.output_size(size), x.shape[-1]),
+    compute=_compute_sum,
+    batched=(True,),
+    batched_result=True,
+)
+_window_spread = declare(
+    "window_spread",
+    shape=lambda dy, *, window, size: (dy.shape[0], *size, dy.shape[-1]),
+    compute=_compute_spread,
+    batched=(True,),
+    batched_result=True,
+)
+linear(_window_sum, _window_spread)
+linear(_window_spread, _window_sum)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Lp: the power rule
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
+def _norm(x: jax.Array, window: Window, p: float) -> jax.Array:
+    total = _sum(jnp.abs(x) ** p, window)
+    return jnp.where(total > 0, jnp.where(total > 0, total, 1) ** (1 / p), 0)
+
+
+@_norm.defjvp
+def _(window, p, primals, tangents):
+    (x,), (t,) = primals, tangents
+    y = _norm(x, window, p)
+    # An even power keeps the sign by itself and is smooth at 0; sign(x) is not, for the second derivative.
+    power = x ** (int(p) - 1) if p % 2 == 0 else jnp.sign(x) * jnp.abs(x) ** (p - 1)
+    inverse = jnp.where(y > 0, jnp.where(y > 0, y, 1) ** (1 - p), 0)
+    return y, _sum(power * t, window) * inverse
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Arguments
+
+
+def _window(op, x, window, stride, padding, dilation, ceil_mode) -> Window:
+    rank = 2 if hasattr(window, "__index__") else len(window)
+    size = per_axis(op, "window", window, rank)
+    if x.ndim < rank + 1:
+        raise ValueError(
+            f"{op}: `x` must have {rank} spatial axes and a channel axis, (*batch, *spatial, channels), for window "
+            f"{window!r}; got x {x.shape}. Is the channel axis missing?"
+        )
+    return sliding_window(
+        op,
+        x.shape[-rank - 1 : -1],
+        window=size,
+        stride=size if stride is None else stride,
+        padding=padding,
+        dilation=dilation,
+        ceil_mode=ceil_mode,
+    )
+
+
+def _per_batch(pool: Callable, x: jax.Array, window: Window) -> jax.Array:
+    images, batch = flatten_batch(x, window.rank)
+    y = pool(images)
+    return y.reshape(*batch, *y.shape[1:])
+
+
+def _flatten_spatial(op: str, x: jax.Array, spatial_rank: int) -> jax.Array:
+    (rank,) = per_axis(op, "spatial_rank", spatial_rank, 1)
+    if x.ndim < rank + 1:
+        raise ValueError(f"{op}: `x` must have {rank} spatial axes and a channel axis; got x {x.shape}")
+    positions = math.prod(x.shape[-rank - 1 : -1])
+    if positions == 0:
+        raise ValueError(f"{op}: `x` has no positions to pool; got x {x.shape}")
+    return x.reshape(*x.shape[: x.ndim - rank - 1], positions, x.shape[-1])
+
+
+def _out(x: jax.Array, window: Window) -> tuple[int, ...]:
+    return window.output_size(_size(x))
+
+
+def _size(x: jax.Array) -> tuple[int, ...]:
+    return x.shape[1:-1]
+
+
+def _lowest(dtype) -> float | int:
+    return -jnp.inf if jnp.issubdtype(dtype, jnp.floating) else jnp.iinfo(dtype).min

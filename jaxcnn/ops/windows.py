@@ -1,0 +1,71 @@
+"""Arrays seen through a sliding window: padding, one tap's view of every window, and its transpose.
+
+All arrays here are `(N, *spatial, channels…)`; only the `window.rank` axes after the first are looked at.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxcnn.ops.geometry import Window
+
+
+def accumulator(dtype: jnp.dtype) -> jnp.dtype:
+    """The dtype sums are kept in: at least 32 bits."""
+    if jnp.issubdtype(dtype, jnp.floating):
+        return jnp.promote_types(dtype, jnp.float32)
+    return jnp.promote_types(dtype, jnp.int32)
+
+
+def pad(x: jax.Array, window: Window, value: float | int = 0, spread: Sequence[int] | None = None) -> jax.Array:
+    """Pad (a negative side crops) the spatial axes, after putting `spread − 1` values between neighbours."""
+    gaps = [s - 1 for s in spread] if spread else [0] * window.rank
+    sides = [(before, after, gap) for (before, after), gap in zip(window.padding, gaps, strict=True)]
+    if not any(map(any, sides)):
+        return x
+    return lax.pad(x, jnp.asarray(value, x.dtype), [(0, 0, 0), *sides, *[(0, 0, 0)] * (x.ndim - window.rank - 1)])
+
+
+def taps(x: jax.Array, window: Window, out: Sequence[int]) -> Iterator[jax.Array]:
+    """For each tap k, x[s·o + d·k] at every output o: views `(N, *out, …)` of an input that is padded already."""
+    for offset in window.offsets():
+        yield tap(x, window, offset, out)
+
+
+def tap(x: jax.Array, window: Window, offset: Sequence[int], out: Sequence[int]) -> jax.Array:
+    """One tap's view: the strided slice of x that starts at `offset`."""
+    last = [k + (o - 1) * s + 1 for k, o, s in zip(offset, out, window.stride, strict=True)]
+    rest = x.shape[window.rank + 1 :]
+    start, stop = (0, *offset, *[0] * len(rest)), (x.shape[0], *last, *rest)
+    return lax.slice(x, start, stop, (1, *window.stride, *[1] * len(rest)))
+
+
+def spread_taps(parts: Sequence[jax.Array], window: Window, size: Sequence[int]) -> jax.Array:
+    """The transpose of `taps` after `pad`: parts[k] at output o is added to input position s·o + d·k − before."""
+    out = parts[0].shape[1 : window.rank + 1]
+    if window.dilation == (1,) * window.rank and window.size == window.stride:
+        return _interleave(parts, window, size, out)
+    total = 0
+    for offset, part in zip(window.offsets(), parts, strict=True):
+        start = [k - before for k, (before, _) in zip(offset, window.padding, strict=True)]
+        span = [(o - 1) * s + 1 for o, s in zip(out, window.stride, strict=True)]
+        sides = tuple((lo, n - lo - m) for lo, n, m in zip(start, size, span, strict=True))
+        total += pad(part, replace(window, padding=sides), spread=window.stride)
+    return total
+
+
+def _interleave(parts: Sequence[jax.Array], window: Window, size: Sequence[int], out: Sequence[int]) -> jax.Array:
+    """Windows that lie side by side: every input is in one window at most, so the parts only change places."""
+    rank, first = window.rank, parts[0]
+    x = jnp.stack(parts, axis=1).reshape(first.shape[0], *window.size, *first.shape[1:])
+    order = [axis for pair in zip(range(rank + 1, 2 * rank + 1), range(1, rank + 1), strict=True) for axis in pair]
+    x = x.transpose(0, *order, *range(2 * rank + 1, x.ndim))
+    x = x.reshape(first.shape[0], *(o * k for o, k in zip(out, window.size, strict=True)), *first.shape[rank + 1 :])
+    sides = tuple(
+        (-before, n + before - o * k)
+        for o, k, n, (before, _) in zip(out, window.size, size, window.padding, strict=True)
+    )
+    return pad(x, replace(window, padding=sides))
