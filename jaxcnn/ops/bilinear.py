@@ -58,15 +58,18 @@ def bilinear(op: Callable, left_transpose: Callable, right_transpose: Callable) 
     )
 
 
-def linear(op: Callable, transpose: Callable) -> None:
+def linear(op: Callable, transpose: Callable, constants: int = 0) -> None:
     """Give `op(x, *constants)`, linear in `x` alone, its transpose `(cotangent, *constants, **static)`."""
 
-    def transpose_rule(ct, x, *constants, **static):
-        x_bar = ad.Zero(x.aval) if type(ct) is ad.Zero else transpose(ct, *constants, **static)
-        return x_bar, *(None for _ in constants)
+    def jvp(tangent, _, *fixed, **static):
+        return op(tangent, *fixed, **static)
 
+    def transpose_rule(cotangent, x, *fixed, **static):
+        x_bar = ad.Zero(x.aval) if type(cotangent) is ad.Zero else transpose(cotangent, *fixed, **static)
+        return x_bar, *(None for _ in fixed)
+
+    ad.defjvp(op.primitive, jvp, *[None] * constants)
     ad.primitive_transposes[op.primitive] = transpose_rule
-    ad.defjvp(op.primitive, lambda t, x, *constants, **static: op(t, *constants, **static))
 
 
 def _batch(op, batched, batched_result, operands, axes, **static):

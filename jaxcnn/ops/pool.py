@@ -270,8 +270,8 @@ _to_switches = declare(
     batched=(True, True),
     batched_result=True,
 )
-linear(_at_switches, _to_switches)
-linear(_to_switches, _at_switches)
+linear(_at_switches, _to_switches, constants=1)
+linear(_to_switches, _at_switches, constants=1)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
