@@ -1,0 +1,145 @@
+"""Normalization: (x − mean) / √(var + eps) · scale + bias, over the batch, the channels or groups of channels."""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxcnn.layers.layer import Layer
+
+
+def BatchNorm(momentum: float = 0.9, eps: float = 1e-5, axis_name: str | None = None) -> Layer:
+    """Each channel to mean 0 and variance 1 over batch and positions; then scale and bias.
+
+    In training the batch's own statistics are used, and the running ones move towards them:
+
+        new = momentum · old + (1 − momentum) · batch
+
+    Otherwise the running statistics are used. The running variance is that of the batch itself (divided by n, as Keras
+    and Flax keep it; PyTorch divides by n − 1 there, and its `momentum` is one minus this one).
+
+    Args:
+      momentum: the part of the old statistics that is kept, in [0, 1).
+      eps: added to the variance.
+      axis_name: a `vmap` or `shard_map` axis over which the statistics are shared, so that batches in several parts
+        are normalized as one.
+
+    Returns:
+      A Layer with params `{"scale": (C,), "bias": (C,)}` and state `{"mean": (C,), "var": (C,)}`, statistics in
+      float32.
+
+    Raises:
+      ValueError: a momentum outside [0, 1), eps not positive.
+
+    Example:
+      >>> norm = BatchNorm()
+      >>> params, state = norm.init(jax.random.key(0), (1,))
+      >>> y, state = norm.apply(params, state, jnp.array([[1.0], [3.0]]), train=True)
+      >>> y[:, 0].round(3), state["mean"].round(3)
+      (Array([-1.,  1.], dtype=float32), Array([0.2], dtype=float32))
+
+    Source: Ioffe, Szegedy, Batch normalization (2015), algorithms 1 and 2.
+    """
+    if not 0 <= momentum < 1:
+        raise ValueError(f"BatchNorm: `momentum` is the part kept and must be in [0, 1); got {momentum!r}")
+    _check_eps("BatchNorm", eps)
+
+    def init(key, input_shape):
+        ones, zeros = jnp.ones(input_shape[-1:]), jnp.zeros(input_shape[-1:])
+        return {"scale": ones, "bias": zeros}, {"mean": zeros, "var": ones}
+
+    def apply(params, state, x, *, train=False, key=None):
+        if not train:
+            return _normalize(x, state["mean"], state["var"], eps, params), state
+        mean, var = _moments(x, tuple(range(x.ndim - 1)), axis_name)
+        new = {
+            name: momentum * state[name] + (1 - momentum) * lax.stop_gradient(batch.reshape(-1))
+            for name, batch in (("mean", mean), ("var", var))
+        }
+        return _normalize(x, mean, var, eps, params), new
+
+    return Layer(init, apply, "batch_norm")
+
+
+def LayerNorm(eps: float = 1e-5) -> Layer:
+    """The channels of each position to mean 0 and variance 1; then scale and bias.
+
+    Args:
+      eps: added to the variance.
+
+    Returns:
+      A Layer with params `{"scale": (C,), "bias": (C,)}`.
+
+    Raises:
+      ValueError: eps not positive.
+
+    Source: Ba, Kiros, Hinton, Layer normalization (2016).
+    """
+    _check_eps("LayerNorm", eps)
+
+    def apply(params, state, x, *, train=False, key=None):
+        return _normalize(x, *_moments(x, (-1,)), eps, params), state
+
+    return Layer(_scale_and_bias, apply, "layer_norm")
+
+
+def GroupNorm(groups: int, eps: float = 1e-5) -> Layer:
+    """Each group of channels of each image, over all positions, to mean 0 and variance 1; then scale and bias.
+
+    Args:
+      groups: into how many groups the channels are cut; it divides their number.
+      eps: added to the variance.
+
+    Returns:
+      A Layer with params `{"scale": (C,), "bias": (C,)}`.
+
+    Raises:
+      ValueError: groups below 1 or not dividing the channels, eps not positive.
+
+    Source: Wu, He, Group normalization (2018).
+    """
+    _check_eps("GroupNorm", eps)
+    if groups < 1:
+        raise ValueError(f"GroupNorm: `groups` must be at least 1; got {groups!r}")
+
+    def init(key, input_shape):
+        if input_shape[-1] % groups:
+            raise ValueError(f"GroupNorm: `groups` ({groups}) must divide the channels; got input {input_shape}")
+        return _scale_and_bias(key, input_shape)
+
+    def apply(params, state, x, *, train=False, key=None):
+        grouped = x.reshape(*x.shape[:-1], groups, -1)
+        axes = (*range(1, x.ndim - 1), grouped.ndim - 1)
+        mean, var = _moments(grouped, axes)
+        y = _standardize(grouped, mean, var, eps).reshape(x.shape)
+        return (y * params["scale"] + params["bias"]).astype(x.dtype), state
+
+    return Layer(init, apply, "group_norm")
+
+
+def _scale_and_bias(key, input_shape):
+    return {"scale": jnp.ones(input_shape[-1:]), "bias": jnp.zeros(input_shape[-1:])}, {}
+
+
+def _moments(x: jax.Array, axes: tuple[int, ...], axis_name: str | None = None) -> tuple[jax.Array, jax.Array]:
+    """Mean and variance (divided by n), in float32 at least, with the axes kept."""
+
+    def average(values):
+        mean = jnp.mean(values, axes, keepdims=True)
+        return lax.pmean(mean, axis_name) if axis_name else mean
+
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    mean = average(x)
+    return mean, average(jnp.square(x - mean))
+
+
+def _standardize(x, mean, var, eps):
+    return (x - mean) * lax.rsqrt(var + eps)
+
+
+def _normalize(x, mean, var, eps, params):
+    return (_standardize(x, mean, var, eps) * params["scale"] + params["bias"]).astype(x.dtype)
+
+
+def _check_eps(layer: str, eps: float) -> None:
+    if not eps > 0:
+        raise ValueError(f"{layer}: `eps` must be positive; got {eps!r}")

@@ -1,0 +1,163 @@
+"""The table of a network: layer, output shape, parameters, multiply-adds and bytes."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import Jaxpr, JaxprEqn
+
+from jaxcnn.layers.layer import Layer, Tree, output_shape
+
+
+@dataclass(frozen=True)
+class Row:
+    """One layer: `path` joins the names on the way to it with slashes; shapes are without the batch axis."""
+
+    path: str
+    kind: str
+    output_shape: tuple[int, ...]
+    parameters: int
+    statistics: int
+    multiply_adds: int
+    parameter_bytes: int
+    output_bytes: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The rows of a network and their totals; printing it gives the table."""
+
+    name: str
+    input_shape: tuple[int, ...]
+    rows: tuple[Row, ...]
+
+    def total(self, column: str) -> int:
+        """The sum of a column of numbers, such as "parameters"."""
+        return sum(getattr(row, column) for row in self.rows)
+
+    def __str__(self) -> str:
+        head = ("layer", "output shape", "parameters", "multiply-adds", "weights", "output")
+        body = [
+            (
+                f"{row.path} ({row.kind})",
+                " × ".join(map(str, row.output_shape)),
+                f"{row.parameters + row.statistics:,}",
+                f"{row.multiply_adds:,}",
+                _bytes(row.parameter_bytes),
+                _bytes(row.output_bytes),
+            )
+            for row in self.rows
+        ]
+        total = ("total", "", *(f"{n:,}" for n in (self._values(), self.total("multiply_adds"))))
+        total = (*total, _bytes(self.total("parameter_bytes")), _bytes(self.total("output_bytes")))
+        widths = [max(map(len, column)) for column in zip(head, *body, total, strict=True)]
+        rule = "─" * (sum(widths) + 2 * (len(widths) - 1))
+        lines = [self._line(cells, widths) for cells in (head, *body, total)]
+        return "\n".join([
+            f"{self.name}, input {' × '.join(map(str, self.input_shape))}, per image",
+            rule,
+            lines[0],
+            rule,
+            *lines[1:-1],
+            rule,
+            lines[-1],
+            f"trainable {self.total('parameters'):,} · not trainable {self.total('statistics'):,}",
+        ])
+
+    def _values(self) -> int:
+        return self.total("parameters") + self.total("statistics")
+
+    @staticmethod
+    def _line(cells, widths) -> str:
+        first, second, *numbers = zip(cells, widths, strict=True)
+        left = [cell.ljust(width) for cell, width in (first, second)]
+        return "  ".join(left + [cell.rjust(width) for cell, width in numbers]).rstrip()
+
+
+def summary(model, input_shape: tuple[int, ...] | None = None) -> Summary:
+    """The table of a model or layer.
+
+    Args:
+      model: a `Model`, or a `Layer` together with its input_shape.
+      input_shape: without the batch axis; a `Model` knows its own.
+
+    Returns:
+      A `Summary`: print it, or read its rows. Multiply-adds are those of convolutions and matrix products, for one
+      image; bytes are those of parameters and statistics, and of the layer's output.
+
+    Raises:
+      ValueError: a Layer without an input_shape.
+
+    Example:
+      >>> from jaxcnn.layers import Conv, serial
+      >>> print(summary(serial(Conv(8, 3)), (28, 28, 1)))
+      serial, input 28 × 28 × 1, per image
+      ─────────────────────────────────────────────────────────────────────────
+      layer         output shape  parameters  multiply-adds  weights     output
+      ─────────────────────────────────────────────────────────────────────────
+      conv1 (conv)  26 × 26 × 8           80         48,672  320 B     21.1 KiB
+      ─────────────────────────────────────────────────────────────────────────
+      total                               80         48,672  320 B     21.1 KiB
+      trainable 80 · not trainable 0
+    """
+    layer = model if isinstance(model, Layer) else model.layer
+    shape = input_shape or getattr(model, "input_shape", None)
+    if shape is None:
+        raise ValueError("summary: `input_shape` must be given for a Layer; only a Model knows its own")
+    params, state = jax.eval_shape(lambda key: layer.init(key, tuple(shape)), jax.random.key(0))
+    rows = tuple(_rows(layer, "", params, state, tuple(shape)))
+    return Summary(getattr(model, "name", layer.kind), tuple(shape), rows)
+
+
+def _rows(layer: Layer, path: str, params: Tree, state: Tree, shape: tuple[int, ...]) -> Iterator[Row]:
+    if not layer.children:
+        x = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+        jaxpr = jax.make_jaxpr(lambda p, s, x: layer.apply(p, s, x)[0])(params, state, x)
+        (out,) = jaxpr.out_avals
+        yield Row(
+            path or layer.kind,
+            layer.kind,
+            out.shape[1:],
+            _size(params),
+            _size(state),
+            multiply_adds(jaxpr.jaxpr),
+            _size(params, itemsize=True) + _size(state, itemsize=True),
+            math.prod(out.shape) * out.dtype.itemsize,
+        )
+    for name, child in layer.children.items():
+        p, s = params.get(name, {}), state.get(name, {})
+        yield from _rows(child, f"{path}/{name}" if path else name, p, s, shape)
+        if layer.chained:
+            shape = output_shape(child, p, s, shape)
+
+
+def multiply_adds(jaxpr: Jaxpr) -> int:
+    """Multiply-adds of the convolutions and matrix products in a jaxpr, those of inner jaxprs included."""
+    return sum(_equation(eqn) for eqn in jaxpr.eqns)
+
+
+def _equation(eqn: JaxprEqn) -> int:
+    shapes = [v.aval.shape for v in eqn.invars]
+    if eqn.primitive.name == "conv":
+        # each output value sums over the window and the input channels of its group
+        return math.prod(eqn.outvars[0].aval.shape) * math.prod(shapes[1][:-1])
+    if eqn.primitive.name == "conv_input_gradient":
+        return math.prod(shapes[0]) * math.prod(shapes[1][:-1])
+    if eqn.primitive.name == "dot_general":
+        (contracted, _), _ = eqn.params["dimension_numbers"]
+        return math.prod(eqn.outvars[0].aval.shape) * math.prod(shapes[0][axis] for axis in contracted)
+    inner = [value for value in eqn.params.values() if hasattr(value, "jaxpr")]
+    return sum(multiply_adds(closed.jaxpr) for closed in inner)
+
+
+def _size(tree: Tree, itemsize: bool = False) -> int:
+    return sum(math.prod(leaf.shape) * (leaf.dtype.itemsize if itemsize else 1) for leaf in jax.tree.leaves(tree))
+
+
+def _bytes(n: int) -> str:
+    if n < 1024:
+        return f"{n} B  "
+    power = min((n.bit_length() - 1) // 10, 3)
+    return f"{n / 1024**power:.1f} {('KiB', 'MiB', 'GiB')[power - 1]}"
