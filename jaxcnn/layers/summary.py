@@ -94,12 +94,12 @@ def summary(model, input_shape: tuple[int, ...] | None = None) -> Summary:
       >>> from jaxcnn.layers import Conv, serial
       >>> print(summary(serial(Conv(8, 3)), (28, 28, 1)))
       serial, input 28 × 28 × 1, per image
-      ─────────────────────────────────────────────────────────────────────────
-      layer         output shape  parameters  multiply-adds  weights     output
-      ─────────────────────────────────────────────────────────────────────────
-      conv1 (conv)  26 × 26 × 8           80         48,672  320 B     21.1 KiB
-      ─────────────────────────────────────────────────────────────────────────
-      total                               80         48,672  320 B     21.1 KiB
+      ────────────────────────────────────────────────────────────────────────
+      layer         output shape  parameters  multiply-adds  weights    output
+      ────────────────────────────────────────────────────────────────────────
+      conv1 (conv)  26 × 26 × 8           80         48,672    320 B  21.1 KiB
+      ────────────────────────────────────────────────────────────────────────
+      total                               80         48,672    320 B  21.1 KiB
       trainable 80 · not trainable 0
     """
     layer = model if isinstance(model, Layer) else model.layer
@@ -158,6 +158,6 @@ def _size(tree: Tree, itemsize: bool = False) -> int:
 
 def _bytes(n: int) -> str:
     if n < 1024:
-        return f"{n} B  "
+        return f"{n} B"
     power = min((n.bit_length() - 1) // 10, 3)
     return f"{n / 1024**power:.1f} {('KiB', 'MiB', 'GiB')[power - 1]}"

@@ -1,0 +1,39 @@
+"""Pixels before the network: where they come from, how they are batched and varied.
+
+dataset.py    labelled images in memory: Dataset, Splits, split, as_pair
+sources.py    the catalogue: names, describe, load
+fetch.py      the user's folder, else the network, checked and cached
+idx.py, cifar.py, folder.py    the formats
+batches.py    epoch_plan, batches, to_float
+augment.py    flip, shift, crop, cutout, normalise; chain, per_image
+"""
+
+from jaxcnn.data import augment
+from jaxcnn.data.batches import Batch, batches, epoch_plan, to_float
+from jaxcnn.data.cifar import read_cifar10
+from jaxcnn.data.dataset import Dataset, Splits, as_pair, split
+from jaxcnn.data.errors import DataError
+from jaxcnn.data.folder import read_image_folder, read_image_folders
+from jaxcnn.data.idx import read_idx
+from jaxcnn.data.sources import Source, describe, load, names
+
+__all__ = [
+    "Batch",
+    "DataError",
+    "Dataset",
+    "Source",
+    "Splits",
+    "as_pair",
+    "augment",
+    "batches",
+    "describe",
+    "epoch_plan",
+    "load",
+    "names",
+    "read_cifar10",
+    "read_idx",
+    "read_image_folder",
+    "read_image_folders",
+    "split",
+    "to_float",
+]

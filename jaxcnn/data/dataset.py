@@ -1,0 +1,197 @@
+"""Labelled images in memory, and how they are divided."""
+
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxcnn.data.shuffle import permutation
+
+__all__ = ["Dataset", "Splits", "as_pair", "split"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset:
+    """Images with the class of each.
+
+    Args:
+        images: uint8 (N, H, W, C), 0 to 255.
+        labels: integers (N,), 0 to len(classes) − 1; kept as int32.
+        classes: one name per label.
+        name: what the set is called in messages and reports.
+
+    Raises:
+        TypeError: images or labels are no arrays of those dtypes.
+        ValueError: axes, counts, labels or class names disagree.
+
+    >>> tiny = Dataset(np.zeros((3, 8, 8, 1), np.uint8), np.array([0, 1, 1]), ("cat", "dog"), "pets")
+    >>> len(tiny), tiny.input_shape, len(tiny[1:]), tiny.only("dog").labels.tolist()
+    (3, (8, 8, 1), 2, [0, 0])
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    name: str
+
+    def __post_init__(self) -> None:
+        images, labels, classes = self.images, self.labels, self.classes
+        where = f"Dataset {self.name!r}"
+        if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
+            raise TypeError(f"{where}: `images` must be a uint8 NumPy array; got {_kind(images)}.")
+        if not isinstance(labels, np.ndarray) or not np.issubdtype(labels.dtype, np.integer):
+            raise TypeError(f"{where}: `labels` must be a NumPy array of integers; got {_kind(labels)}.")
+        if images.ndim != 4:
+            raise ValueError(f"{where}: `images` must have the axes (N, H, W, C); got shape {images.shape}.")
+        if labels.shape != images.shape[:1]:
+            raise ValueError(f"{where}: `labels` must be one per image; images {images.shape}, labels {labels.shape}.")
+        if not isinstance(classes, tuple) or not all(isinstance(name, str) for name in classes):
+            raise TypeError(f"{where}: `classes` must be a tuple of strings; got {classes!r}.")
+        if not classes or len(set(classes)) != len(classes):
+            raise ValueError(f"{where}: `classes` must be different names, at least one; got {classes}.")
+        outside = np.flatnonzero((labels < 0) | (labels >= len(classes)))
+        if outside.size:
+            at = outside[0]
+            raise ValueError(
+                f"{where}: `labels` must be 0 to {len(classes) - 1} for {len(classes)} classes; "
+                f"got {labels[at]} at position {at}."
+            )
+        object.__setattr__(self, "labels", labels.astype(np.int32, copy=False))
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __repr__(self) -> str:
+        return f"<Dataset {self.name!r}: {len(self)} images {self.input_shape}, {len(self.classes)} classes>"
+
+    def __getitem__(self, index: Any) -> "Dataset":
+        """The examples at a slice, an array of positions or a boolean mask."""
+        if not isinstance(index, slice):
+            positions = np.asarray(index, int) if isinstance(index, list) and not index else np.asarray(index)
+            if positions.ndim != 1 or not (positions.dtype == bool or np.issubdtype(positions.dtype, np.integer)):
+                # Also what ends `for example in dataset`, which would otherwise look like a walk over examples.
+                raise TypeError(
+                    f"Dataset {self.name!r}: the index must be a slice, positions or a mask; got {index!r}. "
+                    "One example is `dataset[i:i + 1]`, or `dataset.images[i], dataset.labels[i]`."
+                )
+            index = positions
+        return replace(self, images=self.images[index], labels=self.labels[index])
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of one image."""
+        height, width, channels = self.images.shape[1:]
+        return height, width, channels
+
+    def only(self, *class_names: str) -> "Dataset":
+        """The examples of some classes, labelled 0 to k − 1 in the order the names are given.
+
+        Args:
+            *class_names: names out of `classes`, at least one, none twice.
+
+        Returns:
+            Those examples, in their order.
+
+        Raises:
+            ValueError: no name, a name twice, or an unknown one.
+        """
+        unknown = [name for name in class_names if name not in self.classes]
+        if unknown or not class_names or len(set(class_names)) != len(class_names):
+            raise ValueError(
+                f"Dataset {self.name!r}: `only` takes different names out of {', '.join(self.classes)}; "
+                f"got {class_names}."
+            )
+        relabel = np.full(len(self.classes), -1, np.int32)
+        for label, name in enumerate(class_names):
+            relabel[self.classes.index(name)] = label
+        labels = relabel[self.labels]
+        return Dataset(self.images[labels >= 0], labels[labels >= 0], class_names, self.name)
+
+
+class Splits(NamedTuple):
+    """A dataset to learn from and one to be judged on."""
+
+    train: Dataset
+    test: Dataset
+
+
+def split(dataset: Dataset, fraction: float, *, seed: int = 0) -> tuple[Dataset, Dataset]:
+    """Divide a dataset in two, every class by the same fraction.
+
+    Args:
+        dataset: what to divide.
+        fraction: share of each class that goes into the second part, above 0 and below 1, rounded to whole examples.
+        seed: which examples go; at least 0.
+
+    Returns:
+        (rest, part), each in the dataset's order.
+
+    Raises:
+        ValueError: the fraction is out of range, or leaves one of the two without examples.
+
+    >>> pets = Dataset(np.zeros((20, 2, 2, 1), np.uint8), np.arange(20) % 2, ("cat", "dog"), "pets")
+    >>> rest, part = split(pets, 0.2)
+    >>> len(rest), np.bincount(part.labels).tolist()
+    (16, [2, 2])
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"split: `fraction` must lie between 0 and 1; got {fraction}.")
+    in_part = np.zeros(len(dataset), bool)
+    for label in range(len(dataset.classes)):
+        members = np.flatnonzero(dataset.labels == label)
+        count = int(len(members) * fraction + 0.5)
+        in_part[members[permutation(len(members), seed, label)[:count]]] = True
+    if in_part.all() or not in_part.any():
+        raise ValueError(
+            f"split: fraction {fraction} of {dataset.name!r} puts {in_part.sum()} of {len(dataset)} examples in the "
+            "part; both sides need at least one."
+        )
+    return dataset[~in_part], dataset[in_part]
+
+
+def as_pair(data: Any, *, name: str) -> tuple[Any, Any]:
+    """The images and labels of a `Dataset` or of an `(images, labels)` pair, checked against each other.
+
+    Args:
+        data: a `Dataset`, or a pair of arrays: images (N, …, C) of uint8 or floats, labels (N,), or (N, K) one-hot or
+            multi-target.
+        name: the argument's name, for messages.
+
+    Returns:
+        (images, labels), the arrays themselves.
+
+    Raises:
+        TypeError: `data` is neither, or an array has another dtype.
+        ValueError: the counts differ, there are no examples, or axes are missing.
+
+    >>> images, labels = as_pair((np.zeros((4, 8, 8, 1)), np.zeros(4, int)), name="data")
+    >>> images.shape, labels.shape
+    ((4, 8, 8, 1), (4,))
+    """
+    if isinstance(data, Dataset):
+        images, labels = data.images, data.labels
+    elif isinstance(data, Splits):
+        raise TypeError(f"`{name}` is a Splits, a training and a test set: pass its `.train` or its `.test`.")
+    elif isinstance(data, tuple | list) and len(data) == 2 and all(isinstance(a, np.ndarray | jax.Array) for a in data):
+        images, labels = data
+    else:
+        got = [_kind(a) for a in data] if isinstance(data, tuple | list) else _kind(data)
+        raise TypeError(f"`{name}` must be a Dataset or a pair of arrays (images, labels); got {got}.")
+    if images.dtype != np.uint8 and not jax.numpy.issubdtype(images.dtype, np.floating):
+        raise TypeError(f"`{name}`: images must be uint8 or floating; got {images.dtype}.")
+    if not any(jax.numpy.issubdtype(labels.dtype, kind) for kind in (np.integer, np.floating, np.bool_)):
+        raise TypeError(f"`{name}`: labels must be integers, floats or bools; got {labels.dtype}.")
+    shapes = f"images {images.shape}, labels {labels.shape}"
+    if images.ndim < 2 or labels.ndim not in (1, 2):
+        raise ValueError(f"`{name}` needs images (N, …, C) and labels (N,) or (N, K); got {shapes}.")
+    if len(images) != len(labels):
+        raise ValueError(f"`{name}` needs one label per image; got {shapes}.")
+    if len(images) == 0:
+        raise ValueError(f"`{name}` holds no examples; got {shapes}.")
+    return images, labels
+
+
+def _kind(value: object) -> str:
+    dtype = getattr(value, "dtype", None)
+    return type(value).__name__ + (f" of {dtype}" if dtype is not None else "")

@@ -1,0 +1,119 @@
+"""Files from the user's folder where they are there, else from the network, checked and cached."""
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from jaxcnn.data.errors import DataError, require
+
+__all__ = ["Remote", "fetch", "find", "obtain"]
+
+_CHUNK = 1 << 16  # bytes
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A file that others publish.
+
+    Args:
+        dataset: the dataset it belongs to; also the name of its folder in the cache and under a mirror.
+        file: its name.
+        md5: of the whole file, 32 hexadecimal digits.
+        urls: where it lies, tried in this order.
+    """
+
+    dataset: str
+    file: str
+    md5: str
+    urls: tuple[str, ...]
+
+
+def obtain(remote: Remote, data_dir: Path | None, mirror: str | None) -> Path:
+    """The file in the user's folder if it is there, else the fetched one.
+
+    Args:
+        remote: which file.
+        data_dir: the user's folder, or None.
+        mirror: see `fetch`.
+
+    Returns:
+        Path of a file. One from `data_dir` is the user's own and is not compared with the published hash.
+
+    Raises:
+        DataError: not in the folder and not to be fetched.
+    """
+    found = find((remote.file, remote.file.removesuffix(".gz")), remote.dataset, data_dir)
+    return found if found is not None else fetch(remote, mirror=mirror)
+
+
+def find(names: tuple[str, ...], dataset: str, data_dir: Path | None) -> Path | None:
+    """The first of some names that exists in `data_dir/dataset`, or else in `data_dir` itself."""
+    if data_dir is None:
+        return None
+    candidates = [folder / name for folder in (data_dir / dataset, data_dir) for name in names]
+    return next((path for path in candidates if path.exists()), None)
+
+
+def fetch(remote: Remote, *, mirror: str | None = None) -> Path:
+    """Download a file into the cache unless it is there already, and check its hash either way.
+
+    The cache is `JAXCNN_CACHE` where that is set, else the folder that the operating system gives caches. A download
+    goes to a temporary file that takes its name only once the hash agrees, so a failure leaves nothing behind and the
+    next call starts anew.
+
+    Args:
+        remote: which file.
+        mirror: a URL under which `<dataset>/<file>` is served, used in place of the published addresses; by default
+            the environment's `JAXCNN_MIRROR`, if set.
+
+    Returns:
+        Path of the cached file.
+
+    Raises:
+        DataError: no address gave the right file; the message says what each one gave.
+        ImportError: pooch is not installed.
+    """
+    pooch = require("pooch", f"fetching {remote.dataset}")
+    requests = require("requests", f"fetching {remote.dataset}")
+    folder = Path(os.environ.get("JAXCNN_CACHE") or pooch.os_cache("jaxcnn")).expanduser() / remote.dataset
+    mirror = mirror or os.environ.get("JAXCNN_MIRROR")
+    urls = (f"{mirror.rstrip('/')}/{remote.dataset}/{remote.file}",) if mirror else remote.urls
+
+    found = []
+    for url in urls:
+        try:
+            return _download(url, remote, folder)
+        except (requests.RequestException, ValueError) as error:  # pooch raises ValueError for another hash
+            found.append(f"{url}: {_reason(error)}")
+        except OSError as error:  # of the disk, which another address would not mend
+            raise DataError(folder / remote.file, "to be able to write it", str(error)) from None
+    raise DataError(
+        folder / remote.file,
+        f"a file with md5 {remote.md5} from the network",
+        "; ".join(found) + f". A copy of {remote.file} in the data folder would be read in its place",
+    )
+
+
+def _download(url: str, remote: Remote, folder: Path) -> Path:
+    import pooch  # type: ignore[import-untyped]
+
+    # A bar on a terminal, silence in a log. Without "identity" a server may call the .gz file an encoding, and it would
+    # arrive unpacked.
+    downloader = pooch.HTTPDownloader(sys.stderr.isatty(), _CHUNK, headers={"Accept-Encoding": "identity"})
+    return Path(pooch.retrieve(url, f"md5:{remote.md5}", remote.file, folder, downloader=downloader))
+
+
+def _reason(error: Exception) -> str:
+    """A network error in a few words, without the chain of classes that requests and urllib3 print."""
+    import requests  # type: ignore[import-untyped]
+
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return f"HTTP status {error.response.status_code}"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "the connection ended before the file did"
+    if isinstance(error, requests.Timeout):
+        return "no answer in time"
+    if isinstance(error, requests.ConnectionError):
+        return "no connection"
+    return str(error).partition(". ")[0]  # pooch goes on to guess at the cause

@@ -1,0 +1,85 @@
+"""A model's parameters and state on disk."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxcnn.layers.layer import Tree
+from jaxcnn.models import Model
+from jaxcnn.weights import tensors
+from jaxcnn.weights.files import write_json
+
+
+def save(
+    path: str | os.PathLike, model: Model, params: Tree, state: Tree, *, classes: Sequence[str] | None = None
+) -> None:
+    """Write a model's arrays as safetensors, and beside it a small json that says what they are.
+
+    Args:
+      path: of the .safetensors file; the description goes to the same name with .json, and into the file's metadata.
+      model: what the arrays belong to.
+      params, state: as from `model.init` or training.
+      classes: the names of the classes, for predictions.
+
+    Raises:
+      ValueError: arrays whose names, shapes or dtypes are not the model's; a path that does not end in .safetensors.
+
+    Example:
+      >>> import tempfile
+      >>> from jaxcnn import models
+      >>> model = models.create("lenet5")
+      >>> params, state = model.init(jax.random.key(0))
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     save(f"{folder}/lenet5.safetensors", model, params, state)
+      ...     params, state = load(f"{folder}/lenet5.safetensors", model)
+    """
+    path = _safetensors(path)
+    expected = jax.tree.map(lambda a: (a.shape, str(a.dtype)), _template(model))
+    received = jax.tree.map(lambda a: (a.shape, str(a.dtype)), {"params": params, "state": state})
+    if expected != received:
+        raise ValueError(f"weights.save: the arrays are not those of {model.name}; expected {expected}, got {received}")
+    about = {
+        "model": model.name,
+        "options": dict(model.options),
+        "input_shape": list(model.input_shape),
+        "num_classes": model.num_classes,
+        "loss": model.loss,
+        "classes": None if classes is None else list(classes),
+    }
+    tensors.write(path, {"params": params, "state": state}, about)
+    write_json(path.with_suffix(".json"), about)
+
+
+def load(path: str | os.PathLike, model: Model) -> tuple[Tree, Tree]:
+    """The (params, state) of a file that `save` wrote, checked against the model.
+
+    Raises:
+      FileNotFoundError: no such file.
+      WeightsError: a damaged file, or arrays that are not the model's: missing, unknown or of another shape or dtype.
+    """
+    tree = tensors.read(_safetensors(path), _template(model))
+    return tree["params"], tree["state"]
+
+
+def describe(path: str | os.PathLike) -> dict[str, Any]:
+    """What `save` wrote about the model: name, options, input_shape, num_classes, loss, classes."""
+    path = _safetensors(path)
+    about = tensors.metadata(path)
+    if "model" not in about:
+        raise tensors.WeightsError(f"{path}: expected the weights of a jaxcnn model, found none named in the metadata")
+    return about
+
+
+def _template(model: Model) -> Tree:
+    params, state = jax.eval_shape(model.init, jax.random.key(0))
+    return {"params": params, "state": state}
+
+
+def _safetensors(path: str | os.PathLike) -> Path:
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise ValueError(f"weights: `path` must end in .safetensors; got {path}")
+    return path

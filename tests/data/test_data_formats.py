@@ -1,0 +1,305 @@
+"""The readers, on small made files: what is whole is read exactly, what is damaged is named."""
+
+import gzip
+import io
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxcnn import data
+from jaxcnn.data import DataError, read_cifar10, read_idx, read_image_folder, read_image_folders
+
+RNG = np.random.default_rng(0)
+
+
+def idx_bytes(values):
+    codes = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
+    header = bytes([0, 0, codes[values.dtype.str[1:]], values.ndim]) + np.array(values.shape, ">u4").tobytes()
+    return header + values.astype(values.dtype.newbyteorder(">")).tobytes()
+
+
+# ---- IDX
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i1", "i2", "i4", "f4", "f8"])
+@pytest.mark.parametrize("compress", [bytes, gzip.compress])
+def test_idx_is_read_in_every_type_compressed_or_not(tmp_path, dtype, compress):
+    values = RNG.integers(0, 100, (3, 4, 2)).astype(dtype)
+    (tmp_path / "file").write_bytes(compress(idx_bytes(values)))
+    read = read_idx(tmp_path / "file")
+    assert read.dtype == values.dtype and read.dtype.isnative
+    np.testing.assert_array_equal(read, values)
+
+
+def test_idx_longer_than_one_chunk(tmp_path):
+    values = RNG.integers(0, 256, (3, 1000, 1000)).astype(np.uint8)
+    (tmp_path / "file").write_bytes(idx_bytes(values))
+    np.testing.assert_array_equal(read_idx(tmp_path / "file"), values)
+
+
+WHOLE = idx_bytes(np.arange(24, dtype=np.uint8).reshape(2, 3, 4))
+PACKED = gzip.compress(WHOLE)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected", "found"),
+    [
+        (b"", "IDX magic number", "an empty file"),
+        (b"\x89PNG" + WHOLE[4:], "IDX magic number such as 00 00 08 03", "89 50 4e 47"),
+        (b"\0\0\x0a\x03" + WHOLE[4:], "IDX magic number", "00 00 0a 03"),  # 0x0A is no type of the format
+        (WHOLE[:9], "3 axis lengths", "5 bytes"),
+        (WHOLE[:-1], "24 bytes", "23 bytes"),
+        (WHOLE + b"\0", "24 bytes", "more"),
+        (b"\0\0\x08\x03" + b"\xff" * 12 + b"\0" * 5, "bytes of values", "5 bytes"),  # 2^96 bytes stated
+        (PACKED[:-12], "whole gzip data", "damaged data"),
+        (PACKED[:-8] + b"\0" * 4 + PACKED[-4:], "whole gzip data", "CRC"),
+        (PACKED[:10] + b"\xff" * 20, "whole gzip data", "damaged data"),
+        (gzip.compress(WHOLE + b"\0"), "24 bytes", "more"),
+    ],
+)
+def test_damaged_idx_is_named(tmp_path, content, expected, found):
+    (tmp_path / "the-file.gz").write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        read_idx(tmp_path / "the-file.gz")
+    assert "the-file.gz" in caught.value.file and expected in caught.value.expected and found in caught.value.found
+    assert caught.value.__cause__ is None
+
+
+def test_absent_idx_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"absent.*No such file"):
+        read_idx(tmp_path / "absent")
+
+
+# ---- MNIST, four IDX files
+
+
+def write_mnist(folder, *, labels=(5, 0, 4), images=None, suffix="", compress=bytes):
+    folder.mkdir(parents=True, exist_ok=True)
+    images = RNG.integers(0, 256, (3, 28, 28)).astype(np.uint8) if images is None else images
+    for part in ("train", "t10k"):
+        (folder / f"{part}-images-idx3-ubyte{suffix}").write_bytes(compress(idx_bytes(images)))
+        (folder / f"{part}-labels-idx1-ubyte{suffix}").write_bytes(compress(idx_bytes(np.array(labels, np.uint8))))
+    return images
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
+@pytest.mark.parametrize("subfolder", [True, False])
+@pytest.mark.parametrize(("suffix", "compress"), [("", bytes), (".gz", gzip.compress)])
+def test_mnist_is_found_in_the_folder_or_its_subfolder(tmp_path, name, subfolder, suffix, compress):
+    images = write_mnist(tmp_path / name if subfolder else tmp_path, suffix=suffix, compress=compress)
+    train, test = data.load(name, data_dir=str(tmp_path))
+    np.testing.assert_array_equal(train.images, images[..., None])
+    assert train.labels.tolist() == test.labels.tolist() == [5, 0, 4]
+    assert train.name == name and len(train.classes) == 10 and train.input_shape == (28, 28, 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "file", "expected", "found"),
+    [
+        ({"labels": (5, 0)}, "train-labels", "3 labels", "2"),
+        ({"labels": (5, 10, 4)}, "train-labels", "labels 0 to 9", "label 10 at position 1"),
+        ({"images": np.zeros((3, 8, 8), np.uint8)}, "train-images", "(N, 28, 28)", "(3, 8, 8)"),
+        ({"images": np.zeros((3, 28, 28), np.int16)}, "train-images", "uint8", "int16"),
+    ],
+)
+def test_mnist_files_that_disagree_are_named(tmp_path, change, file, expected, found):
+    write_mnist(tmp_path, **change)
+    with pytest.raises(DataError) as caught:
+        data.load("mnist", data_dir=tmp_path)
+    assert file in caught.value.file and expected in caught.value.expected and found in caught.value.found
+
+
+# ---- CIFAR-10
+
+CIFAR_FILES = [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]
+CIFAR_IMAGES = RNG.integers(0, 256, (12, 32, 32, 3)).astype(np.uint8)
+CIFAR_LABELS = np.arange(12) % 10
+
+
+def cifar_files():
+    planes = CIFAR_IMAGES.transpose(0, 3, 1, 2).reshape(12, -1)
+    records = np.concatenate([CIFAR_LABELS[:, None].astype(np.uint8), planes], axis=1)
+    return {name: part.tobytes() for name, part in zip(CIFAR_FILES, np.split(records, 6), strict=True)}
+
+
+def write_archive(path, files, mode="w:gz"):
+    with tarfile.open(path, mode) as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+
+
+def write_folder(folder, files):
+    folder.mkdir(parents=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+
+
+@pytest.mark.parametrize("place", [".", "cifar10"])
+@pytest.mark.parametrize("form", ["tar.gz", "tar", "folder", "inside"])
+def test_cifar10_is_found_in_every_form(tmp_path, form, place):
+    home = tmp_path / place
+    home.mkdir(exist_ok=True)
+    if form.startswith("tar"):
+        write_archive(home / f"cifar-10-binary.{form}", cifar_files(), "w:gz" if form == "tar.gz" else "w")
+    else:
+        write_folder(home / "cifar-10-batches-bin", cifar_files())
+    before = sorted(tmp_path.rglob("*"))
+    train, test = data.load("cifar10", data_dir=home / "cifar-10-batches-bin" if form == "inside" else tmp_path)
+    np.testing.assert_array_equal(train.images, CIFAR_IMAGES[:10])
+    np.testing.assert_array_equal(test.images, CIFAR_IMAGES[10:])
+    np.testing.assert_array_equal(train.labels, CIFAR_LABELS[:10])
+    assert train.classes[3] == "cat" and sorted(tmp_path.rglob("*")) == before  # nothing is unpacked onto the disk
+
+
+@pytest.mark.parametrize("form", ["archive", "folder"])
+@pytest.mark.parametrize(
+    ("content", "expected", "found"),
+    [
+        (b"", "records of 3,073 bytes", "0 bytes"),
+        (b"\0" * 3072, "records of 3,073 bytes", "3,072 bytes"),
+        (b"\0" * 3074, "records of 3,073 bytes", "3,074 bytes"),
+        (b"\0" * 10_001 * 3073, "1 to 10,000 records", "more than 30,730,000 bytes"),
+        (b"\x0a" + b"\0" * 3072, "labels 0 to 9", "label 10 at position 0"),
+        (None, "data_batch_3.bin", ""),
+    ],
+)
+def test_damaged_cifar10_is_named(tmp_path, form, content, expected, found):
+    files = cifar_files() | {"data_batch_3.bin": content}
+    if content is None:
+        del files["data_batch_3.bin"]
+    source = tmp_path / "source"
+    write_archive(source, files, "w") if form == "archive" else write_folder(source, files)
+    with pytest.raises(DataError) as caught:
+        read_cifar10(source)
+    assert "data_batch_3.bin" in str(caught.value) and expected in str(caught.value) and found in caught.value.found
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.5, 0.98])
+def test_a_cut_archive_is_named(tmp_path, keep):
+    write_archive(tmp_path / "whole.tar.gz", cifar_files())
+    content = (tmp_path / "whole.tar.gz").read_bytes()
+    (tmp_path / "cut.tar.gz").write_bytes(content[: int(len(content) * keep)])
+    with pytest.raises(DataError, match=r"cut\.tar\.gz: expected"):
+        read_cifar10(tmp_path / "cut.tar.gz")
+
+
+def test_an_archive_member_that_is_no_file_is_refused(tmp_path):
+    files = cifar_files()
+    del files["test_batch.bin"]
+    write_archive(tmp_path / "odd.tar", files, "w")
+    with tarfile.open(tmp_path / "odd.tar", "a") as archive:
+        link = tarfile.TarInfo("cifar-10-batches-bin/test_batch.bin")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+    with pytest.raises(DataError, match=r"test_batch\.bin"):
+        read_cifar10(tmp_path / "odd.tar")
+
+
+# ---- folders of images
+
+RED, GREEN = (255, 0, 0), (0, 255, 0)
+
+
+def write_photos(folder, **classes):
+    for name, colours in classes.items():
+        (folder / name).mkdir(parents=True)
+        for i, colour in enumerate(colours):
+            Image.new("RGB", (6, 4), colour).save(folder / name / f"{i}.png")
+
+
+def test_classes_are_the_folders_in_alphabetical_order(tmp_path):
+    write_photos(tmp_path, dogs=[GREEN] * 2, cats=[RED])
+    (tmp_path / "cats" / "notes.txt").write_text("not an image")
+    (tmp_path / "cats" / ".hidden.png").write_text("nor this")
+    (tmp_path / ".git").mkdir()
+    photos = read_image_folder(tmp_path, size=(3, 5))
+    assert photos.classes == ("cats", "dogs") and photos.labels.tolist() == [0, 1, 1]
+    assert photos.images.shape == (3, 3, 5, 3)  # (H, W), not Pillow's (W, H)
+    assert (photos.images[0] == RED).all() and (photos.images[1:] == GREEN).all()
+
+
+def test_grey_and_transparent_images_and_turned_photos(tmp_path):
+    (tmp_path / "a").mkdir()
+    Image.new("RGBA", (4, 4), (10, 20, 30, 0)).save(tmp_path / "a" / "0.png")
+    Image.new("L", (4, 4), 7).save(tmp_path / "a" / "1.png")
+    turned = Image.fromarray(np.array([[0, 255]], np.uint8).repeat(8, 0).repeat(8, 1))  # dark left, bright right
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees clockwise to see it upright (EXIF 2.3, Orientation)
+    turned.save(tmp_path / "a" / "2.jpg", exif=exif)
+    images = read_image_folder(tmp_path, size=(16, 8)).images
+    assert images[0, 0, 0].tolist() == [10, 20, 30] and (images[1] == 7).all()
+    assert images[2, :6].mean() < 30 and images[2, -6:].mean() > 225
+    assert read_image_folder(tmp_path, size=(16, 8), channels=1).images.shape == (3, 16, 8, 1)
+
+
+@pytest.mark.parametrize("held_out", ["test", "validation", "val"])
+def test_a_held_out_folder_is_the_test_set(tmp_path, held_out):
+    write_photos(tmp_path / "train", cats=[RED] * 3, dogs=[GREEN])
+    write_photos(tmp_path / held_out, cats=[RED], dogs=[GREEN])
+    train, test = data.load("image_folder", data_dir=tmp_path, size=(4, 4))
+    assert train.labels.tolist() == [0, 0, 0, 1] and test.labels.tolist() == [0, 1]
+
+
+def test_one_folder_is_divided_by_seed(tmp_path):
+    write_photos(tmp_path, cats=[(i, 0, 0) for i in range(10)], dogs=[(i, 1, 0) for i in range(10)])
+    seen = [set(read_image_folders(tmp_path, size=(4, 4), seed=s).test.images[:, 0, 0, 0].tolist()) for s in range(9)]
+    again = read_image_folders(tmp_path, size=(4, 4), seed=0)
+    assert set(again.test.images[:, 0, 0, 0].tolist()) == seen[0] and len(set(map(frozenset, seen))) > 1
+    assert np.bincount(again.test.labels).tolist() == [2, 2] and len(again.train) == 16
+
+
+def png(**classes):
+    return lambda folder: write_photos(folder, **classes)
+
+
+def spoil(content):
+    def write(folder):
+        write_photos(folder, cats=[RED])
+        Image.fromarray(RNG.integers(0, 256, (20, 20)).astype(np.uint8)).save(folder / "cats" / "1.png")
+        whole = (folder / "cats" / "1.png").read_bytes()
+        (folder / "cats" / "1.png").write_bytes(content(whole))
+
+    return write
+
+
+def deep(folder):
+    (folder / "cats").mkdir(parents=True)
+    Image.fromarray(np.full((4, 4), 40_000, np.uint16)).save(folder / "cats" / "1.png")
+
+
+def different_classes(folder):
+    write_photos(folder / "train", cats=[RED], dogs=[RED])
+    write_photos(folder / "val", cats=[RED], wolves=[RED])
+
+
+@pytest.mark.parametrize(
+    ("write", "file", "message"),
+    [
+        (lambda folder: None, "photos", "one folder per class"),
+        (png(cats=[RED], dogs=[]), "dogs", "at least one image"),
+        (spoil(lambda whole: whole[: len(whole) // 2]), "1.png", "a readable image"),
+        (spoil(lambda whole: b""), "1.png", "a readable image"),
+        (spoil(lambda whole: b"<html>"), "1.png", "UnidentifiedImageError"),
+        (deep, "1.png", "8 bits per channel; found Pillow's mode I"),
+        (different_classes, "val", "cats, dogs; found cats, wolves"),
+        (lambda folder: write_photos(folder / "train", cats=[RED]), "photos", "test/, validation/, val/ beside train/"),
+    ],
+)
+def test_damaged_image_folder_is_named(tmp_path, write, file, message):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    write(folder)
+    with pytest.raises(DataError) as caught:
+        data.load("image_folder", data_dir=folder, size=(4, 4))
+    assert caught.value.file.endswith(file) and message in str(caught.value) and caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("bad", [{"size": 4}, {"size": (0, 4)}, {"size": (4, 4), "channels": 2}])
+def test_bad_options_of_image_folder(tmp_path, bad):
+    write_photos(tmp_path, cats=[RED])
+    with pytest.raises(ValueError, match=r"size|channels"):
+        data.load("image_folder", data_dir=tmp_path, **bad)
