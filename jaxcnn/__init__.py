@@ -1,1 +1,19 @@
-"""jaxcnn: convolutional networks for JAX on hand-written sliding-window primitives."""
+"""jaxcnn: convolutional networks for JAX on hand-written sliding-window primitives.
+
+ops         convolution and pooling: numbers and their derivatives
+textbook    the same, as the lectures define it
+layers      parameters: (init, apply) pairs, and how they are put together
+models      networks by name
+data        images: sources, batches, augmentation
+train       fit, evaluate, predict
+weights     parameters on disk
+viz         pictures
+"""
+
+from jaxcnn import data, layers, models, ops, textbook, train, weights
+from jaxcnn.layers import Layer, summary
+from jaxcnn.models import Model
+
+__version__ = "0.1.0"
+
+__all__ = ["Layer", "Model", "data", "layers", "models", "ops", "summary", "textbook", "train", "weights"]

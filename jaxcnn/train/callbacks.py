@@ -1,0 +1,82 @@
+"""What may happen at the end of an epoch. A callback is a function of an `Epoch`; returning True ends the training."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxcnn.train.step import TrainState
+
+
+class Epoch(NamedTuple):
+    """The end of an epoch. `train_state` is reused by the next step: copy what is to be kept."""
+
+    number: int
+    metrics: dict[str, float]
+    train_state: TrainState
+
+
+Callback = Callable[[Epoch], Any]
+
+
+class Best:
+    """Keeps a copy of the train state of the best epoch.
+
+    Args:
+      monitor: a column of the history; one that ends in "loss" is better when lower, any other when higher.
+      min_delta: by how much a value must be better to count.
+
+    Attributes:
+      epoch, value, train_state: of the best epoch so far.
+
+    Raises:
+      ValueError: when called, if the history has no such column.
+    """
+
+    def __init__(self, monitor: str = "validation_accuracy", min_delta: float = 0.0) -> None:
+        self.monitor, self.min_delta = monitor, min_delta
+        self.epoch: int | None = None
+        self.value: float | None = None
+        self.train_state: TrainState | None = None
+
+    def __call__(self, epoch: Epoch) -> None:
+        if better(epoch.metrics, self.monitor, self.value, self.min_delta):
+            self.epoch, self.value = epoch.number, epoch.metrics[self.monitor]
+            self.train_state = jax.tree.map(jnp.copy, epoch.train_state)
+
+
+class EarlyStopping:
+    """Ends the training when a metric has not become better for some epochs.
+
+    Args:
+      monitor, min_delta: as for `Best`.
+      patience: how many epochs without improvement are borne.
+
+    Raises:
+      ValueError: a patience below 1; when called, if the history has no such column.
+    """
+
+    def __init__(self, monitor: str = "validation_loss", patience: int = 3, min_delta: float = 0.0) -> None:
+        if patience < 1:
+            raise ValueError(f"EarlyStopping: `patience` must be at least 1; got {patience!r}")
+        self.monitor, self.patience, self.min_delta = monitor, patience, min_delta
+        self.value: float | None = None
+        self.waited = 0
+
+    def __call__(self, epoch: Epoch) -> bool:
+        if better(epoch.metrics, self.monitor, self.value, self.min_delta):
+            self.value, self.waited = epoch.metrics[self.monitor], 0
+        else:
+            self.waited += 1
+        return self.waited >= self.patience
+
+
+def better(metrics: dict[str, float], monitor: str, best: float | None, min_delta: float = 0.0) -> bool:
+    """Whether this epoch's metric beats the best so far; ValueError if there is no such metric."""
+    if monitor not in metrics:
+        raise ValueError(f"`monitor` must be a column of the history, {list(metrics)}; got {monitor!r}")
+    if best is None:
+        return True
+    gain = best - metrics[monitor] if monitor.endswith("loss") else metrics[monitor] - best
+    return gain > min_delta

@@ -1,0 +1,69 @@
+"""What happened in each epoch: arrays, and a CSV file."""
+
+import csv
+import os
+from pathlib import Path
+
+import numpy as np
+
+from jaxcnn.weights.files import replacing
+
+
+class History:
+    """One row of numbers per epoch.
+
+    Columns: epoch (from 1), loss and accuracy of the epoch's training batches as they were met, validation_loss and
+    validation_accuracy (where there is validation) after it, seconds.
+
+    Example:
+      >>> history = History()
+      >>> history.append({"epoch": 1, "loss": 2.0})
+      >>> history.append({"epoch": 2, "loss": 1.0})
+      >>> history["loss"]
+      array([2., 1.])
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float]] = []
+
+    def append(self, row: dict[str, float]) -> None:
+        """Add an epoch; ValueError unless it has the columns of those before."""
+        if self.rows and row.keys() != self.rows[0].keys():
+            raise ValueError(f"History: a row must have the columns {list(self.rows[0])}; got {list(row)}")
+        self.rows.append(row)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns."""
+        return list(self.rows[0]) if self.rows else []
+
+    def __getitem__(self, column: str) -> np.ndarray:
+        """One column as an array; KeyError naming the columns there are."""
+        if column not in self.columns:
+            raise KeyError(f"no column {column!r}; there are {self.columns}")
+        return np.array([row[column] for row in self.rows])
+
+    def __repr__(self) -> str:
+        return f"<History: {len(self)} epochs of {', '.join(self.columns)}>"
+
+    def to_csv(self, path: str | os.PathLike) -> None:
+        """Write the table; whole or not at all. Numbers are written so that reading gives them back exactly."""
+        with replacing(path) as temporary, temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, self.columns)
+            writer.writeheader()
+            writer.writerows(self.rows)
+
+    @classmethod
+    def from_csv(cls, path: str | os.PathLike) -> "History":
+        """Read a table that `to_csv` wrote; ValueError naming the file and row if it is not one."""
+        history = cls()
+        with Path(path).open(newline="") as file:
+            for row in csv.DictReader(file):
+                try:
+                    history.append({name: float(value) for name, value in row.items()} | {"epoch": int(row["epoch"])})
+                except (TypeError, ValueError, KeyError):
+                    raise ValueError(f"{path}: expected a row of numbers with an epoch, found {row}") from None
+        return history

@@ -1,0 +1,72 @@
+"""How good predictions are."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def correct(scores: jax.Array, labels: jax.Array) -> jax.Array:
+    """Per example, whether the highest score is at the label: bool `(N,)`.
+
+    Args:
+      scores: logits or probabilities `(N, C)`; one column means class 1 where positive (a logit).
+      labels: integers `(N,)`, or `(N, C)` of which the highest counts.
+    """
+    labels = labels if labels.ndim == 1 else jnp.argmax(labels, axis=-1)
+    chosen = scores[:, 0] > 0 if scores.shape[-1] == 1 else jnp.argmax(scores, axis=-1)
+    return chosen == labels
+
+
+def accuracy(scores: jax.typing.ArrayLike, labels: jax.typing.ArrayLike) -> float:
+    """The part of the examples whose highest score is at the label.
+
+    Example:
+      >>> accuracy([[0.9, 0.1], [0.6, 0.4]], [0, 1])
+      0.5
+    """
+    return float(correct(jnp.asarray(scores), jnp.asarray(labels)).mean())
+
+
+def top_k_accuracy(scores: jax.typing.ArrayLike, labels: jax.typing.ArrayLike, k: int = 5) -> float:
+    """The part of the examples whose label is among the k highest scores.
+
+    Raises:
+      ValueError: k below 1 or above the number of classes.
+
+    Example:
+      >>> top_k_accuracy([[0.5, 0.3, 0.2], [0.5, 0.3, 0.2]], [1, 2], k=2)
+      0.5
+    """
+    scores = jnp.asarray(scores)
+    if not 1 <= k <= scores.shape[-1]:
+        raise ValueError(f"top_k_accuracy: `k` must be 1 to {scores.shape[-1]}, the number of classes; got {k!r}")
+    _, best = jax.lax.top_k(scores, k)
+    return float((best == jnp.asarray(labels)[:, None]).any(axis=-1).mean())
+
+
+def confusion_matrix(predicted: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """How often each class was taken for each: int64 `(true, predicted)`.
+
+    Args:
+      predicted, labels: integers `(N,)`, 0 to num_classes − 1.
+      num_classes: rows and columns.
+
+    Raises:
+      ValueError: a class out of range, or lengths that differ.
+
+    Example:
+      >>> confusion_matrix(np.array([0, 1, 1]), np.array([0, 1, 0]), 2).tolist()
+      [[1, 1], [0, 1]]
+    """
+    predicted, labels = np.asarray(predicted), np.asarray(labels)
+    if predicted.shape != labels.shape or predicted.ndim != 1:
+        raise ValueError(
+            f"confusion_matrix: `predicted` and `labels` must be (N,) both; got {predicted.shape} and {labels.shape}"
+        )
+    for name, values in (("predicted", predicted), ("labels", labels)):
+        if values.size and not 0 <= values.min() <= values.max() < num_classes:
+            raise ValueError(
+                f"confusion_matrix: `{name}` must be 0 to {num_classes - 1}; got {values.min()} to {values.max()}"
+            )
+    pairs = np.bincount(labels.astype(np.int64) * num_classes + predicted, minlength=num_classes**2)
+    return pairs.reshape(num_classes, num_classes)
