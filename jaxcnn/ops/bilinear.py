@@ -23,15 +23,20 @@ from jax.interpreters import ad, batching, mlir
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 
-def declare(name: str, *, shape: Callable, compute: Callable, batched: Sequence[bool], batched_result: bool) -> Callable:
+def declare(
+    name: str, *, shape: Callable, compute: Callable, batched: Sequence[bool], batched_result: bool
+) -> Callable:
     """A new primitive as a function `op(*operands, **static)`; give it derivatives with `bilinear` or `linear`."""
     primitive = Primitive(name)
 
-    @functools.lru_cache(maxsize=None)
+    @functools.cache
     def compiled(static):
         return jax.jit(lambda *operands: primitive.bind(*operands, **dict(static)))
 
-    primitive.def_impl(lambda *operands, **static: compiled(tuple(sorted(static.items())))(*operands))
+    @primitive.def_impl
+    def _(*operands, **static):
+        with jax.disable_jit(False):  # where jit is off, compiled would bind, which would come here again
+            return compiled(tuple(sorted(static.items())))(*operands)
 
     @primitive.def_abstract_eval
     def _(first, *rest, **static):

@@ -35,7 +35,7 @@ def conv(
     dilation: Ints = 1,
     groups: int = 1,
     algorithm: str = "auto",
-    precision: jax.lax.PrecisionLike = None,
+    precision: jax.lax.Precision | str | None = None,
 ) -> jax.Array:
     """Slide a kernel over the input: cross-correlation, as the field means "convolution" (nothing is flipped).
 
@@ -51,7 +51,7 @@ def conv(
       dilation: steps between the taps of the window, in input positions.
       groups: the channels are cut into this many parts that do not see each other; `C_in` for depthwise.
       algorithm: how to compute it, "auto" or a name from `jaxcnn.ops.ALGORITHMS`; for comparisons.
-      precision: of the matrix products, as in `jax.lax.dot`.
+      precision: of the matrix products: a `jax.lax.Precision` or its name, "default", "high" or "highest".
 
     Returns:
       `(*batch, *out, C_out)` with out = floor((n + before + after − dilation·(k − 1) − 1) / stride) + 1 per axis, in the
@@ -80,11 +80,9 @@ def conv(
     groups = _groups("conv", groups)
     _match_channels("conv", x, kernel, kernel.shape[-2] * groups, groups)
     size = x.shape[-rank - 1 : -1]
-    window = sliding_window(
-        "conv", size, window=kernel.shape[:rank], stride=stride, padding=padding, dilation=dilation
-    )
+    window = _window("conv", size, kernel, stride, padding, dilation)
     algorithms.refuse_unfit("conv", algorithm, window, (kernel.shape[-2], kernel.shape[-1] // groups))
-    form = Form(window, size, groups, algorithm, jax.lax.Precision(precision) if precision is not None else None)
+    form = Form(window, size, groups, algorithm, _precision("conv", precision))
     images, batch = flatten_batch(x, rank)
     y = output_product(images, kernel, form=form)
     return y.reshape(*batch, *y.shape[1:])
@@ -146,14 +144,14 @@ def conv_transpose(
             raise ValueError(f"{op}: `output_padding` has no place beside padding {padding!r}; got {output_padding!r}")
         size = tuple(n * s for n, s in zip(small, stride, strict=True))
     else:
-        probe = sliding_window(op, full, window=kernel.shape[:rank], stride=stride, padding=padding, dilation=dilation)
+        probe = _window(op, full, kernel, stride, padding, dilation)
         size = tuple(n - sum(pair) + e for n, pair, e in zip(full, probe.padding, extra, strict=True))
         if min(size) < 1:
             raise ValueError(
                 f"{op}: `padding` must leave at least one output on every axis, but the output would be {size}; "
                 f"x {x.shape}, kernel {kernel.shape}, stride {stride}, padding {padding!r}"
             )
-    window = sliding_window(op, size, window=kernel.shape[:rank], stride=stride, padding=padding, dilation=dilation)
+    window = _window(op, size, kernel, stride, padding, dilation)
     images, batch = flatten_batch(x, rank)
     y = input_gradient(images, kernel, form=Form(window, size, groups, "auto", None))
     return y.reshape(*batch, *y.shape[1:])
@@ -273,6 +271,26 @@ def _spatial_rank(op: str, x: jax.Array, kernel: jax.Array) -> int:
     return rank
 
 
+def _window(op: str, size, kernel: jax.Array, stride: Ints, padding: Padding, dilation: Ints) -> Window:
+    return sliding_window(
+        op,
+        size,
+        window=kernel.shape[:-2],
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        argument="kernel",
+    )
+
+
+def _precision(op: str, precision: jax.lax.Precision | str | None) -> jax.lax.Precision | None:
+    try:
+        return None if precision is None else jax.lax.Precision(precision)
+    except ValueError:
+        known = ", ".join(p.name.lower() for p in jax.lax.Precision)
+        raise ValueError(f"{op}: `precision` must be None or one of {known}; got {precision!r}") from None
+
+
 def _groups(op: str, groups: int) -> int:
     if isinstance(groups, bool) or not hasattr(groups, "__index__"):
         raise TypeError(f"{op}: `groups` must be an int; got {groups!r}")
@@ -282,7 +300,7 @@ def _groups(op: str, groups: int) -> int:
 
 
 def _match_channels(op: str, x: jax.Array, kernel: jax.Array, expected: int, groups: int) -> None:
-    received = f"x {x.shape}, kernel {kernel.shape}, groups {groups}"
+    received = f"x {x.shape}, kernel {kernel.shape}, groups {groups}."
     if x.shape[-1] % groups or kernel.shape[-1] % groups:
         raise ValueError(
             f"{op}: `groups` must divide the channels of `x` ({x.shape[-1]}) and the last axis of `kernel` "

@@ -85,10 +85,14 @@ def sliding_window(
     padding: Padding,
     dilation: int | Sequence[int],
     ceil_mode: bool = False,
+    argument: str = "window",
 ) -> Window:
-    """The `Window` that these arguments mean on an input of spatial `size`; ValueError where it fits nowhere."""
+    """The `Window` that these arguments mean on an input of spatial `size`; ValueError where it fits nowhere.
+
+    `argument` is what the window's size is called in errors: a convolution's comes with its kernel.
+    """
     rank = len(window)
-    window = per_axis(op, "window", window, rank)
+    window = per_axis(op, argument, window, rank)
     stride = per_axis(op, "stride", stride, rank)
     dilation = per_axis(op, "dilation", dilation, rank)
     result = Window(window, stride, ((0, 0),) * rank, dilation)
@@ -96,7 +100,7 @@ def sliding_window(
     for axis, (n, (before, after), e) in enumerate(zip(size, result.padding, result.extent, strict=True)):
         if n + before + after < e:
             raise ValueError(
-                f"{op}: the window must fit into the padded input, but on spatial axis {axis} it spans {e} and the "
+                f"{op}: `{argument}` must fit into the padded input, but on spatial axis {axis} it spans {e} and the "
                 f"input has {n} + {before} + {after}; input {tuple(size)}, window {window}, dilation {dilation}, "
                 f"padding {padding!r}. Pad more, or use a smaller window or dilation."
             )

@@ -9,7 +9,7 @@ Each is a linear map once something is known about the input, and that map and i
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -236,6 +236,8 @@ def _(window, primals, tangents):
 def _switches(x: jax.Array, window: Window) -> jax.Array:
     """Which tap is the first maximum of each window: (N, *out, C). A NaN is larger than everything but another NaN."""
     index_dtype = jnp.uint8 if window.taps <= 256 else jnp.int32
+    if jnp.issubdtype(x.dtype, jnp.floating):
+        x = jnp.maximum(x, jnp.finfo(x.dtype).min)  # an input of −∞ still comes before padding
     best, *views = taps(pad(x, window, _lowest(x.dtype)), window, _out(x, window))
     switch = jnp.zeros(best.shape, index_dtype)
     for k, view in enumerate(views, start=1):
@@ -353,7 +355,7 @@ def _(window, p, primals, tangents):
 
 
 def _window(op, x, window, stride, padding, dilation, ceil_mode) -> Window:
-    rank = 2 if hasattr(window, "__index__") else len(window)
+    rank = len(window) if isinstance(window, Sequence) and window else 2
     size = per_axis(op, "window", window, rank)
     if x.ndim < rank + 1:
         raise ValueError(

@@ -20,6 +20,11 @@ def accumulator(dtype: jnp.dtype) -> jnp.dtype:
     return jnp.promote_types(dtype, jnp.int32)
 
 
+def grouped(x: jax.Array, groups: int) -> jax.Array:
+    """The channels cut into groups: (…, C) as (…, G, C/G)."""
+    return x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)
+
+
 def pad(x: jax.Array, window: Window, value: float | int = 0, spread: Sequence[int] | None = None) -> jax.Array:
     """Pad (a negative side crops) the spatial axes, after putting `spread − 1` values between neighbours."""
     gaps = [s - 1 for s in spread] if spread else [0] * window.rank

@@ -123,7 +123,7 @@ def fit(
             row |= {f"validation_{name}": value for name, value in scores.items()}
         row = {"epoch": number, **row, "seconds": time.perf_counter() - start}
         history.append(row)
-        tqdm.write(f"{label}: " + ", ".join(_said(name, value) for name, value in row.items() if name != "epoch"))
+        print(f"{label}: " + ", ".join(_said(name, value) for name, value in row.items() if name != "epoch"), flush=True)
         if folder:
             folder.end_of_epoch(row, history, train_state)
         if any([callback(Epoch(number, row, train_state)) for callback in callbacks]):  # a list: all are called

@@ -13,7 +13,7 @@ from jax import lax
 
 from jaxcnn.ops.bilinear import varying_like
 from jaxcnn.ops.geometry import Window
-from jaxcnn.ops.windows import accumulator, pad, taps
+from jaxcnn.ops.windows import accumulator, grouped, pad, taps
 
 CLAIM = "takes every window"
 TILE_BYTES = {"cpu": 4 * 2**20}  # of patches at a time; measured best of 1, 2, 4 and 8 MB
@@ -37,7 +37,7 @@ def product(x: jax.Array, kernel: jax.Array, window: Window, groups: int, precis
         contract = ((rows.ndim - 1,), (weights.ndim - 2,))
         groups_axis = ((rows.ndim - 2,), (0,)) if groups > 1 else ((), ())
         y = lax.dot_general(rows, weights, (contract, groups_axis), precision, accumulator(x.dtype))
-        y = jnp.moveaxis(y, 0, -2).reshape(*rows.shape[:-2], -1) if groups > 1 else y
+        y = jnp.moveaxis(y, 0, -2).reshape(*rows.shape[:-2], kernel.shape[-1]) if groups > 1 else y
         return y.astype(x.dtype)
 
     tiles = _Tiles(x, window, out, platform)
@@ -82,14 +82,14 @@ def _patches(x: jax.Array, window: Window, groups: int) -> jax.Array:
     out = window.output_size(x.shape[1 : window.rank + 1])
     x = pad(x, window)
     if groups > 1:
-        x = x.reshape(*x.shape[:-1], groups, -1)
+        x = grouped(x, groups)
     return jnp.concatenate(list(taps(x, window, out)), axis=-1)
 
 
 def _transposed_patches(x: jax.Array, window: Window, out: tuple[int, ...], groups: int) -> jax.Array:
     """(G, K·C/G, N·out)."""
     x = pad(x, window)
-    x = jnp.moveaxis(x.reshape(*x.shape[:-1], groups, -1), (-2, -1), (0, 1))  # (G, C/G, N, *spatial)
+    x = jnp.moveaxis(grouped(x, groups), (-2, -1), (0, 1))  # (G, C/G, N, *spatial)
     lead = x.shape[:2]
     views = taps(x.reshape(math.prod(x.shape[:3]), *x.shape[3:]), window, out)
     return jnp.concatenate([view.reshape(*lead, -1) for view in views], axis=1)

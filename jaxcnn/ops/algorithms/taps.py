@@ -9,21 +9,21 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxcnn.ops.geometry import Window
-from jaxcnn.ops.windows import accumulator, pad, taps
+from jaxcnn.ops.windows import accumulator, grouped, pad, taps
 
 CLAIM = "takes windows of one tap, and groups with one channel in or out"
 
 
 def fits(window: Window, channels: tuple[int, int]) -> bool:
     """One tap, or thin groups."""
-    return window.taps == 1 or min(channels) == 1 and max(channels) <= 4
+    return window.taps == 1 or (min(channels) == 1 and max(channels) <= 4)
 
 
 def product(x: jax.Array, kernel: jax.Array, window: Window, groups: int, precision, platform) -> jax.Array:
     """y[n, o] = Σ_k x[n, s·o + d·k] · w[k], with x `(N, *spatial, C)` and kernel `(*window, C/G, D)`."""
     weights = kernel.reshape(window.taps, kernel.shape[-2], groups, -1)  # (K, C/G, G, D/G)
     out = window.output_size(x.shape[1:-1])
-    x = _grouped(pad(x, window), groups)
+    x = grouped(pad(x, window), groups)
     terms = (_multiply(view, w, precision) for view, w in zip(taps(x, window, out), weights, strict=True))
     return sum(terms).reshape(x.shape[0], *out, kernel.shape[-1]).astype(kernel.dtype)
 
@@ -42,15 +42,18 @@ def _multiply(view: jax.Array, w: jax.Array, precision) -> jax.Array:
 
 def kernel_gradient(x: jax.Array, dy: jax.Array, window: Window, groups: int, precision, platform) -> jax.Array:
     """dw[k] = Σ_{n, o} x[n, s·o + d·k] · dy[n, o]."""
-    dtype = accumulator(dy.dtype)
     out = dy.shape[1:-1]
-    dy = _grouped(dy, groups)
-    dw = jnp.stack([
-        jnp.einsum("...gc,...gd->cgd", view, dy, precision=precision, preferred_element_type=dtype)
-        for view in taps(_grouped(pad(x, window), groups), window, out)
-    ])
+    dy = grouped(dy, groups)
+    views = taps(grouped(pad(x, window), groups), window, out)
+    dw = jnp.stack([_correlate(view, dy, precision) for view in views])
     return dw.reshape(*window.size, dw.shape[1], -1).astype(x.dtype)
 
 
-def _grouped(x: jax.Array, groups: int) -> jax.Array:
-    return x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)
+def _correlate(view: jax.Array, dy: jax.Array, precision) -> jax.Array:
+    """(…, G, C/G) against (…, G, D/G) gives (C/G, G, D/G): a sum over all positions."""
+    dtype = accumulator(dy.dtype)
+    if min(view.shape[-1], dy.shape[-1]) > 1:
+        return jnp.einsum("...gc,...gd->cgd", view, dy, precision=precision, preferred_element_type=dtype)
+    # Written as a product this thin, XLA:CPU turns some of the sums into reduce-window operations.
+    view, dy = view.astype(dtype), dy.astype(dtype)
+    return jnp.stack([jnp.sum(view[..., c, None] * dy, axis=range(dy.ndim - 2)) for c in range(view.shape[-1])])

@@ -1,0 +1,6 @@
+"""Pictures for eyes (matplotlib, the `plots` extra): each function returns a figure and needs no display."""
+
+from jaxcnn.viz.style import save
+from jaxcnn.viz.training import confusion, curves, samples
+
+__all__ = ["confusion", "curves", "samples", "save"]
