@@ -48,13 +48,14 @@ def Conv(
       >>> params["kernel"].shape, params["bias"].shape
       ((3, 3, 1, 32), (32,))
     """
-    out_channels, window = _channels("Conv", out_channels), _window("Conv", kernel_size)
+    out_channels, window = _count("Conv", "out_channels", out_channels), _window("Conv", kernel_size)
+    groups = _count("Conv", "groups", groups)
 
     def product(x, kernel):
         return ops.conv(x, kernel, stride=stride, padding=padding, dilation=dilation, groups=groups)
 
     def shape(input_shape):
-        return *window, input_shape[-1] // max(groups, 1), out_channels
+        return *window, input_shape[-1] // groups, out_channels
 
     return _affine("conv", product, shape, len(window), use_bias, kernel_init, bias_init)
 
@@ -76,7 +77,7 @@ def ConvTranspose(
 
     Args:
       out_channels, kernel_size, use_bias, kernel_init, bias_init: as in `Conv`; fans are counted from this layer's
-        input to its output.
+        input to its output (except for "pytorch", which counts them the other way, as torch does here).
       stride, padding, dilation, groups, output_padding: as in `jaxcnn.ops.conv_transpose`.
 
     Returns:
@@ -86,8 +87,9 @@ def ConvTranspose(
       ValueError, TypeError: as `Conv`.
     """
     name = "ConvTranspose"
-    out_channels, window = _channels(name, out_channels), _window(name, kernel_size)
-    init = kernel_initializer(name, kernel_init)
+    out_channels, window = _count(name, "out_channels", out_channels), _window(name, kernel_size)
+    groups = _count(name, "groups", groups)
+    draw = kernel_initializer(name, kernel_init)
 
     def product(x, kernel):
         return ops.conv_transpose(
@@ -101,13 +103,17 @@ def ConvTranspose(
         )
 
     def shape(input_shape):
-        return *window, out_channels // max(groups, 1), input_shape[-1]
+        return *window, out_channels // groups, input_shape[-1]
 
-    def swapped_init(key, shape, dtype):
-        *spatial, outputs, inputs = shape
-        return jnp.swapaxes(init(key, (*spatial, inputs, outputs), dtype), -1, -2)
+    def draw_as_conv(key, shape, dtype):
+        """Drawn in the layout of a `Conv` from this layer's input to its output, with the fans of that."""
+        *spatial, outputs, inputs = shape  # outputs of one group, inputs of all groups
+        kernel = draw(key, (*spatial, inputs // groups, groups * outputs), dtype)
+        kernel = kernel.reshape(*spatial, inputs // groups, groups, outputs)
+        return jnp.swapaxes(kernel, -1, -3).reshape(shape)
 
-    return _affine("conv_transpose", product, shape, len(window), use_bias, swapped_init, bias_init, out_channels)
+    draw_kernel = draw if kernel_init == "pytorch" else draw_as_conv
+    return _affine("conv_transpose", product, shape, len(window), use_bias, draw_kernel, bias_init, out_channels)
 
 
 def DepthwiseConv(
@@ -135,7 +141,8 @@ def DepthwiseConv(
 
     Source: Howard et al., MobileNets (2017), section 3.1.
     """
-    multiplier, window = _channels("DepthwiseConv", multiplier, "multiplier"), _window("DepthwiseConv", kernel_size)
+    name = "DepthwiseConv"
+    multiplier, window = _count(name, "multiplier", multiplier), _window(name, kernel_size)
 
     def product(x, kernel):
         return ops.conv(x, kernel, stride=stride, padding=padding, dilation=dilation, groups=x.shape[-1])
@@ -206,7 +213,7 @@ def Dense(
       >>> params["kernel"].shape
       (84, 10)
     """
-    out_features = _channels("Dense", out_features, "out_features")
+    out_features = _count("Dense", "out_features", out_features)
 
     def product(x, kernel):
         if x.shape[-1] != kernel.shape[0]:
@@ -263,9 +270,10 @@ def _affine(
     return Layer(init, apply, kind)
 
 
-def _channels(layer: str, value: int, argument: str = "out_channels") -> int:
+def _count(layer: str, argument: str, value: int) -> int:
     return per_axis(layer, argument, value, 1)[0]
 
 
 def _window(layer: str, kernel_size: Ints) -> tuple[int, ...]:
-    return per_axis(layer, "kernel_size", kernel_size, 2 if hasattr(kernel_size, "__index__") else len(kernel_size))
+    rank = len(kernel_size) if isinstance(kernel_size, Sequence) and kernel_size else 2
+    return per_axis(layer, "kernel_size", kernel_size, rank)

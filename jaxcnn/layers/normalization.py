@@ -44,17 +44,20 @@ def BatchNorm(momentum: float = 0.9, eps: float = 1e-5, axis_name: str | None = 
     _check_eps("BatchNorm", eps)
 
     def init(key, input_shape):
-        ones, zeros = jnp.ones(input_shape[-1:]), jnp.zeros(input_shape[-1:])
-        return {"scale": ones, "bias": zeros}, {"mean": zeros, "var": ones}
+        params, _ = _scale_and_bias(key, input_shape)
+        channels = input_shape[-1:]
+        # arrays of their own, not those of bias and scale: a training step donates them all
+        return params, {"mean": jnp.zeros(channels, jnp.float32), "var": jnp.ones(channels, jnp.float32)}
 
     def apply(params, state, x, *, train=False, key=None):
         if not train:
             return _normalize(x, state["mean"], state["var"], eps, params), state
         mean, var = _moments(x, tuple(range(x.ndim - 1)), axis_name)
-        new = {
-            name: momentum * state[name] + (1 - momentum) * lax.stop_gradient(batch.reshape(-1))
-            for name, batch in (("mean", mean), ("var", var))
-        }
+
+        def moved(old, batch):
+            return momentum * old + (1 - momentum) * lax.stop_gradient(batch).reshape(-1).astype(old.dtype)
+
+        new = {"mean": moved(state["mean"], mean), "var": moved(state["var"], var)}
         return _normalize(x, mean, var, eps, params), new
 
     return Layer(init, apply, "batch_norm")
@@ -107,7 +110,7 @@ def GroupNorm(groups: int, eps: float = 1e-5) -> Layer:
         return _scale_and_bias(key, input_shape)
 
     def apply(params, state, x, *, train=False, key=None):
-        grouped = x.reshape(*x.shape[:-1], groups, -1)
+        grouped = x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)  # (N, *spatial, G, C/G)
         axes = (*range(1, x.ndim - 1), grouped.ndim - 1)
         mean, var = _moments(grouped, axes)
         y = _standardize(grouped, mean, var, eps).reshape(x.shape)
@@ -117,7 +120,8 @@ def GroupNorm(groups: int, eps: float = 1e-5) -> Layer:
 
 
 def _scale_and_bias(key, input_shape):
-    return {"scale": jnp.ones(input_shape[-1:]), "bias": jnp.zeros(input_shape[-1:])}, {}
+    channels = input_shape[-1:]
+    return {"scale": jnp.ones(channels, jnp.float32), "bias": jnp.zeros(channels, jnp.float32)}, {}
 
 
 def _moments(x: jax.Array, axes: tuple[int, ...], axis_name: str | None = None) -> tuple[jax.Array, jax.Array]:

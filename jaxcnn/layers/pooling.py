@@ -20,8 +20,10 @@ def MaxPool(
       >>> y.shape
       (1, 14, 14, 6)
     """
-    options = {"stride": stride, "padding": padding, "dilation": dilation, "ceil_mode": ceil_mode}
-    return stateless("max_pool", functools.partial(ops.max_pool, window=window, **options))
+    pool = functools.partial(
+        ops.max_pool, window=window, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode
+    )
+    return stateless("max_pool", pool)
 
 
 def AvgPool(
@@ -34,9 +36,16 @@ def AvgPool(
     count_include_pad: bool = False,
 ) -> Layer:
     """The mean of each window; arguments as in `jaxcnn.ops.avg_pool`."""
-    options = {"stride": stride, "padding": padding, "dilation": dilation, "ceil_mode": ceil_mode}
-    options["count_include_pad"] = count_include_pad
-    return stateless("avg_pool", functools.partial(ops.avg_pool, window=window, **options))
+    pool = functools.partial(
+        ops.avg_pool,
+        window=window,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        ceil_mode=ceil_mode,
+        count_include_pad=count_include_pad,
+    )
+    return stateless("avg_pool", pool)
 
 
 def LpPool(
@@ -49,8 +58,10 @@ def LpPool(
     ceil_mode: bool = False,
 ) -> Layer:
     """The p-norm of each window; arguments as in `jaxcnn.ops.lp_pool`."""
-    options = {"p": p, "stride": stride, "padding": padding, "dilation": dilation, "ceil_mode": ceil_mode}
-    return stateless("lp_pool", functools.partial(ops.lp_pool, window=window, **options))
+    pool = functools.partial(
+        ops.lp_pool, window=window, p=p, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode
+    )
+    return stateless("lp_pool", pool)
 
 
 def GlobalMaxPool(spatial_rank: int = 2) -> Layer:

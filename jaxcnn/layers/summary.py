@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -139,17 +140,21 @@ def multiply_adds(jaxpr: Jaxpr) -> int:
 
 
 def _equation(eqn: JaxprEqn) -> int:
-    shapes = [v.aval.shape for v in eqn.invars]
+    shapes = [_shape(v) for v in eqn.invars]
     if eqn.primitive.name == "conv":
         # each output value sums over the window and the input channels of its group
-        return math.prod(eqn.outvars[0].aval.shape) * math.prod(shapes[1][:-1])
+        return math.prod(_shape(eqn.outvars[0])) * math.prod(shapes[1][:-1])
     if eqn.primitive.name == "conv_input_gradient":
         return math.prod(shapes[0]) * math.prod(shapes[1][:-1])
     if eqn.primitive.name == "dot_general":
         (contracted, _), _ = eqn.params["dimension_numbers"]
-        return math.prod(eqn.outvars[0].aval.shape) * math.prod(shapes[0][axis] for axis in contracted)
+        return math.prod(_shape(eqn.outvars[0])) * math.prod(shapes[0][axis] for axis in contracted)
     inner = [value for value in eqn.params.values() if hasattr(value, "jaxpr")]
     return sum(multiply_adds(closed.jaxpr) for closed in inner)
+
+
+def _shape(variable: Any) -> tuple[int, ...]:
+    return getattr(variable.aval, "shape", ())  # tokens and the like have none
 
 
 def _size(tree: Tree, itemsize: bool = False) -> int:

@@ -75,7 +75,7 @@ class EarlyStopping:
 def better(metrics: dict[str, float], monitor: str, best: float | None, min_delta: float = 0.0) -> bool:
     """Whether this epoch's metric beats the best so far; ValueError if there is no such metric."""
     if monitor not in metrics:
-        raise ValueError(f"`monitor` must be a column of the history, {list(metrics)}; got {monitor!r}")
+        raise ValueError(f"callbacks: `monitor` must be a column of the history, {list(metrics)}; got {monitor!r}")
     if best is None:
         return True
     gain = best - metrics[monitor] if monitor.endswith("loss") else metrics[monitor] - best

@@ -15,12 +15,14 @@ from jaxcnn.data import as_pair, epoch_plan, to_float
 from jaxcnn.data.augment import Augment, per_image
 from jaxcnn.train.callbacks import Callback, Epoch
 from jaxcnn.train.history import History
-from jaxcnn.train.losses import LossFunction, loss_function, probabilities
+from jaxcnn.train.losses import LossFunction, loss_function, name_of, probabilities
+from jaxcnn.train.metrics import correct
 from jaxcnn.train.run_folder import RunFolder
 from jaxcnn.train.step import TrainState, make_evaluation, make_step, make_steps
 
 DISPATCHES_PER_EPOCH = 25  # how often the progress bar moves and Ctrl-C is heard
 MOST_STEPS_PER_DISPATCH = 50
+ADVICE = "Lower the learning rate, clip the gradients (optax.clip_by_global_norm) or look for bad pixels or labels"
 
 
 class NonFiniteLoss(ArithmeticError):
@@ -82,9 +84,13 @@ def fit(
       2
     """
     images, labels = _checked("fit", model, data, "data", loss)
-    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"fit: `{name}` must be an integer of at least 1; got {value!r}")
+    for name, value, least in (("epochs", epochs, 1), ("batch_size", batch_size, 1), ("seed", seed, 0)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ValueError(f"fit: `{name}` must be an integer of at least {least}; got {value!r}")
+    if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
+        raise TypeError(
+            f"fit: `optimizer` must be an optax transformation, such as optax.adam(1e-3); got {optimizer!r}"
+        )
     if resume and run_dir is None:
         raise ValueError("fit: `resume` needs a `run_dir` to resume from")
     held_out = None if validation is None else _checked("fit", model, validation, "validation", loss)
@@ -98,7 +104,7 @@ def fit(
         config = {
             "model": model.name,
             "options": dict(model.options),
-            "loss": loss if isinstance(loss, str) else repr(loss),
+            "loss": name_of(loss),
             "epochs": epochs,
             "batch_size": batch_size,
             "seed": seed,
@@ -121,12 +127,16 @@ def fit(
         if held_out is not None:
             scores = _evaluate(evaluation, train_state, held_out, batch_size)
             row |= {f"validation_{name}": value for name, value in scores.items()}
+        _check_finite(train_state, row, label)
         row = {"epoch": number, **row, "seconds": time.perf_counter() - start}
         history.append(row)
-        print(f"{label}: " + ", ".join(_said(name, value) for name, value in row.items() if name != "epoch"), flush=True)
+        print(
+            f"{label}: " + ", ".join(_said(name, value) for name, value in row.items() if name != "epoch"), flush=True
+        )
         if folder:
             folder.end_of_epoch(row, history, train_state)
-        if any([callback(Epoch(number, row, train_state)) for callback in callbacks]):  # a list: all are called
+        answers = [callback(Epoch(number, row, train_state)) for callback in callbacks]
+        if any(answers):  # all were called
             break
     return train_state, history
 
@@ -166,12 +176,14 @@ def predict(model: Any, train_state: TrainState, x: Any, *, batch_size: int) -> 
     _match_shape("predict", model, x, "x")
 
     @jax.jit
-    def batch_probabilities(images):
+    def batch_probabilities(train_state, images):
         logits, _ = model.apply(train_state.params, train_state.state, to_float(images), train=False)
         return probabilities(train_state.loss, logits)
 
     indices, mask = epoch_plan(len(x), batch_size)
-    parts = [np.asarray(batch_probabilities(x[chosen]))[use] for chosen, use in zip(indices, mask, strict=True)]
+    parts = [
+        np.asarray(batch_probabilities(train_state, x[chosen]))[use] for chosen, use in zip(indices, mask, strict=True)
+    ]
     if not parts:
         return np.zeros((0, model.num_classes), np.float32)
     return np.concatenate(parts)
@@ -182,7 +194,8 @@ def predict(model: Any, train_state: TrainState, x: Any, *, batch_size: int) -> 
 
 def _fresh(model: Any, key: jax.Array, optimizer: optax.GradientTransformation, loss: str | LossFunction) -> TrainState:
     params, state = model.init(key)
-    return TrainState(params, state, optimizer.init(params), jnp.zeros((), jnp.int32), loss)
+    train_state = TrainState(params, state, optimizer.init(params), jnp.zeros((), jnp.int32), loss)
+    return jax.tree.map(jnp.copy, train_state)  # optimizers may keep params itself, but a buffer is donated only once
 
 
 def _epoch(steps: Callable, train_state: TrainState, data: tuple, plan: tuple, key: jax.Array, label: str):
@@ -201,13 +214,20 @@ def _epoch(steps: Callable, train_state: TrainState, data: tuple, plan: tuple, k
             bad = np.flatnonzero(~np.isfinite(new[:, 0]))
             if bad.size:
                 raise NonFiniteLoss(
-                    f"fit: the loss became {new[bad[0], 0]} in {label}, step {first + bad[0] + 1} of {total}. Lower "
-                    "the learning rate, clip the gradients (optax.clip_by_global_norm) or look for bad pixels or labels"
+                    f"fit: the loss became {new[bad[0], 0]} in {label}, step {first + bad[0] + 1} of {total}. {ADVICE}"
                 )
             sums += new.sum(axis=0)
             bar.update(count)
             bar.set_postfix(loss=f"{sums[0] / sums[2]:.4f}", accuracy=f"{sums[1] / sums[2]:.4f}")
     return train_state, {"loss": sums[0] / sums[2], "accuracy": sums[1] / sums[2]}
+
+
+def _check_finite(train_state: TrainState, row: dict[str, float], label: str) -> None:
+    """Keep what cannot be gone on with out of the run folder: the training loss is that before each step."""
+    if not np.isfinite(row.get("validation_loss", 0.0)):
+        raise NonFiniteLoss(f"fit: the validation loss became {row['validation_loss']} after {label}. {ADVICE}")
+    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(train_state.params)):
+        raise NonFiniteLoss(f"fit: parameters became infinite or not a number by the end of {label}. {ADVICE}")
 
 
 def _evaluate(evaluation: Callable, train_state: TrainState, data: tuple, batch_size: int) -> dict[str, float]:
@@ -243,6 +263,7 @@ def _checked(op: str, model: Any, data: Any, name: str, loss: str | LossFunction
     per_example = jax.eval_shape(loss_function(loss), logits, one)
     if per_example.shape != (1,):
         raise ValueError(f"{op}: `loss` must give one value per example, (N,); got {per_example.shape} for N = 1")
+    jax.eval_shape(correct, logits, one)
     return images, labels
 
 

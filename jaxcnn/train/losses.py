@@ -22,7 +22,7 @@ def softmax_cross_entropy(logits: jax.Array, labels: jax.Array, *, label_smoothi
       `(N,)`.
 
     Raises:
-      ValueError: shapes that do not fit, or one logit only.
+      ValueError: shapes that do not fit, one logit only, or an ε out of range.
 
     Derivative:
       dlogits = (p − l)·dy.
@@ -36,6 +36,8 @@ def softmax_cross_entropy(logits: jax.Array, labels: jax.Array, *, label_smoothi
             f"softmax_cross_entropy: `logits` must be (N, classes) with 2 classes at least; got {logits.shape}. "
             "One logit means sigmoid_binary_cross_entropy."
         )
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"softmax_cross_entropy: `label_smoothing` must be in [0, 1); got {label_smoothing!r}")
     targets = _one_hot("softmax_cross_entropy", logits, labels)
     return optax.softmax_cross_entropy(logits, optax.smooth_labels(targets, label_smoothing))
 
@@ -62,10 +64,7 @@ def sigmoid_binary_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Ar
     """
     if logits.ndim != 2:
         raise ValueError(f"sigmoid_binary_cross_entropy: `logits` must be (N, units); got {logits.shape}")
-    if logits.shape[-1] == 1 and labels.ndim == 1:
-        targets = labels[:, None].astype(logits.dtype)
-    else:
-        targets = _one_hot("sigmoid_binary_cross_entropy", logits, labels)
+    targets = _one_hot("sigmoid_binary_cross_entropy", logits, labels)
     return optax.sigmoid_binary_cross_entropy(logits, targets).mean(axis=-1)
 
 
@@ -95,12 +94,26 @@ def probabilities(loss: str | LossFunction, logits: jax.Array) -> jax.Array:
     return jnp.concatenate([1 - p, p], axis=-1) if p.shape[-1] == 1 else p
 
 
+def name_of(loss: str | LossFunction) -> str:
+    """What a loss is called in a run's config: the same in every process, as its `repr` is not."""
+    if isinstance(loss, str):
+        return loss
+    if isinstance(loss, functools.partial):
+        arguments = [repr(a) for a in loss.args] + [f"{name}={value!r}" for name, value in loss.keywords.items()]
+        return f"{name_of(loss.func)}({', '.join(arguments)})"
+    return getattr(loss, "__qualname__", type(loss).__qualname__)
+
+
 def _one_hot(op: str, logits: jax.Array, labels: jax.Array) -> jax.Array:
-    if labels.ndim == 1 and jnp.issubdtype(labels.dtype, jnp.integer):
-        labels = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
-    if labels.shape != logits.shape:
+    """Labels of the shape of the logits; a single unit's are 0 or 1 already."""
+    targets = labels
+    if labels.ndim == 1 and logits.shape[-1] == 1:
+        targets = labels[:, None]
+    elif labels.ndim == 1 and jnp.issubdtype(labels.dtype, jnp.integer):
+        targets = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
+    if targets.shape != logits.shape:
         raise ValueError(
             f"{op}: `labels` must be integers (N,) or have the shape of the logits; got labels {labels.shape} "
             f"{labels.dtype}, logits {logits.shape}"
         )
-    return labels.astype(logits.dtype)
+    return targets.astype(logits.dtype)

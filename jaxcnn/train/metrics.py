@@ -10,15 +10,28 @@ def correct(scores: jax.Array, labels: jax.Array) -> jax.Array:
 
     Args:
       scores: logits or probabilities `(N, C)`; one column means class 1 where positive (a logit).
-      labels: integers `(N,)`, or `(N, C)` of which the highest counts.
+      labels: integers `(N,)`, or `(N, C)` of which the highest counts; one column means class 1 where above ½.
+
+    Raises:
+      ValueError: shapes that do not fit.
     """
-    labels = labels if labels.ndim == 1 else jnp.argmax(labels, axis=-1)
-    chosen = scores[:, 0] > 0 if scores.shape[-1] == 1 else jnp.argmax(scores, axis=-1)
+    if scores.ndim != 2 or labels.shape not in (scores.shape[:1], scores.shape):
+        raise ValueError(
+            f"accuracy: `labels` must be (N,) or have the shape of `scores`, (N, C); got scores {scores.shape}, "
+            f"labels {labels.shape}"
+        )
+    one_column = scores.shape[-1] == 1
+    if labels.ndim == 2:
+        labels = labels[:, 0] > 0.5 if one_column else jnp.argmax(labels, axis=-1)
+    chosen = scores[:, 0] > 0 if one_column else jnp.argmax(scores, axis=-1)
     return chosen == labels
 
 
 def accuracy(scores: jax.typing.ArrayLike, labels: jax.typing.ArrayLike) -> float:
     """The part of the examples whose highest score is at the label.
+
+    Raises:
+      ValueError: shapes that do not fit.
 
     Example:
       >>> accuracy([[0.9, 0.1], [0.6, 0.4]], [0, 1])
@@ -28,20 +41,24 @@ def accuracy(scores: jax.typing.ArrayLike, labels: jax.typing.ArrayLike) -> floa
 
 
 def top_k_accuracy(scores: jax.typing.ArrayLike, labels: jax.typing.ArrayLike, k: int = 5) -> float:
-    """The part of the examples whose label is among the k highest scores.
+    """The part of the examples whose label, an integer, is among the k highest scores.
 
     Raises:
-      ValueError: k below 1 or above the number of classes.
+      ValueError: k below 1 or above the number of classes; shapes that are not (N, C) and (N,).
 
     Example:
       >>> top_k_accuracy([[0.5, 0.3, 0.2], [0.5, 0.3, 0.2]], [1, 2], k=2)
       0.5
     """
-    scores = jnp.asarray(scores)
+    scores, labels = jnp.asarray(scores), jnp.asarray(labels)
+    if scores.ndim != 2 or labels.shape != scores.shape[:1]:
+        raise ValueError(
+            f"top_k_accuracy: `scores` must be (N, C) and `labels` (N,); got {scores.shape} and {labels.shape}"
+        )
     if not 1 <= k <= scores.shape[-1]:
         raise ValueError(f"top_k_accuracy: `k` must be 1 to {scores.shape[-1]}, the number of classes; got {k!r}")
     _, best = jax.lax.top_k(scores, k)
-    return float((best == jnp.asarray(labels)[:, None]).any(axis=-1).mean())
+    return float((best == labels[:, None]).any(axis=-1).mean())
 
 
 def confusion_matrix(predicted: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:

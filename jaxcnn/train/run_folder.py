@@ -73,7 +73,7 @@ class RunFolder:
         return train_state, history
 
     def end_of_epoch(self, row: dict[str, float], history: History, train_state: TrainState) -> None:
-        """Write what is new: the model if it is the best, the history, and last the checkpoint that vouches for them."""
+        """Write what is new: the model if it is the best, the history, last the checkpoint that vouches for them."""
         if self._beats(row):
             self._write_model(train_state)
         history.to_csv(self.path / "metrics.csv")

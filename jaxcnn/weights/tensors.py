@@ -1,15 +1,15 @@
 """Nested dicts of arrays as safetensors files: a flat table of names, checked against what is expected."""
 
+import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.flax import load_file, save_file
+from safetensors.flax import save_file
 
 from jaxcnn.weights.files import replacing
 
@@ -32,10 +32,13 @@ def _name(entry: Any) -> str:
 
 
 def write(path: str | os.PathLike, tree: Any, metadata: Mapping[str, Any]) -> None:
-    """All leaves of a tree, and metadata as JSON, in one file; written whole or not at all."""
+    """All leaves of a tree, and metadata as JSON, in one file; written whole or not at all.
+
+    Random keys (some optimizers hold one) are written as the integers they are made of.
+    """
     with replacing(path) as temporary:
         save_file(
-            {name: jax.numpy.asarray(leaf) for name, leaf in flatten(tree).items()},
+            {name: jax.numpy.asarray(_without_key(leaf)) for name, leaf in flatten(tree).items()},
             temporary,
             metadata={name: json.dumps(value) for name, value in metadata.items()},
         )
@@ -49,32 +52,64 @@ def read(path: str | os.PathLike, template: Any) -> Any:
       WeightsError: not a safetensors file, truncated, or names, shapes, dtypes that differ from the template's.
     """
     path = Path(path)
-    metadata(path)  # refuses what is not a whole safetensors file
-    found = load_file(path)
     expected = flatten(template)
-    complaints = [
-        f"{len(names)} {what}: {', '.join(sorted(names)[:5])}{', …' if len(names) > 5 else ''}"
-        for what, names in (("missing", expected.keys() - found.keys()), ("unknown", found.keys() - expected.keys()))
-        if names
-    ]
-    complaints += [
-        f"{name} expects {leaf.dtype}{list(leaf.shape)} but has {found[name].dtype}{list(found[name].shape)}"
-        for name, leaf in expected.items()
-        if name in found and (found[name].shape != np.shape(leaf) or found[name].dtype != leaf.dtype)
-    ]
-    if complaints:
-        raise WeightsError(f"{path}: the arrays do not fit the model; {'; '.join(complaints[:8])}")
-    return jax.tree.unflatten(jax.tree.structure(template), [found[name] for name in expected])
+    shapes = {name: jax.eval_shape(_without_key, leaf) for name, leaf in expected.items()}
+    with _opened(path, "flax") as file:
+        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+        found = {name: f"{part.get_dtype()}{part.get_shape()}" for name, part in slices.items()}
+        complaints = [
+            f"{len(names)} {what}: {', '.join(sorted(names)[:5])}{', …' if len(names) > 5 else ''}"
+            for what, names in (("missing", shapes.keys() - found.keys()), ("unknown", found.keys() - shapes.keys()))
+            if names
+        ]
+        complaints += [
+            f"{name} expects {_written(leaf)} but has {found[name]}"
+            for name, leaf in shapes.items()
+            if name in found and found[name] != _written(leaf)
+        ]
+        if complaints:
+            raise WeightsError(f"{path}: the arrays do not fit the model; {'; '.join(complaints[:8])}")
+        leaves = [_as(leaf, file.get_tensor(name)) for name, leaf in expected.items()]
+    return jax.tree.unflatten(jax.tree.structure(template), leaves)
 
 
 def metadata(path: str | os.PathLike) -> dict[str, Any]:
-    """The metadata that `write` put into the file."""
+    """The metadata that `write` put into the file; WeightsError if it is another's."""
+    with _opened(path, "numpy") as file:
+        try:
+            return {name: json.loads(value) for name, value in (file.metadata() or {}).items()}
+        except json.JSONDecodeError:
+            found = file.metadata()
+            raise WeightsError(f"{path}: expected metadata that jaxcnn wrote, as JSON; found {found}") from None
+
+
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike, framework: str) -> Iterator[Any]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such weights file")
     try:
-        with safe_open(path, framework="numpy") as file:
-            return {name: json.loads(value) for name, value in (file.metadata() or {}).items()}
-    except (SafetensorError, json.JSONDecodeError) as error:
+        with safe_open(path, framework=framework) as file:
+            yield file
+    except SafetensorError as error:
         size = path.stat().st_size
-        raise WeightsError(f"{path}: expected a safetensors file, found {size} bytes that are not one ({error})") from None
+        raise WeightsError(f"{path}: expected a safetensors file, found {size} bytes: {error}") from None
+
+
+def _is_key(leaf: Any) -> bool:
+    return hasattr(leaf, "dtype") and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _without_key(leaf: Any) -> Any:
+    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
+
+
+def _as(leaf: Any, value: jax.Array) -> jax.Array:
+    return jax.random.wrap_key_data(value, impl=jax.random.key_impl(leaf)) if _is_key(leaf) else value
+
+
+def _written(leaf: jax.ShapeDtypeStruct) -> str:
+    """dtype and shape as safetensors writes them: float32 (3, 2) is F32[3, 2]."""
+    name = str(leaf.dtype)
+    kind = {"bool": "BOOL", "bfloat16": "BF16"}.get(name, f"{name[0].upper()}{leaf.dtype.itemsize * 8}")
+    return f"{kind}{list(leaf.shape)}"

@@ -1,0 +1,8 @@
+"""What must be settled before any test touches a device."""
+
+import os
+
+# Two devices, so that shard_map and automatic sharding can be tested on a CPU. Read when JAX starts its backend.
+FLAG = "--xla_force_host_platform_device_count"
+if FLAG not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAG}=2".strip()

@@ -1,0 +1,143 @@
+"""One table of every layer and every model, for the tests that are laws over all of them."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcnn import models
+from jaxcnn.layers import (
+    AvgPool,
+    BatchNorm,
+    Conv,
+    ConvTranspose,
+    Dense,
+    DepthwiseConv,
+    Dropout,
+    Elu,
+    Flatten,
+    Gelu,
+    GlobalAvgPool,
+    GlobalMaxPool,
+    GroupNorm,
+    Layer,
+    LayerNorm,
+    LeakyRelu,
+    LpPool,
+    MaxPool,
+    Relu,
+    SeparableConv,
+    Sigmoid,
+    Silu,
+    Softmax,
+    Tanh,
+    branches,
+    residual,
+    serial,
+    stateless,
+)
+
+LINE, IMAGE, VOLUME = (9, 4), (6, 5, 4), (4, 5, 3, 4)  # 1-D, 2-D and 3-D inputs of 4 channels, no two sizes alike
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """A layer or model, what made it, and an input it takes."""
+
+    name: str
+    factory: Callable
+    layer: Layer
+    input_shape: tuple[int, ...]
+    model: models.Model | None = None
+
+    def init(self, seed: int = 0):
+        key = jax.random.key(seed)
+        return self.model.init(key) if self.model else self.layer.init(key, self.input_shape)
+
+    @functools.cached_property
+    def initial(self):
+        """(params, state) of seed 0."""
+        return self.init()
+
+    @functools.cached_property
+    def x(self) -> jax.Array:
+        """Two inputs."""
+        values = np.random.default_rng(0).standard_normal((2, *self.input_shape))
+        return jnp.asarray(values, jnp.float32)
+
+    def cast(self, dtype):
+        """(params, state, x), with the dtype in the parameters and x; statistics stay as they are."""
+        params, state = self.initial
+        return jax.tree.map(lambda leaf: leaf.astype(dtype), params), state, self.x.astype(dtype)
+
+    @functools.cached_property
+    def training(self) -> Callable:
+        """(params, state, x) -> (y, state) of a training step, compiled; always with one dropout key."""
+        return jax.jit(self.training_step)
+
+    def training_step(self, params, state, x):
+        return self.layer.apply(params, state, x, train=True, key=jax.random.key(7))
+
+    @functools.cached_property
+    def inference(self) -> Callable:
+        """(params, state, x) -> (y, state), compiled."""
+        return jax.jit(self.layer.apply)
+
+    def loss(self, params, state, x):
+        """A scalar that every output has a part in."""
+        y, _ = self.training_step(params, state, x)
+        return jnp.sum(jnp.square(y.astype(jnp.float32)))
+
+
+def _each(factory, layers, *shapes):
+    """One entry per shape; a function in place of a layer is called with the spatial rank."""
+    for shape in shapes:
+        rank = len(shape) - 1
+        yield Entry(f"{factory.__name__}_{rank}d", factory, layers(rank), shape)
+
+
+def _one(name, factory, layer, shape=IMAGE):
+    yield Entry(name, factory, layer, shape)
+
+
+def _nested():
+    body = serial(Conv(4, 3, padding="SAME"), BatchNorm(), Relu(), Dropout(0.25))
+    inner = branches(Conv(2, 1), wide=Conv(3, 3, padding="SAME", use_bias=False))
+    return serial(residual(body), inner, MaxPool(2), Flatten(), Dropout(0.5), head=Dense(3))
+
+
+LAYERS = [
+    *_each(Conv, lambda rank: Conv(3, (3, 2, 2)[:rank], stride=2, padding="SAME"), LINE, IMAGE, VOLUME),
+    *_one("Conv_grouped", Conv, Conv(6, 3, groups=2, dilation=2, padding=((2, 1), (0, 2)), use_bias=False)),
+    *_each(ConvTranspose, lambda rank: ConvTranspose(3, (3, 2, 2)[:rank], stride=2), LINE, IMAGE, VOLUME),
+    *_one("ConvTranspose_grouped", ConvTranspose, ConvTranspose(6, 3, stride=2, groups=2, padding=1, output_padding=1)),
+    *_each(DepthwiseConv, lambda rank: DepthwiseConv((3, 2, 2)[:rank], multiplier=2), LINE, IMAGE, VOLUME),
+    *_each(SeparableConv, lambda rank: SeparableConv(3, (3, 2, 2)[:rank], padding="SAME"), LINE, IMAGE, VOLUME),
+    *_each(Dense, lambda rank: Dense(3), (7,), IMAGE),
+    *_each(Flatten, lambda rank: Flatten(), (7,), LINE, IMAGE, VOLUME),
+    *_each(MaxPool, lambda rank: MaxPool((2, 3, 2)[:rank], padding="SAME"), LINE, IMAGE, VOLUME),
+    *_each(AvgPool, lambda rank: AvgPool((2, 3, 2)[:rank], ceil_mode=True), LINE, IMAGE, VOLUME),
+    *_each(LpPool, lambda rank: LpPool((2, 3, 2)[:rank], p=3, stride=1), LINE, IMAGE, VOLUME),
+    *_each(GlobalMaxPool, GlobalMaxPool, LINE, IMAGE, VOLUME),
+    *_each(GlobalAvgPool, GlobalAvgPool, LINE, IMAGE, VOLUME),
+    *(Entry(f.__name__, f, f(), IMAGE) for f in (Relu, LeakyRelu, Elu, Gelu, Silu, Tanh, Sigmoid, Softmax)),
+    *_each(Dropout, lambda rank: Dropout(0.3), (7,), IMAGE),
+    *_each(BatchNorm, lambda rank: BatchNorm(), (7,), LINE, IMAGE, VOLUME),
+    *_each(LayerNorm, lambda rank: LayerNorm(), (7,), IMAGE),
+    *_each(GroupNorm, lambda rank: GroupNorm(2), (8,), LINE, IMAGE, VOLUME),
+    *_one("stateless", stateless, stateless("cube", lambda x: x**3)),
+    *_one("serial", serial, serial(Conv(3, 3), Relu(), Conv(2, 2), BatchNorm(), Flatten(), out=Dense(3))),
+    *_one("serial_of_nothing", serial, serial()),
+    *_one("residual", residual, residual(Conv(4, 3, padding="SAME"))),
+    *_one("residual_shortcut", residual, residual(DepthwiseConv(3, stride=2, padding=1), shortcut=Conv(4, 1, stride=2))),
+    *_one("branches", branches, branches(Conv(2, 1), Conv(3, 1), MaxPool(3, stride=1, padding="SAME"))),
+    *_one("nested", serial, _nested()),
+]
+
+MODELS = [
+    Entry(f"model_{name}", models.create, model.layer, model.input_shape, model)
+    for name, model in ((name, models.create(name)) for name in models.names())
+]

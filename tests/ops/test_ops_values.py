@@ -1,0 +1,250 @@
+"""Values and gradients against NumPy loops in float64, over shapes and geometries that hypothesis draws.
+
+Ranks 1 to 3, batch axes of any number and length, pads on either side (beyond the kernel too), strides, dilations and
+groups; x and cotangents are small whole numbers, so that maxima are often equal and the tie rule is always at work.
+"""
+
+import contextlib
+import functools
+import math
+
+import jax
+import numpy as np
+import oracles
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tolerances import assert_same
+
+from jaxcnn import ops
+from jaxcnn.ops.algorithms import patches
+
+
+def drawn(examples):
+    """Few examples, always the same: each compiles a program."""
+    return settings(max_examples=examples, deadline=None, derandomize=True, database=None)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def x64():
+    with jax.enable_x64(True):
+        yield
+
+
+@st.composite
+def geometries(draw, max_rank=3, strides=3):
+    """(batch, size, window, stride, pads, dilation) with at least one window that fits."""
+    rank = draw(st.integers(1, max_rank))
+
+    def each(low, high):
+        return draw(st.tuples(*[st.integers(low, high)] * rank))
+
+    most = (9, 6, 4)[rank - 1]  # pixels a side, so that loops stay short
+    window, stride, dilation = each(1, 3), each(1, strides), each(1, 2 if rank < 3 else 1)
+    pads = draw(st.tuples(*[st.tuples(st.integers(0, 4), st.integers(0, 4))] * rank))
+    size = [
+        draw(st.integers(max(1, d * (k - 1) + 1 - sum(p)), most))
+        for k, d, p in zip(window, dilation, pads, strict=True)
+    ]
+    batch = draw(st.sampled_from([(), (1,), (2,), (0,), (2, 2), (3, 1), (2, 0), (1, 2, 1)]))
+    return batch, tuple(size), window, stride, pads, dilation
+
+
+# (groups, input channels, output channels): plain, 1-channel ends, grouped, depthwise, depthwise with a multiplier.
+CHANNELS = st.sampled_from([(1, 2, 3), (1, 1, 2), (1, 3, 1), (2, 4, 6), (2, 4, 2), (3, 3, 3), (2, 2, 6), (1, 5, 5)])
+
+
+def whole_numbers(rng, *shape):
+    return rng.integers(-3, 4, shape).astype(np.float64)
+
+
+def value_and_pullback(function, *arguments, seed=0):
+    """The value, a cotangent, and what the cotangent is pulled back to; each with its batch axes."""
+    shape = jax.eval_shape(function, *arguments).shape
+    ct = whole_numbers(np.random.default_rng(seed), *shape)
+
+    @jax.jit
+    def both(ct, *arguments):
+        y, pull = jax.vjp(function, *arguments)
+        return y, pull(ct)
+
+    y, gradients = both(ct, *arguments)
+    return np.asarray(y), ct, [np.asarray(g) for g in gradients]
+
+
+def one_batch(a, rank):
+    """`a` with all its batch axes as one, as the oracle takes it."""
+    return a.reshape(math.prod(a.shape[: a.ndim - rank - 1]), *a.shape[a.ndim - rank - 1 :])
+
+
+def check_conv(geometry, channels, algorithm="auto"):
+    batch, size, window, stride, pads, dilation = geometry
+    groups, c_in, c_out = channels
+    rng = np.random.default_rng(0)
+    x = whole_numbers(rng, *batch, *size, c_in)
+    w = whole_numbers(rng, *window, c_in // groups, c_out)
+    conv = functools.partial(
+        ops.conv, stride=stride, padding=pads, dilation=dilation, groups=groups, algorithm=algorithm
+    )
+    y, dy, (dx, dw) = value_and_pullback(conv, x, w)
+    loops = {"stride": stride, "pads": pads, "dilation": dilation, "groups": groups}
+    assert y.shape[: len(batch)] == batch
+    flat_x, flat_y, flat_dy, flat_dx = (one_batch(a, len(size)) for a in (x, y, dy, dx))
+    assert_same(flat_y, oracles.conv(flat_x, w, **loops))
+    assert_same(flat_dx, oracles.conv_input_gradient(flat_dy, w, flat_x.shape, **loops))
+    assert_same(dw, oracles.conv_kernel_gradient(flat_x, flat_dy, w.shape, **loops))
+
+
+@drawn(25)
+@given(geometries(), CHANNELS)
+def test_conv(geometry, channels):
+    check_conv(geometry, channels)
+
+
+@drawn(12)
+@given(geometries(strides=2), CHANNELS)
+def test_conv_of_many_small_tiles(geometry, channels):
+    with tiles_of(100):
+        check_conv(geometry, channels)
+
+
+# Batches of tiles, bands of rows; the last tile overlapping its neighbour or not; strided bands, dilated bands, groups.
+# The budget is in bytes of patches: a row of outputs takes (outputs in it) · taps · channels · 8 of them.
+TILINGS = {
+    "batches, even": (2600, (4,), (4, 4), (2, 2), (1, 1), (1, 1), (1, 2, 3)),
+    "batches, last overlaps": (2600, (5,), (4, 4), (2, 2), (1, 1), (1, 1), (1, 2, 3)),
+    "rows, even": (700, (2,), (7, 6), (2, 3), (1, 2), (1, 1), (1, 2, 3)),
+    "rows, last overlaps": (700, (2,), (8, 6), (2, 3), (1, 2), (1, 1), (1, 2, 3)),
+    "rows, strided and dilated": (1000, (2,), (12, 7), (3, 2), (2, 3), (2, 2), (2, 4, 6)),
+    "rows, one at a time": (1, (2,), (6, 5), (3, 3), (1, 1), (1, 1), (1, 2, 2)),
+    "rows of one dimension": (200, (3,), (11,), (3,), (2,), (1,), (1, 2, 2)),
+    "rows of three dimensions": (4000, (1,), (5, 4, 4), (2, 3, 2), (1, 1, 1), (1, 1, 1), (1, 2, 3)),
+}
+
+
+@pytest.mark.parametrize("tiling", TILINGS)
+def test_conv_in_tiles(tiling):
+    budget, batch, size, window, stride, dilation, channels = TILINGS[tiling]
+    pads = ((1, 2), (0, 1), (2, 0))[: len(size)]
+    with tiles_of(budget):
+        check_conv((batch, size, window, stride, pads, dilation), channels)
+        groups, c_in, c_out = channels
+        conv = functools.partial(ops.conv, stride=stride, padding=pads, dilation=dilation, groups=groups)
+        shapes = np.zeros((*batch, *size, c_in)), np.zeros((*window, c_in // groups, c_out))
+        assert "stablehlo.while" in jax.jit(conv).lower(*shapes).as_text(), "the budget makes no tiles here"
+
+
+@contextlib.contextmanager
+def tiles_of(budget):
+    """Patches in tiles of at most `budget` bytes. It is read when a program is traced, so no trace may outlive it."""
+    jax.clear_caches()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(patches.TILE_BYTES, "cpu", budget)
+        yield
+    jax.clear_caches()
+
+
+@st.composite
+def transposed(draw):
+    """A geometry for conv_transpose: pads that leave an output, output padding below the stride."""
+    batch, size, window, stride, pads, dilation = draw(geometries())
+    extra = tuple(draw(st.integers(0, s - 1)) for s in stride)
+    full = [(n - 1) * s + d * (k - 1) + 1 for n, s, d, k in zip(size, stride, dilation, window, strict=True)]
+    pads = tuple(
+        (min(before, (n - 1) // 2), min(after, (n - 1) // 2)) for (before, after), n in zip(pads, full, strict=True)
+    )
+    return batch, size, window, stride, pads, dilation, extra
+
+
+@drawn(25)
+@given(transposed(), CHANNELS)
+def test_conv_transpose(geometry, channels):
+    batch, size, window, stride, pads, dilation, extra = geometry
+    groups, c_out, c_in = channels  # the convolution this transposes goes from c_out to c_in
+    rng = np.random.default_rng(0)
+    x = whole_numbers(rng, *batch, *size, c_in)
+    w = whole_numbers(rng, *window, c_out // groups, c_in)
+    loops = {"stride": stride, "pads": pads, "dilation": dilation, "groups": groups}
+    transpose = functools.partial(
+        ops.conv_transpose, stride=stride, padding=pads, dilation=dilation, groups=groups, output_padding=extra
+    )
+    y, dy, (dx, dw) = value_and_pullback(transpose, x, w)
+    flat_x, flat_y, flat_dy, flat_dx = (one_batch(a, len(size)) for a in (x, y, dy, dx))
+    assert_same(flat_y, oracles.conv_transpose(flat_x, w, output_padding=extra, **loops))
+    assert_same(flat_dx, oracles.conv(flat_dy, w, **loops))
+    assert_same(dw, oracles.conv_kernel_gradient(flat_dy, flat_x, w.shape, **loops))
+
+
+def check_pool(geometry, function, value, gradient, **options):
+    """`gradient(dy, x)` is the oracle's; options and geometry go to all three."""
+    batch, size, window, stride, pads, dilation = geometry
+    x = whole_numbers(np.random.default_rng(0), *batch, *size, 2)
+    pool = functools.partial(function, window=window, stride=stride, padding=pads, dilation=dilation, **options)
+    y, dy, (dx,) = value_and_pullback(pool, x)
+    flat_x, flat_y, flat_dy, flat_dx = (one_batch(a, len(size)) for a in (x, y, dy, dx))
+    loops = {"window": window, "stride": stride, "pads": pads, "dilation": dilation, **options}
+    assert_same(flat_y, value(flat_x, **loops))
+    assert_same(flat_dx, gradient(flat_dy, flat_x, **loops))
+
+
+def side_by_side(geometry):
+    """The same with windows that touch and do not overlap: stride None, no dilation."""
+    batch, size, window, _, pads, dilation = geometry
+    return batch, size, window, None, pads, tuple(1 for _ in dilation)
+
+
+@drawn(25)
+@given(geometries(), st.booleans(), st.booleans())
+def test_max_pool(geometry, ceil_mode, touching):
+    geometry = side_by_side(geometry) if touching else geometry
+    check_pool(geometry, ops.max_pool, oracles.max_pool, oracles.max_pool_gradient, ceil_mode=ceil_mode)
+
+
+@drawn(25)
+@given(geometries(), st.booleans(), st.booleans())
+def test_avg_pool(geometry, ceil_mode, count_include_pad):
+    def gradient(dy, x, **loops):
+        return oracles.avg_pool_gradient(dy, x.shape, **loops)
+
+    options = {"ceil_mode": ceil_mode, "count_include_pad": count_include_pad}
+    check_pool(geometry, ops.avg_pool, oracles.avg_pool, gradient, **options)
+
+
+@drawn(20)
+@given(geometries(), st.booleans(), st.sampled_from([1, 1.5, 2, 2.0, 3, 4]))
+def test_lp_pool(geometry, ceil_mode, p):
+    check_pool(geometry, ops.lp_pool, oracles.lp_pool, oracles.lp_pool_gradient, ceil_mode=ceil_mode, p=p)
+
+
+@drawn(10)
+@given(geometries(), st.sampled_from([ops.global_max_pool, ops.global_avg_pool]))
+def test_global_pools(geometry, function):
+    """A global pool is a pool whose window is the image."""
+    batch, size, *_ = geometry
+    rank = len(size)
+    x = whole_numbers(np.random.default_rng(0), *batch, *size, 2)
+    y, dy, (dx,) = value_and_pullback(functools.partial(function, spatial_rank=rank), x)
+    flat_x, flat_dx = one_batch(x, rank), one_batch(dx, rank)
+    flat_y, flat_dy = (a.reshape(len(flat_x), *[1] * rank, 2) for a in (y, dy))
+    if function is ops.global_max_pool:
+        assert_same(flat_y, oracles.max_pool(flat_x, size))
+        assert_same(flat_dx, oracles.max_pool_gradient(flat_dy, flat_x, size))
+    else:
+        assert_same(flat_y, oracles.avg_pool(flat_x, size))
+        assert_same(flat_dx, oracles.avg_pool_gradient(flat_dy, flat_x.shape, size))
+
+
+@pytest.mark.parametrize("algorithm", ops.ALGORITHMS)
+@pytest.mark.parametrize("channels", [(1, 2, 3), (2, 2, 6), (3, 3, 3), (2, 4, 2), (1, 1, 4)], ids=str)
+@pytest.mark.parametrize("window", [(1, 1), (3, 2)], ids=str)
+def test_every_algorithm_where_it_claims_the_shape(algorithm, channels, window):
+    """And where it does not, it says so: nothing is computed another way behind the user's back."""
+    geometry = ((2,), (5, 6), window, (2, 1), ((1, 0), (2, 3)), (1, 2))
+    groups, c_in, c_out = channels
+    thin = min(c_in // groups, c_out // groups) == 1 and max(c_in // groups, c_out // groups) <= 4
+    claimed = algorithm != "taps" or window == (1, 1) or thin
+    if claimed:
+        check_conv(geometry, channels, algorithm)
+    else:
+        with pytest.raises(ValueError, match=f"conv: `algorithm` '{algorithm}' cannot compute"):
+            check_conv(geometry, channels, algorithm)
