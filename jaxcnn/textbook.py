@@ -296,7 +296,7 @@ relu.defvjp(lambda x: (relu(x), x), lambda x, dy: (jnp.where(x > 0, dy, 0),))
 def sigmoid(z: jax.Array) -> jax.Array:
     """Turn a logit into the probability of "yes": p = 1 / (1 + e^−z).
 
-    For z < 0 it is computed as e^z / (1 + e^z), so that no exponential overflows.
+    Where e^−z overflows to infinity p is 0, as it should be, and the rule below needs p alone.
 
     Args: z, logits of any shape.
     Returns: probabilities of the same shape.
@@ -307,8 +307,7 @@ def sigmoid(z: jax.Array) -> jax.Array:
 
     Source: the CNN lectures.
     """
-    e = jnp.exp(-jnp.abs(z))
-    return jnp.where(z >= 0, 1, e) / (1 + e)
+    return 1 / (1 + jnp.exp(-z))
 
 
 sigmoid.defvjp(lambda z: (p := sigmoid(z), p), lambda p, dp: (p * (1 - p) * dp,))

@@ -96,6 +96,9 @@ def test_the_loops_pool_with_ceil_mode_and_counts_as_pytorch_documents():
     assert oracles.max_pool(x, (2,), 2, ceil_mode=True).ravel().tolist() == [2, 4, 5]
     # With ceil_mode the last window holds a 5 and one pixel that is neither input nor padding: it counts 1, not 2.
     assert oracles.avg_pool(x, (2,), 2, ceil_mode=True, count_include_pad=True).ravel().tolist() == [1.5, 3.5, 5]
+    # Here it holds a 4, one pixel of padding and one beyond: it counts 2 of 3. The windows: 0 1 2, 2 3 4, 4 0 and none.
+    last = oracles.avg_pool(x[:, :4], (3,), 2, ((1, 1),), ceil_mode=True, count_include_pad=True)
+    assert last.ravel().tolist() == [1, 3, 2]
     # The second window starts at the last pixel of four, but of three it would start in the padding: dropped.
     assert oracles.output_size(4, 3, 4, (1, 1), ceil_mode=True) == 2
     assert oracles.output_size(3, 3, 4, (1, 1), ceil_mode=True) == 1

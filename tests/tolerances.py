@@ -28,8 +28,9 @@ def bound(dtype, terms: int = 1) -> float:
 
 def assert_sum_close(actual, expected, magnitude, dtype, terms: int = 1) -> None:
     """`actual` is `expected` but for rounding; `magnitude` is the same sum over absolute values."""
-    actual = np.asarray(actual, np.float64)
-    np.testing.assert_array_less(np.abs(actual - expected), bound(dtype, terms) * np.asarray(magnitude) + 1e-30)
+    actual, expected, magnitude = (np.asarray(a, np.float64) for a in (actual, expected, magnitude))
+    assert actual.shape == expected.shape, (actual.shape, expected.shape)
+    np.testing.assert_array_less(np.abs(actual - expected), bound(dtype, terms) * magnitude + 1e-30)
 
 
 def assert_same(actual, expected, tolerance: float = ORACLE) -> None:

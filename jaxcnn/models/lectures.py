@@ -112,15 +112,26 @@ def cats_vs_dogs_cnn(*, logits: int = 1) -> Model:
 
 
 def digits_cnn(*, num_classes: int = 10) -> Model:
-    """Ours, for 8×8 scans: three 3×3 convolutions, one pool, a hidden layer."""
+    """Ours, for 8×8 scans: three 3×3 convolutions, one pool, a hidden layer, with He's initial values.
+
+    Args:
+      num_classes: units of the last layer.
+
+    Source: He et al., Delving deep into rectifiers (2015), for the initial values: with Glorot's it takes five epochs
+    to start learning.
+    """
+    he = "he_normal"
     layer = serial(
-        *_conv_relu(32, padding="SAME"),
-        *_conv_relu(32, padding="SAME"),
+        Conv(32, 3, padding="SAME", kernel_init=he),
+        Relu(),
+        Conv(32, 3, padding="SAME", kernel_init=he),
+        Relu(),
         MaxPool(2),
-        *_conv_relu(64, padding="SAME"),
+        Conv(64, 3, padding="SAME", kernel_init=he),
+        Relu(),
         Dropout(0.25),
         Flatten(),
-        Dense(128),
+        Dense(128, kernel_init=he),
         Relu(),
         Dropout(0.5),
         Dense(num_classes),

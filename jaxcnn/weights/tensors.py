@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.flax import save_file
 
 from jaxcnn.weights.files import replacing
+
+ENTRY = "jaxcnn"  # in a file's metadata
 
 
 class WeightsError(ValueError):
@@ -31,8 +33,8 @@ def _name(entry: Any) -> str:
     return str(entry)
 
 
-def write(path: str | os.PathLike, tree: Any, metadata: Mapping[str, Any]) -> None:
-    """All leaves of a tree, and metadata as JSON, in one file; written whole or not at all.
+def write(path: str | os.PathLike, tree: Any, metadata: dict[str, Any]) -> None:
+    """All leaves of a tree, and metadata as JSON, in one file; written whole or not at all. Equal trees, equal bytes.
 
     Random keys (some optimizers hold one) are written as the integers they are made of.
     """
@@ -40,7 +42,7 @@ def write(path: str | os.PathLike, tree: Any, metadata: Mapping[str, Any]) -> No
         save_file(
             {name: jax.numpy.asarray(_without_key(leaf)) for name, leaf in flatten(tree).items()},
             temporary,
-            metadata={name: json.dumps(value) for name, value in metadata.items()},
+            metadata={ENTRY: json.dumps(metadata)},  # one entry: safetensors writes several in random order
         )
 
 
@@ -76,11 +78,10 @@ def read(path: str | os.PathLike, template: Any) -> Any:
 def metadata(path: str | os.PathLike) -> dict[str, Any]:
     """The metadata that `write` put into the file; WeightsError if it is another's."""
     with _opened(path, "numpy") as file:
-        try:
-            return {name: json.loads(value) for name, value in (file.metadata() or {}).items()}
-        except json.JSONDecodeError:
-            found = file.metadata()
-            raise WeightsError(f"{path}: expected metadata that jaxcnn wrote, as JSON; found {found}") from None
+        found = file.metadata() or {}
+    if ENTRY not in found:
+        raise WeightsError(f"{path}: expected a file that jaxcnn wrote, found the metadata {found}")
+    return json.loads(found[ENTRY])
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ A reference gathers every window by integer indexing, then contracts, and leaves
 spreading or rotation rule of ours, and no convolution of XLA.
 """
 
+import contextlib
 import functools
 import math
 from collections.abc import Callable
@@ -12,9 +13,11 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from jax.flatten_util import ravel_pytree
 
 from jaxcnn import ops
+from jaxcnn.ops.algorithms import patches
 
 
 def windows(x, window, stride, pads, dilation, fill=0.0):
@@ -165,3 +168,13 @@ def expected(name: str) -> Expected:
 def direction(n: int, seed: int) -> np.ndarray:
     """A vector to take a directional derivative along."""
     return np.random.default_rng(seed).standard_normal(n)
+
+
+@contextlib.contextmanager
+def tiles_of(budget):
+    """Patches in tiles of at most `budget` bytes. It is read when a program is traced, so no trace may outlive it."""
+    jax.clear_caches()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(patches.TILE_BYTES, "cpu", budget)
+        yield
+    jax.clear_caches()

@@ -4,7 +4,6 @@ Ranks 1 to 3, batch axes of any number and length, pads on either side (beyond t
 groups; x and cotangents are small whole numbers, so that maxima are often equal and the tie rule is always at work.
 """
 
-import contextlib
 import functools
 import math
 
@@ -14,10 +13,10 @@ import oracles
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ops_table import tiles_of
 from tolerances import assert_same
 
 from jaxcnn import ops
-from jaxcnn.ops.algorithms import patches
 
 
 def drawn(examples):
@@ -132,16 +131,6 @@ def test_conv_in_tiles(tiling):
         conv = functools.partial(ops.conv, stride=stride, padding=pads, dilation=dilation, groups=groups)
         shapes = np.zeros((*batch, *size, c_in)), np.zeros((*window, c_in // groups, c_out))
         assert "stablehlo.while" in jax.jit(conv).lower(*shapes).as_text(), "the budget makes no tiles here"
-
-
-@contextlib.contextmanager
-def tiles_of(budget):
-    """Patches in tiles of at most `budget` bytes. It is read when a program is traced, so no trace may outlive it."""
-    jax.clear_caches()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(patches.TILE_BYTES, "cpu", budget)
-        yield
-    jax.clear_caches()
 
 
 @st.composite

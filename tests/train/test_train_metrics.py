@@ -38,7 +38,8 @@ def test_confusion_matrix():
     matrix = metrics.confusion_matrix(predicted, LABELS, 9)  # two classes that do not occur
     np.testing.assert_array_equal(matrix, sklearn_metrics.confusion_matrix(LABELS, predicted, labels=range(9)))
     assert matrix.dtype == np.int64
-    np.testing.assert_array_equal(metrics.confusion_matrix(predicted.astype(np.uint8), LABELS.astype(np.uint8), 9), matrix)
+    of_bytes = metrics.confusion_matrix(predicted.astype(np.uint8), LABELS.astype(np.uint8), 9)
+    np.testing.assert_array_equal(of_bytes, matrix)
     assert metrics.confusion_matrix(np.zeros(0, int), np.zeros(0, int), 2).tolist() == [[0, 0], [0, 0]]
 
 

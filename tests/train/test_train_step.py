@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 from tolerances import assert_sum_close
-from train_tiny import DIGITS, LINEAR, PLAIN, WHOLE, assert_same_bits, differs
+from train_tiny import CONV, DIGITS, LINEAR, WHOLE, assert_same_bits, differs
 
 from jaxcnn.data import epoch_plan
 from jaxcnn.data.augment import per_image
@@ -25,7 +25,7 @@ def fresh(model, optimizer, loss="softmax_cross_entropy"):
 
 def test_a_step_is_the_one_written_by_hand():
     optimizer = optax.sgd(0.5, momentum=0.9)
-    train_state = fresh(PLAIN, optimizer)
+    train_state = fresh(CONV, optimizer)
     mask = jnp.arange(16) < 13
 
     def mean_loss(params):
@@ -39,7 +39,7 @@ def test_a_step_is_the_one_written_by_hand():
     updates, opt_state = optimizer.update(gradients, train_state.opt_state, train_state.params)
     expected = optax.apply_updates(train_state.params, updates)
 
-    step = jax.jit(make_step(PLAIN.apply, optimizer))
+    step = jax.jit(make_step(CONV.apply, optimizer))
     new, (loss_sum, right, count) = step(train_state, IMAGES[:16], LABELS[:16], mask, KEY)
     assert differs(new.params, train_state.params)
     for actual, wanted in ((new.params, expected), (new.opt_state, opt_state)):
@@ -51,8 +51,8 @@ def test_a_step_is_the_one_written_by_hand():
 
 
 def test_masked_examples_have_no_influence():
-    step = jax.jit(make_step(PLAIN.apply, optax.adam(1e-2)))
-    train_state, mask = fresh(PLAIN, optax.adam(1e-2)), np.arange(16) % 3 > 0
+    step = jax.jit(make_step(CONV.apply, optax.adam(1e-2)))
+    train_state, mask = fresh(CONV, optax.adam(1e-2)), np.arange(16) % 3 > 0
     expected = step(train_state, IMAGES[:16], LABELS[:16], mask, KEY)
     masked = ~mask
     other_images = IMAGES[:16].at[masked].set(255)
@@ -63,7 +63,7 @@ def test_masked_examples_have_no_influence():
 
 def test_a_batch_of_masked_examples_changes_nothing():
     train_state = fresh(LINEAR, optax.sgd(1.0))
-    step = make_step(LINEAR.apply, optax.sgd(1.0))
+    step = jax.jit(make_step(LINEAR.apply, optax.sgd(1.0)))
     new, sums = step(train_state, IMAGES[:4], LABELS[:4], jnp.zeros(4, bool), KEY)
     assert_same_bits(new.params, train_state.params)
     assert [float(value) for value in sums] == [0.0, 0.0, 0.0]

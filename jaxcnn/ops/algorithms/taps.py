@@ -16,7 +16,12 @@ CLAIM = "takes windows of one tap, and groups with one channel in or out"
 
 def fits(window: Window, channels: tuple[int, int]) -> bool:
     """One tap, or thin groups."""
-    return window.taps == 1 or (min(channels) == 1 and max(channels) <= 4)
+    return window.taps == 1 or _thin(*channels)
+
+
+def _thin(into: int, out: int) -> bool:
+    """Few enough channels per group to write out as multiply-adds."""
+    return min(into, out) == 1 and max(into, out) <= 4
 
 
 def product(x: jax.Array, kernel: jax.Array, window: Window, groups: int, precision, platform) -> jax.Array:
@@ -31,13 +36,13 @@ def product(x: jax.Array, kernel: jax.Array, window: Window, groups: int, precis
 def _multiply(view: jax.Array, w: jax.Array, precision) -> jax.Array:
     """(…, G, C/G) times (C/G, G, D/G) gives (…, G, D/G)."""
     dtype = accumulator(w.dtype)
-    thick = min(w.shape[0], w.shape[2]) > 1
-    if w.shape[1] == 1 and thick:
-        return lax.dot_general(view[..., 0, :], w[:, 0], (((view.ndim - 2,), (0,)), ((), ())), precision, dtype)
-    if thick:
-        return jnp.einsum("...gc,cgd->...gd", view, w, precision=precision, preferred_element_type=dtype)
-    view, w = view.astype(dtype), w.astype(dtype)
-    return sum(view[..., c, None] * w[c] for c in range(w.shape[0]))
+    if _thin(w.shape[0], w.shape[2]):
+        view, w = view.astype(dtype), w.astype(dtype)
+        return sum(view[..., c, None] * w[c] for c in range(w.shape[0]))
+    if w.shape[1] == 1:
+        y = lax.dot_general(view[..., 0, :], w[:, 0], (((view.ndim - 2,), (0,)), ((), ())), precision, dtype)
+        return y[..., None, :]
+    return jnp.einsum("...gc,cgd->...gd", view, w, precision=precision, preferred_element_type=dtype)
 
 
 def kernel_gradient(x: jax.Array, dy: jax.Array, window: Window, groups: int, precision, platform) -> jax.Array:
@@ -52,7 +57,7 @@ def kernel_gradient(x: jax.Array, dy: jax.Array, window: Window, groups: int, pr
 def _correlate(view: jax.Array, dy: jax.Array, precision) -> jax.Array:
     """(…, G, C/G) against (…, G, D/G) gives (C/G, G, D/G): a sum over all positions."""
     dtype = accumulator(dy.dtype)
-    if min(view.shape[-1], dy.shape[-1]) > 1:
+    if not _thin(view.shape[-1], dy.shape[-1]):
         return jnp.einsum("...gc,...gd->cgd", view, dy, precision=precision, preferred_element_type=dtype)
     # Written as a product this thin, XLA:CPU turns some of the sums into reduce-window operations.
     view, dy = view.astype(dtype), dy.astype(dtype)

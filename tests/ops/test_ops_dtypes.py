@@ -1,0 +1,159 @@
+"""Dtypes: the result has the input's, a gradient its primal's; sums are kept in float32 at least; integers are exact.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracles
+import pytest
+from ops_table import CASES, tiles_of
+from tolerances import assert_sum_close
+
+from jaxcnn import ops
+
+FLOATS = [jnp.float32, jnp.float64, jnp.bfloat16, jnp.float16]
+LOW = [jnp.bfloat16, jnp.float16]
+
+
+def name(value):
+    return getattr(value, "__name__", None) or getattr(value, "name", None)
+
+
+def value_and_pullback(function):
+    def both(ct, *arguments):
+        y, pull = jax.vjp(function, *arguments)
+        return y, *pull(ct)
+
+    return jax.jit(both)
+
+
+@functools.cache
+def reference(case):
+    return value_and_pullback(case.reference)
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=name)
+@pytest.mark.parametrize("case", CASES, ids=name)
+def test_dtype_kept_and_error_bounded(case, dtype):
+    """Against float64 from the same, already rounded, numbers; the bound grows with the number of summed terms."""
+    wide = dtype == jnp.float64
+    with jax.enable_x64(wide):
+        arguments = [a.astype(dtype) for a in case.arguments()]
+        shape = jax.eval_shape(case.function, *arguments).shape
+        ct = jnp.asarray(np.random.default_rng(1).standard_normal(shape)).astype(dtype)
+        actual = value_and_pullback(case.function)(ct, *arguments)
+        assert [a.dtype for a in actual] == [dtype] * len(actual)
+        assert not any(a.weak_type for a in actual)
+        given = [np.asarray(a, np.float64) for a in (ct, *arguments)]
+    with jax.enable_x64(True):
+        expected = reference(case)(*given)
+        # What the terms of each sum add up to without their signs. A maximum's switches must stay where they are.
+        without = [abs(given[0]), *(given[1:] if "max" in case.name else map(abs, given[1:]))]
+        magnitude = [abs(m) for m in reference(case)(*without)]
+    terms = 10 + max(a.size for a in given)  # no sum is longer; ten more for what a power costs
+    for a, e, m in zip(actual, expected, magnitude, strict=True):
+        assert_sum_close(a, e, m, dtype, terms)
+
+
+def big_and_small(dtype):
+    """A number, and how many ones must be added to it for the sum to be representable, while adding 1 alone is lost."""
+    big = {jnp.bfloat16: 256, jnp.float16: 2048}[dtype]
+    assert dtype(big) + dtype(1) == dtype(big)
+    return big
+
+
+# Each sums 4,096 ones. One after the other, bfloat16 would stop at 256 and float16 at 2,048.
+LONG_SUMS = {
+    "conv, channels": (lambda one: ops.conv(one(1, 4096), one(1, 4096, 1)), 4096),
+    "conv, patches": (lambda one: ops.conv(one(8, 8, 64), one(8, 8, 64, 3)), 4096),
+    "conv, groups": (lambda one: ops.conv(one(8, 8, 128), one(8, 8, 64, 2), groups=2), 4096),
+    "conv, channels to many": (lambda one: ops.conv(one(1, 4096), one(1, 4096, 5)), 4096),
+    "conv_transpose, channels": (lambda one: ops.conv_transpose(one(1, 4096), one(1, 2, 4096)), 4096),
+    "avg_pool": (lambda one: ops.avg_pool(one(64, 64, 2), 64), 1),
+    "lp_pool, p = 1": (lambda one: ops.lp_pool(one(64, 64, 2), 64, p=1), 4096),
+    "lp_pool, p = 2": (lambda one: ops.lp_pool(one(64, 64, 2), 64), 64),
+    "global_avg_pool": (lambda one: ops.global_avg_pool(one(64, 64, 2)), 1),
+    "kernel gradient, patches": (lambda one: gradient(ops.conv, 1, one(4, 33, 33, 2), one(2, 2, 2, 3)), 4096),
+    "kernel gradient, 1×1": (lambda one: gradient(ops.conv, 1, one(4, 32, 32, 2), one(1, 1, 2, 3)), 4096),
+    "kernel gradient, depthwise": (
+        lambda one: gradient(functools.partial(ops.conv, groups=2), 1, one(4, 33, 33, 2), one(2, 2, 1, 2)),
+        4096,
+    ),
+    "input gradient": (lambda one: gradient(ops.conv, 0, one(2, 2, 3), one(1, 1, 3, 4096)), 4096),
+}
+
+
+def gradient(function, argument, *arguments):
+    """Of the plain sum, in the dtype of the op: the cotangent is ones."""
+    y, pull = jax.vjp(function, *arguments)
+    return pull(jnp.ones_like(y))[argument]
+
+
+@pytest.mark.parametrize("dtype", LOW, ids=name)
+@pytest.mark.parametrize("case", LONG_SUMS)
+def test_long_sums_do_not_stop(case, dtype):
+    compute, expected = LONG_SUMS[case]
+    result = compute(lambda *shape: jnp.ones(shape, dtype))
+    assert result.dtype == dtype
+    np.testing.assert_array_equal(np.asarray(result, np.float64), expected)
+
+
+@pytest.mark.parametrize("dtype", LOW, ids=name)
+def test_kernel_gradient_is_summed_over_tiles_in_float32(dtype):
+    with tiles_of(2000):
+        dw = gradient(ops.conv, 1, jnp.ones((4, 33, 33, 2), dtype), jnp.ones((2, 2, 2, 3), dtype))
+    np.testing.assert_array_equal(np.asarray(dw, np.float64), 4096)
+
+
+@pytest.mark.parametrize("dtype", LOW, ids=name)
+def test_nine_terms_of_unequal_size(dtype):
+    """A large number and eight ones, in the sums that are written as additions: tap by tap, window by window."""
+    big = big_and_small(dtype)
+    image = jnp.ones((3, 3, 1), dtype).at[0, 0].set(big)
+
+    def only(result):
+        assert result.dtype == dtype
+        assert result.size == 1
+        return float(result.reshape(()))
+
+    assert only(ops.conv(image, jnp.ones((3, 3, 1, 1), dtype))) == big + 8
+    assert only(ops.lp_pool(image, 3, p=1)) == big + 8
+    assert only(ops.avg_pool(image, 3)) == float(dtype((big + 8) / 9))
+    # Nine windows see the middle of a 5×5 image, and send it their cotangents.
+    middle = jnp.zeros((5, 5, 1), dtype).at[2, 2].set(1)
+    pools = {"max": ops.max_pool, "average": ops.avg_pool, "norm": functools.partial(ops.lp_pool, p=1)}
+    received = {}
+    for kind, pool in pools.items():
+        _, pull = jax.vjp(functools.partial(pool, window=3, stride=1), middle)
+        received[kind] = float(pull(image)[0][2, 2, 0])
+    assert received == {"max": big + 8, "average": float(dtype((big + 8) / 9)), "norm": big + 8}
+
+
+@pytest.mark.parametrize("dtype", [jnp.int8, jnp.uint8, jnp.int16, jnp.int32, jnp.uint32], ids=name)
+def test_integers(dtype):
+    """Convolution and maximum are exact; padding is below every integer of the dtype."""
+    low = 0 if jnp.issubdtype(dtype, jnp.unsignedinteger) else -3
+    rng = np.random.default_rng(0)
+    x, w = rng.integers(low, 4, (2, 5, 4, 2)), rng.integers(low, 3, (3, 2, 2, 2))
+    pads = ((1, 0), (0, 2))
+    y = ops.conv(jnp.asarray(x, dtype), jnp.asarray(w, dtype), padding=pads, stride=2)
+    assert y.dtype == dtype
+    np.testing.assert_array_equal(y, oracles.conv(x, w, 2, pads))
+    below = x - 4 if low else x  # negative throughout, where the dtype allows: padding with 0 would show
+    y = ops.max_pool(jnp.asarray(below, dtype), 2, stride=1, padding=1)
+    assert y.dtype == dtype
+    np.testing.assert_array_equal(y, oracles.max_pool(below, (2, 2), 1, ((1, 1), (1, 1))))
+    total = ops.global_max_pool(jnp.asarray(below, dtype))
+    assert total.dtype == dtype
+    np.testing.assert_array_equal(total, below.max((1, 2)))
+
+
+def test_numpy_arrays_and_lists_are_arrays():
+    """As everywhere in JAX: float64 from NumPy is float32 where x64 is off, and so mixes with float32."""
+    x = [[1.0], [2.0], [3.0]]
+    y = ops.conv(np.array(x), jnp.ones((2, 1, 1)))
+    assert y.dtype == jnp.float32
+    np.testing.assert_array_equal(y, [[3], [5]])
+    np.testing.assert_array_equal(ops.max_pool(x, (2,), stride=1), [[2], [3]])
