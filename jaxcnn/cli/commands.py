@@ -269,8 +269,8 @@ def read_image(path: Path, shape: tuple[int, ...]) -> np.ndarray:
 
     height, width, channels = shape
     try:
-        with Image.open(path) as image:
-            image = image.convert("L" if channels == 1 else "RGB").resize((width, height), Image.Resampling.BILINEAR)
+        with Image.open(path) as file:
+            image = file.convert("L" if channels == 1 else "RGB").resize((width, height), Image.Resampling.BILINEAR)
             return np.asarray(image, np.uint8).reshape(shape)
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file") from None

@@ -2,7 +2,8 @@
 
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 EXTRA = "jaxcnn: the command line needs the `cli` extra: pip install 'jaxcnn[cli]'"
 
@@ -24,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from jaxcnn.data import DataError
     from jaxcnn.train import NonFiniteLoss
 
-    commands = {
+    commands: dict[str, Callable[..., Any]] = {
         "train": Train,
         "evaluate": Evaluate,
         "predict": Predict,
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        outcome = tyro.extras.subcommand_cli_from_dict(
+        outcome: Any = tyro.extras.subcommand_cli_from_dict(
             commands,
             prog="jaxcnn",
             description="Convolutional networks for JAX: train one, look at it, ask it.",

@@ -28,8 +28,8 @@ def softmax_cross_entropy(logits: jax.Array, labels: jax.Array, *, label_smoothi
       dlogits = (p − l)·dy.
 
     Example:
-      >>> softmax_cross_entropy(jnp.array([[1e4, 0.0]]), jnp.array([0])).tolist()
-      [0.0]
+      >>> softmax_cross_entropy(jnp.array([[1e4, 0.0]]), jnp.array([1])).tolist()
+      [10000.0]
     """
     if logits.ndim != 2 or logits.shape[-1] < 2:
         raise ValueError(

@@ -12,7 +12,7 @@ from jaxcnn.weights.files import replacing
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 SEQUENTIAL = "cividis"
 
-LOOK = {
+LOOK: Any = {
     "axes.grid": True,
     "grid.color": "#DDDDDD",
     "axes.axisbelow": True,

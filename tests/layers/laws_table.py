@@ -137,7 +137,7 @@ LAYERS = [
     *_one("serial", serial, serial(Conv(3, 3), Relu(), Conv(2, 2), BatchNorm(), Flatten(), out=Dense(3))),
     *_one("serial_of_nothing", serial, serial()),
     *_one("residual", residual, residual(Conv(4, 3, padding="SAME"))),
-    *_one("residual_shortcut", residual, residual(DepthwiseConv(3, stride=2, padding=1), shortcut=Conv(4, 1, stride=2))),
+    *_one("residual_shortcut", residual, residual(DepthwiseConv(3, stride=2, padding=1), Conv(4, 1, stride=2))),
     *_one("branches", branches, branches(Conv(2, 1), Conv(3, 1), MaxPool(3, stride=1, padding="SAME"))),
     *_one("nested", serial, _nested()),
 ]

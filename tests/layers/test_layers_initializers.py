@@ -1,4 +1,4 @@
-"""Initial values: sample variances and bounds of big kernels against the formulas, fans of every layer with a kernel."""
+"""Initial values: variances and bounds of big kernels against the formulas, fans of every layer with a kernel."""
 
 import math
 
@@ -69,8 +69,8 @@ def test_keras_and_the_default_are_glorot_uniform_with_zero_biases(case):
         np.testing.assert_array_equal(keras, drawn(default[case], input_shape)["kernel"])
 
 
-# torch counts fan_in as window times the second axis of its kernel: C_in // groups of a convolution (C_out, C_in // G, …),
-# but C_out // groups of a transposed one (C_in, C_out // G, …).
+# torch counts fan_in as window times the second axis of its kernel: C_in // G of a convolution (C_out, C_in // G, …),
+# but C_out // G of a transposed one (C_in, C_out // G, …).
 PYTORCH = {
     "conv": (Conv, {"out_channels": 64, "kernel_size": 3}, (9, 9, 32), 9 * 32),
     "grouped": (Conv, {"out_channels": 96, "kernel_size": 3, "groups": 4}, (9, 9, 128), 9 * 32),

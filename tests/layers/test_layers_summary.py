@@ -29,8 +29,8 @@ def only_row(layer, input_shape):
     return row
 
 
-# layer, input shape, output shape, parameters, multiply-adds: each output value of a convolution sums over its window and
-# the channels of its group; biases are additions only
+# layer, input shape, output shape, parameters, multiply-adds: each output value of a convolution sums over its window
+# and the channels of its group; biases are additions only
 ROWS = {
     "conv": (Conv(16, 3), (32, 30, 3), (30, 28, 16), (3 * 3 * 3 + 1) * 16, 30 * 28 * 16 * (3 * 3 * 3)),
     "conv_same": (Conv(8, (5, 3), padding="SAME"), (9, 9, 2), (9, 9, 8), (5 * 3 * 2 + 1) * 8, 9 * 9 * 8 * (5 * 3 * 2)),
@@ -155,7 +155,7 @@ trainable 1,622,796 · not trainable 16
 
 
 def test_a_layer_needs_an_input_shape():
-    with pytest.raises(ValueError, match="summary: `input_shape` must be given for a Layer; only a Model knows its own"):
+    with pytest.raises(ValueError, match="summary: `input_shape` must be given for a Layer; only a Model knows"):
         summary(serial(Conv(8, 3)))
 
 

@@ -79,7 +79,8 @@ def test_convolutions_are_the_loops_plus_the_bias(case):
 TRANSPOSES = {
     "2d": (ConvTranspose(3, (3, 2), stride=2, output_padding=(0, 1)), (3, 4, 2), (3, 2, 3, 2),
            {"stride": 2, "output_padding": (0, 1)}),
-    "grouped": (ConvTranspose(6, 3, padding=1, groups=2), (4, 3, 4), (3, 3, 3, 4), {"pads": ((1, 1),) * 2, "groups": 2}),
+    "grouped": (ConvTranspose(6, 3, padding=1, groups=2), (4, 3, 4), (3, 3, 3, 4),
+                {"pads": ((1, 1),) * 2, "groups": 2}),
     "1d": (ConvTranspose(3, (2,), stride=3), (4, 2), (2, 3, 2), {"stride": 3}),
     "3d": (ConvTranspose(2, (2, 1, 2), dilation=2), (2, 3, 2, 1), (2, 1, 2, 2, 1), {"dilation": 2}),
 }  # fmt: skip

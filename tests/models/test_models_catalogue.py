@@ -135,7 +135,7 @@ LAYERS = {
     "mnist_cnn": [*CONV, *POOL, *CONV, *POOL, "flatten", *DENSE, "dense"],
     "mnist_baseline": [*CONV, *POOL, "dropout", "flatten", *DENSE, "dense"],
     "zero_one": ["conv", *POOL, "flatten", *DENSE, "dense"],
-    "cifar10_cnn": [*CONV, *CONV, *POOL, "dropout", *CONV, *CONV, *POOL, "dropout", "flatten", *DENSE, "dropout", "dense"],
+    "cifar10_cnn": [*([*CONV, *CONV, *POOL, "dropout"] * 2), "flatten", *DENSE, "dropout", "dense"],
     "cats_vs_dogs_cnn": [*CONV, *POOL, *CONV, *POOL, *CONV, *POOL, "flatten", *DENSE, "dense"],
 }
 

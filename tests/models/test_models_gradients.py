@@ -12,7 +12,7 @@ from tolerances import assert_same
 from jaxcnn import models
 
 FORBIDDEN = ("conv_general_dilated", "reduce_window", "select_and_scatter")
-FORBIDDEN_HLO = re.compile(r"\b(convolution|reduce-window|select-and-scatter)\(|custom-call.*conv")
+FORBIDDEN_HLO = re.compile(r'\b(convolution|reduce-window|select-and-scatter)\(|custom_call_target="[^"]*[cC]onv')
 
 
 def drawn(model, dtype):
@@ -61,7 +61,8 @@ def test_the_search_for_convolutions_of_xla_finds_them():
         return jax.lax.reduce_window(y, -jnp.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID").sum()
 
     compiled = jax.jit(jax.grad(through_xla)).trace(jnp.ones((1, 4, 4, 1)), jnp.ones((2, 2, 1, 1))).lower().compile()
-    assert set(FORBIDDEN_HLO.findall(compiled.as_text())) >= {"convolution", "select-and-scatter"}
+    # XLA:CPU turns select-and-scatter into a loop before it gets here; the jaxpr is where it would be seen
+    assert set(FORBIDDEN_HLO.findall(compiled.as_text())) >= {"convolution", "reduce-window"}
 
 
 # --------------------------------------------------------------------------------------------------- numbers by hand

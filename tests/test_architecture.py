@@ -1,0 +1,173 @@
+"""The rooms of DESIGN.md, read from the source: who imports whom, what is nowhere, and what every file and name has."""
+
+import ast
+import importlib
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+import jaxcnn
+
+PACKAGE = Path(jaxcnn.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+# Imports go down this list: a room may import those after it.
+ORDER = ["cli", "viz", "population", "train", "weights", "models", "layers", "ops"]
+APART = ["data", "textbook"]  # import no room; cli and train import data, nothing imports the textbook but cli
+MAY_IMPORT = {room: set(ORDER[i + 1 :]) for i, room in enumerate(ORDER)} | {room: set() for room in APART}
+MAY_IMPORT["train"] -= {"models", "layers"}  # training is given `apply`, and knows no model
+for above in ("viz", "population", "train"):
+    MAY_IMPORT[above] |= {"data"}
+MAY_IMPORT["cli"] |= {"data", "textbook"}
+ROOMS = [name for name in (*ORDER, *APART) if (PACKAGE / name / "__init__.py").exists()]
+
+
+def short(path):
+    return str(path.relative_to(PACKAGE))
+
+
+def room(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(tree):
+    """Every imported module, in functions too; what comes from `jaxcnn` or `jax` itself, by its full name."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: a relative import does not say its room"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def dotted(node):
+    """`jax.lax.conv` of a chain of attributes; "" of anything else."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute):
+        front = dotted(node.value)
+        return f"{front}.{node.attr}" if front else ""
+    return ""
+
+
+def uses(tree):
+    """Imported names and chains of attributes."""
+    return {*imports(tree), *(dotted(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute))}
+
+
+every_file = pytest.mark.parametrize("path", FILES, ids=short)
+
+
+@pytest.fixture
+def tree(path):
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+# ---------------------------------------------------------------------------------------------------------- imports
+
+
+def test_there_are_files_to_read():
+    assert {"layers", "models", "ops", "data", "train", "weights"} <= set(ROOMS)
+    assert len(FILES) > 30
+
+
+@every_file
+def test_imports_go_down_only(path, tree):
+    targets = {name.split(".")[1] for name in imports(tree) if name.startswith("jaxcnn.")}
+    targets -= {"__version__"}
+    if path == PACKAGE / "__init__.py":  # the surface
+        return
+    here = room(path)
+    if here == "__main__":
+        assert targets <= {"cli"}
+        return
+    assert here in MAY_IMPORT, f"{here} is no room of DESIGN.md section 3"
+    forbidden = targets - MAY_IMPORT[here] - {here}
+    assert not forbidden, f"{here} must not import {sorted(forbidden)}"
+
+
+def test_the_textbook_imports_only_jax():
+    tree = ast.parse((PACKAGE / "textbook.py").read_text(encoding="utf-8"))
+    assert {name.split(".")[0] for name in imports(tree)} == {"jax"}
+
+
+def test_geometry_imports_no_jax():
+    tree = ast.parse((PACKAGE / "ops" / "geometry.py").read_text(encoding="utf-8"))
+    assert not {name.split(".")[0] for name in imports(tree)} & {"jax", "jaxlib", "jaxcnn", "numpy"}
+
+
+@every_file
+def test_only_bilinear_touches_the_interpreters_of_jax(path, tree):
+    touched = {name for name in uses(tree) if name.startswith(("jax.interpreters", "jax._src", "jaxlib"))}
+    if short(path) == "ops/bilinear.py":
+        assert touched and all(name.startswith("jax.interpreters.") for name in touched)
+    else:
+        assert not touched
+
+
+# ------------------------------------------------------------------------------------------------------- what is not
+
+CONVOLUTION_OF_XLA = re.compile(r"(^|\.)lax\.(conv($|_)|reduce_window|_?select_and_)|conv_general_dilated")
+
+
+@every_file
+def test_no_convolution_or_window_reduction_of_xla(path, tree):
+    assert not [name for name in uses(tree) if CONVOLUTION_OF_XLA.search(name)]
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("from jax import lax\nlax.conv_general_dilated(x)", True),
+        ("import jax\njax.lax.reduce_window_shape_tuple(x)", True),
+        ("from jax.lax import conv", True),
+        ("from jax import lax\nlax.conv_transpose(x)", True),
+        ("from jax import lax\nlax.convert_element_type(x, 'f4')", False),
+        ("from jaxcnn import ops\nops.conv(x)", False),
+    ],
+)
+def test_the_search_finds_what_it_is_for(source, found):
+    assert any(CONVOLUTION_OF_XLA.search(name) for name in uses(ast.parse(source))) is found
+
+
+@every_file
+def test_nothing_is_asserted(path, tree):
+    """Errors are ValueError and TypeError with a message, also under python -O."""
+    assert not [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Assert)]
+
+
+# ------------------------------------------------------------------------------------------------------ what has to be
+
+
+@every_file
+def test_a_file_is_one_sitting(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 330, "about 300 lines; 330 is the end"
+
+
+@every_file
+def test_a_file_says_what_it_is_for(path, tree):
+    assert path.stem not in {"utils", "util", "helpers", "common", "misc"}
+    assert ast.get_docstring(tree)
+
+
+@pytest.mark.parametrize("name", ROOMS)
+def test_every_public_name_has_a_docstring(name):
+    """One line that ends, and then the parts in the order of DESIGN.md section 4."""
+    module = importlib.import_module(f"jaxcnn.{name}")
+    assert module.__doc__ and module.__all__
+    parts = ["Args", "Returns", "Raises", "Derivative", "Example", "Source"]
+    for public in module.__all__:
+        value = getattr(module, public)
+        if not (inspect.isfunction(value) or inspect.isclass(value)):
+            continue
+        doc = inspect.cleandoc(value.__doc__ or "")
+        assert doc and not doc.startswith(f"{public}("), f"{public} has no docstring"  # a dataclass writes its own
+        assert doc.splitlines()[0].rstrip().endswith((".", ":")), f"{public}: the first line is a sentence"
+        found = re.findall(rf"^({'|'.join(parts)}):", doc, re.MULTILINE)
+        assert found == [part for part in parts if part in found], f"{public}: parts out of order"
+
+
+def test_the_surface_has_what_it_says():
+    assert jaxcnn.__all__ == sorted(jaxcnn.__all__)
+    assert all(hasattr(jaxcnn, name) for name in jaxcnn.__all__)

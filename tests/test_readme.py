@@ -1,0 +1,42 @@
+"""What the README says is what is so."""
+
+import doctest
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.M | re.S)
+
+
+def test_ci_runs_the_readmes_test_line():
+    main_line, test_line = (block.strip() for block in blocks("sh"))
+    ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert test_line in ci and test_line.endswith("python -m pytest")
+    assert main_line.endswith("&& jaxcnn train") and "\njaxcnn train" in ci
+
+
+def test_the_sessions_print_what_they_show():
+    results = doctest.testfile(str(ROOT / "README.md"), module_relative=False, optionflags=doctest.ELLIPSIS)
+    assert results.attempted >= 6 and results.failed == 0
+
+
+def test_the_example_runs_and_prints_the_shapes_it_shows(capsys):
+    example = next(block for block in blocks("python") if "train.fit" in block)
+    shown = next(block for block in blocks("") if "digits_cnn, input" in block)
+    assert len(example.strip().splitlines()) <= 25
+    exec(compile(example, "README.md", "exec"), {})
+    printed = capsys.readouterr().out
+    table = shown.split("epoch 1/5")[0]
+    assert table in printed, "the summary, to the letter"
+    assert shown.splitlines()[-1] == printed.splitlines()[-1], "the shapes of gradient and Hessian"
+    accuracy = [float(re.search(r"'accuracy': ([\d.]+)", text).group(1)) for text in (shown, printed)]
+    assert abs(accuracy[0] - accuracy[1]) < 0.02, "another machine may round otherwise"
+
+
+def test_every_path_that_is_named_exists():
+    for path in re.findall(r"`((?:jaxcnn|experiments|tests)/[\w/.]+)`", README):
+        assert (ROOT / path).exists(), path
