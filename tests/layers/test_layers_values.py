@@ -143,8 +143,8 @@ POOLS = {
     "max": (MaxPool(2), oracles.max_pool, (5, 4, 3), {"window": (2, 2)}),
     "max_padded": (MaxPool(3, stride=2, padding="SAME"), oracles.max_pool, (5, 7, 2),
                    {"window": (3, 3), "stride": 2, "pads": ((1, 1), (1, 1))}),
-    "max_1d": (MaxPool((3,), stride=1, dilation=2, ceil_mode=True), oracles.max_pool, (7, 2),
-               {"window": (3,), "stride": 1, "dilation": 2, "ceil_mode": True}),
+    "max_1d": (MaxPool((3,), stride=2, dilation=2, ceil_mode=True), oracles.max_pool, (8, 2),
+               {"window": (3,), "stride": 2, "dilation": 2, "ceil_mode": True}),
     "avg": (AvgPool((3, 2), stride=(2, 1), padding=1), oracles.avg_pool, (5, 4, 3),
             {"window": (3, 2), "stride": (2, 1), "pads": ((1, 1), (1, 1))}),
     "avg_with_padding": (AvgPool(3, stride=2, padding=1, ceil_mode=True, count_include_pad=True), oracles.avg_pool,
@@ -153,8 +153,8 @@ POOLS = {
     "avg_3d": (AvgPool((2, 1, 2), dilation=2, stride=1), oracles.avg_pool, (4, 2, 3, 2),
                {"window": (2, 1, 2), "dilation": 2, "stride": 1}),
     "l2": (LpPool(2), oracles.lp_pool, (4, 5, 2), {"window": (2, 2)}),
-    "l3": (LpPool((2, 3), p=3, stride=1, padding=((0, 1), (1, 0)), dilation=(2, 1), ceil_mode=True), oracles.lp_pool,
-           (4, 5, 2), {"window": (2, 3), "p": 3, "stride": 1, "pads": ((0, 1), (1, 0)), "dilation": (2, 1),
+    "l3": (LpPool((2, 3), p=3, stride=2, padding=((0, 1), (1, 0)), dilation=(2, 1), ceil_mode=True), oracles.lp_pool,
+           (5, 5, 2), {"window": (2, 3), "p": 3, "stride": 2, "pads": ((0, 1), (1, 0)), "dilation": (2, 1),
                        "ceil_mode": True}),
 }  # fmt: skip
 
