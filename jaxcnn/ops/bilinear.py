@@ -13,6 +13,7 @@ and its transposes are attached afterwards, because they refer to each other.
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,38 +24,38 @@ from jax.interpreters import ad, batching, mlir
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 
-def declare(
-    name: str, *, shape: Callable, compute: Callable, batched: Sequence[bool], batched_result: bool
-) -> Callable:
-    """A new primitive as a function `op(*operands, **static)`; give it derivatives with `bilinear` or `linear`."""
-    primitive = Primitive(name)
+class Operation:
+    """A new primitive, called as a function `op(*operands, **static)`; `bilinear` or `linear` give it derivatives."""
 
-    @functools.cache
-    def compiled(static):
-        return jax.jit(lambda *operands: primitive.bind(*operands, **dict(static)))
+    def __init__(
+        self, name: str, *, shape: Callable, compute: Callable, batched: Sequence[bool], batched_result: bool
+    ) -> None:
+        self.primitive = primitive = Primitive(name)
 
-    @primitive.def_impl
-    def _(*operands, **static):
-        with jax.disable_jit(False):  # where jit is off, compiled would bind, which would come here again
-            return compiled(tuple(sorted(static.items())))(*operands)
+        @functools.cache
+        def compiled(static):
+            return jax.jit(lambda *operands: primitive.bind(*operands, **dict(static)))
 
-    @primitive.def_abstract_eval
-    def _(first, *rest, **static):
-        return first.update(shape=shape(first, *rest, **static), weak_type=False)
+        @primitive.def_impl
+        def _(*operands, **static):
+            with jax.disable_jit(False):  # where jit is off, compiled would bind, which would come here again
+                return compiled(tuple(sorted(static.items())))(*operands)
 
-    for platform in (None, *PLATFORMS):
-        rule = mlir.lower_fun(functools.partial(compute, platform=platform), multiple_results=False)
-        mlir.register_lowering(primitive, rule, platform=platform)
+        @primitive.def_abstract_eval
+        def _(first, *rest, **static):
+            return first.update(shape=shape(first, *rest, **static), weak_type=False)
 
-    def op(*operands, **static):
-        return primitive.bind(*_equally_varying(operands), **static)
+        for platform in (None, *PLATFORMS):
+            rule = mlir.lower_fun(functools.partial(compute, platform=platform), multiple_results=False)
+            mlir.register_lowering(primitive, rule, platform=platform)
 
-    batching.primitive_batchers[primitive] = functools.partial(_batch, op, batched, batched_result)
-    op.primitive = primitive
-    return op
+        batching.primitive_batchers[primitive] = functools.partial(_batch, self, batched, batched_result)
+
+    def __call__(self, *operands: jax.Array, **static: Any) -> jax.Array:
+        return self.primitive.bind(*_equally_varying(operands), **static)
 
 
-def bilinear(op: Callable, left_transpose: Callable, right_transpose: Callable) -> None:
+def bilinear(op: Operation, left_transpose: Callable, right_transpose: Callable) -> None:
     """Give `op(left, right)` its two transposes: `(cotangent, other operand, **static) -> operand's cotangent`."""
     ad.defbilinear(
         op.primitive,
@@ -63,7 +64,7 @@ def bilinear(op: Callable, left_transpose: Callable, right_transpose: Callable) 
     )
 
 
-def linear(op: Callable, transpose: Callable, constants: int = 0) -> None:
+def linear(op: Operation, transpose: Callable, constants: int = 0) -> None:
     """Give `op(x, *constants)`, linear in `x` alone, its transpose `(cotangent, *constants, **static)`."""
 
     def jvp(tangent, _, *fixed, **static):

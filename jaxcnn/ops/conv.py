@@ -19,7 +19,7 @@ import jax.numpy as jnp
 
 from jaxcnn.ops import algorithms
 from jaxcnn.ops.arguments import check_array, check_same_dtype, flatten_batch
-from jaxcnn.ops.bilinear import bilinear, declare
+from jaxcnn.ops.bilinear import Operation, bilinear
 from jaxcnn.ops.geometry import Padding, Window, per_axis, sliding_window
 from jaxcnn.ops.windows import pad
 
@@ -46,15 +46,15 @@ def conv(
       kernel: `(*window, C_in // groups, C_out)`; its rank sets the number of spatial axes (1, 2, 3, …).
       stride: steps between windows, in input positions; one int, or one per spatial axis.
       padding: zeros around the input. "VALID": none. "SAME": ceil(n / stride) outputs, an extra zero after;
-        "SAME_LOWER": an extra zero before. "FULL": every overlap, `dilation·(k − 1)` on both sides. An int: that many on
-        every side. Pairs: one (before, after) per spatial axis.
+        "SAME_LOWER": an extra zero before. "FULL": every overlap, `dilation·(k − 1)` on both sides. An int: that many
+        on every side. Pairs: one (before, after) per spatial axis.
       dilation: steps between the taps of the window, in input positions.
       groups: the channels are cut into this many parts that do not see each other; `C_in` for depthwise.
       algorithm: how to compute it, "auto" or a name from `jaxcnn.ops.ALGORITHMS`; for comparisons.
       precision: of the matrix products: a `jax.lax.Precision` or its name, "default", "high" or "highest".
 
     Returns:
-      `(*batch, *out, C_out)` with out = floor((n + before + after − dilation·(k − 1) − 1) / stride) + 1 per axis, in the
+      `(*batch, *out, C_out)`, out = floor((n + before + after − dilation·(k − 1) − 1) / stride) + 1 per axis, in the
       dtype of x; sums are kept in float32 at least.
 
     Raises:
@@ -138,7 +138,8 @@ def conv_transpose(
     if any(e >= s for e, s in zip(extra, stride, strict=True)):
         raise ValueError(f"{op}: `output_padding` must be below the stride; got {output_padding!r}, stride {stride}")
     small = x.shape[-rank - 1 : -1]
-    full = tuple((n - 1) * s + d * (k - 1) + 1 for n, s, d, k in zip(small, stride, dilation, kernel.shape, strict=False))
+    taps = kernel.shape[:rank]
+    full = tuple((n - 1) * s + d * (k - 1) + 1 for n, s, d, k in zip(small, stride, dilation, taps, strict=True))
     if padding in ("SAME", "SAME_LOWER"):
         if any(extra):
             raise ValueError(f"{op}: `output_padding` has no place beside padding {padding!r}; got {output_padding!r}")
@@ -180,9 +181,10 @@ def _compute_output(x: jax.Array, w: jax.Array, *, form: Form, platform: str | N
 def _compute_input_gradient(y: jax.Array, w: jax.Array, *, form: Form, platform: str | None) -> jax.Array:
     """dx = y ⊗ rot180(w), full.
 
-    Input position i is seen by output o through tap k where i = s·o + δ·k − p, so dx[i] sums y[(i + p − δ·k) / s] · w[k]
-    over the taps for which that is whole. Spread by the stride (s − 1 zeros between neighbours) y has a value at each
-    s·o; running k backwards makes the difference a sum, which is a window sliding over the spread y.
+    Input position i is seen by output o through tap k where i = s·o + δ·k − p, so dx[i] sums
+    y[(i + p − δ·k) / s] · w[k] over the taps for which that is whole. Spread by the stride (s − 1 zeros between
+    neighbours) y has a value at each s·o; running k backwards makes the difference a sum, which is a window sliding
+    over the spread y.
     """
     back = form.window.adjoint(form.size)
     spread = pad(y, back, spread=form.window.stride)
@@ -211,21 +213,21 @@ def _product(x: jax.Array, w: jax.Array, window: Window, form: Form, platform: s
     return algorithm.product(x, w, window, form.groups, form.precision, platform)
 
 
-output_product = declare(
+output_product = Operation(
     "conv",
     shape=lambda x, w, *, form: (x.shape[0], *form.window.output_size(form.size), w.shape[-1]),
     compute=_compute_output,
     batched=(True, False),
     batched_result=True,
 )
-input_gradient = declare(
+input_gradient = Operation(
     "conv_input_gradient",
     shape=lambda y, w, *, form: (y.shape[0], *form.size, w.shape[-2] * form.groups),
     compute=_compute_input_gradient,
     batched=(True, False),
     batched_result=True,
 )
-kernel_gradient = declare(
+kernel_gradient = Operation(
     "conv_kernel_gradient",
     shape=lambda x, y, *, form: (*form.window.size, x.shape[-1] // form.groups, y.shape[-1]),
     compute=_compute_kernel_gradient,

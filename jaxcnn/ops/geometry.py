@@ -9,6 +9,7 @@ import math
 import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import SupportsIndex, TypeGuard
 
 Pairs = tuple[tuple[int, int], ...]
 Padding = str | int | Sequence[Sequence[int]]
@@ -161,13 +162,14 @@ def per_axis(op: str, argument: str, value: int | Sequence[int], rank: int, mini
         raise TypeError(f"{op}: `{argument}` must be an int or {rank} ints; got {value!r}")
     if len(values) != rank:
         raise ValueError(f"{op}: `{argument}` needs one int per spatial axis ({rank}); got {value!r}")
-    if any(v < minimum for v in values):
+    ints = tuple(operator.index(v) for v in values)
+    if any(v < minimum for v in ints):
         raise ValueError(f"{op}: `{argument}` must be at least {minimum} on every axis; got {value!r}")
-    return tuple(operator.index(v) for v in values)
+    return ints
 
 
-def _is_int(value: object) -> bool:
-    return hasattr(value, "__index__") and not isinstance(value, bool) and not getattr(value, "shape", ())
+def _is_int(value: object) -> TypeGuard[SupportsIndex]:
+    return isinstance(value, SupportsIndex) and not isinstance(value, bool) and not getattr(value, "shape", ())
 
 
 def _sequence(op: str, argument: str, value: object) -> Sequence:

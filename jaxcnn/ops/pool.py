@@ -1,6 +1,6 @@
 """Pooling: maximum, average and Lp over sliding windows, and over whole images.
 
-Each is a linear map once something is known about the input, and that map and its transpose are neighbours below:
+Each is a linear map once something is known about the input; those maps and their transposes are in pool_maps.py:
 
     max      at each output, take the input at the switch (the first maximum); transpose: give it back to the switch
     average  sum the window, divide by m;                                     transpose: 1/m to each input of the window
@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn.ops.arguments import check_array, flatten_batch
-from jaxcnn.ops.bilinear import declare, linear
 from jaxcnn.ops.geometry import Padding, Window, per_axis, sliding_window
-from jaxcnn.ops.windows import accumulator, pad, spread_taps, taps
+from jaxcnn.ops.pool_maps import maximum, norm, window_sum
+from jaxcnn.ops.windows import accumulator
 
 Ints = int | tuple[int, ...]
 
@@ -66,7 +66,7 @@ def max_pool(
     """
     x = check_array("max_pool", "x", x)
     win = _window("max_pool", x, window, stride, padding, dilation, ceil_mode)
-    return _per_batch(lambda images: _max(images, win), x, win)
+    return _per_batch(lambda images: maximum(images, win), x, win)
 
 
 def avg_pool(
@@ -114,7 +114,7 @@ def avg_pool(
         counted = _window("avg_pool", x, window, stride, padding, dilation, ceil_mode=False).padding
     m = functools.reduce(np.multiply.outer, [np.array(axis) for axis in win.counts(size, counted)])
     share = jnp.asarray(1 / np.maximum(m, 1), accumulator(x.dtype))[..., None]
-    return _per_batch(lambda images: (_sum(images.astype(share.dtype), win) * share).astype(x.dtype), x, win)
+    return _per_batch(lambda images: (window_sum(images.astype(share.dtype), win) * share).astype(x.dtype), x, win)
 
 
 def lp_pool(
@@ -142,7 +142,8 @@ def lp_pool(
       ValueError, TypeError: as `conv`; ValueError for a p below 1 or infinite.
 
     Derivative:
-      dx = x·|x|^(p−2)·y^(1−p)·dy, summed over the windows that see x; 0 at a window of zeros, where the norm has a kink.
+      dx = x·|x|^(p−2)·y^(1−p)·dy, summed over the windows that see x; 0 at a window of zeros, where the norm has a
+      kink.
 
     Example:
       >>> import jax.numpy as jnp
@@ -157,7 +158,7 @@ def lp_pool(
     if not 1 <= p < math.inf:
         raise ValueError(f"lp_pool: `p` must be at least 1 and finite; got {p!r}")
     win = _window("lp_pool", x, window, stride, padding, dilation, ceil_mode)
-    return _per_batch(lambda images: _norm(images.astype(accumulator(x.dtype)), win, p).astype(x.dtype), x, win)
+    return _per_batch(lambda images: norm(images.astype(accumulator(x.dtype)), win, p).astype(x.dtype), x, win)
 
 
 def global_max_pool(x: jax.Array, spatial_rank: int = 2) -> jax.Array:
@@ -218,139 +219,6 @@ def global_avg_pool(x: jax.Array, spatial_rank: int = 2) -> jax.Array:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Maximum: linear once its switches are known
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
-def _max(x: jax.Array, window: Window) -> jax.Array:
-    views = list(taps(pad(x, window, _lowest(x.dtype)), window, _out(x, window)))
-    return functools.reduce(jnp.maximum, views)
-
-
-@_max.defjvp
-def _(window, primals, tangents):
-    (x,), (t,) = primals, tangents
-    return _max(x, window), _at_switches(t, _switches(jax.lax.stop_gradient(x), window), window=window, size=_size(x))
-
-
-def _switches(x: jax.Array, window: Window) -> jax.Array:
-    """Which tap is the first maximum of each window: (N, *out, C). A NaN is larger than everything but another NaN."""
-    index_dtype = jnp.uint8 if window.taps <= 256 else jnp.int32
-    if jnp.issubdtype(x.dtype, jnp.floating):
-        x = jnp.maximum(x, jnp.finfo(x.dtype).min)  # an input of −∞ still comes before padding
-    best, *views = taps(pad(x, window, _lowest(x.dtype)), window, _out(x, window))
-    switch = jnp.zeros(best.shape, index_dtype)
-    for k, view in enumerate(views, start=1):
-        larger = (view > best) | ((view != view) & (best == best))
-        best, switch = jnp.where(larger, view, best), jnp.where(larger, jnp.asarray(k, index_dtype), switch)
-    return switch
-
-
-def _take(x: jax.Array, switches: jax.Array, *, window: Window, size: tuple[int, ...], platform) -> jax.Array:
-    """y[o] = x at the switch of o."""
-    views = taps(pad(x, window), window, _out(x, window))
-    return sum(jnp.where(switches == k, view, 0) for k, view in enumerate(views))
-
-
-def _give(dy: jax.Array, switches: jax.Array, *, window: Window, size: tuple[int, ...], platform) -> jax.Array:
-    """dx[i] = the sum of dy[o] over the outputs o whose switch is i."""
-    parts = [jnp.where(switches == k, dy, 0) for k in range(window.taps)]
-    return spread_taps(parts, window, size)
-
-
-_at_switches = declare(
-    "max_pool_take",
-    shape=lambda x, switches, *, window, size: switches.shape,
-    compute=_take,
-    batched=(True, True),
-    batched_result=True,
-)
-_to_switches = declare(
-    "max_pool_give",
-    shape=lambda dy, switches, *, window, size: (dy.shape[0], *size, dy.shape[-1]),
-    compute=_give,
-    batched=(True, True),
-    batched_result=True,
-)
-linear(_at_switches, _to_switches, constants=1)
-linear(_to_switches, _at_switches, constants=1)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Window sums, for average and Lp
-
-
-def _sum(x: jax.Array, window: Window) -> jax.Array:
-    return _window_sum(x, window=window, size=_size(x))
-
-
-def _compute_sum(x: jax.Array, *, window: Window, size: tuple[int, ...], platform) -> jax.Array:
-    """y[o] = Σ_k x[s·o + δ·k − p], one axis after the other: k₁ + k₂ additions instead of k₁·k₂."""
-    x = pad(x, window)
-    for line in _lines(window):
-        x = sum(taps(x, line, _out(x, line)))
-    return x
-
-
-def _compute_spread(dy: jax.Array, *, window: Window, size: tuple[int, ...], platform) -> jax.Array:
-    """dx[i] = Σ_k dy[(i + p − δ·k) / s]: each output gives itself to every input of its window."""
-    back = window.adjoint(size)
-    return _compute_sum(
-        pad(dy, back, spread=window.stride), window=back.unpadded(), size=size, platform=platform
-    )
-
-
-def _lines(window: Window):
-    """The window as a succession of windows along one axis each."""
-    for axis in range(window.rank):
-        one = tuple(int(a == axis) for a in range(window.rank))
-        yield Window(
-            tuple(k if a else 1 for k, a in zip(window.size, one, strict=True)),
-            tuple(s if a else 1 for s, a in zip(window.stride, one, strict=True)),
-            ((0, 0),) * window.rank,
-            window.dilation,
-        )
-
-
-_window_sum = declare(
-    "window_sum",
-    shape=lambda x, *, window, size: (x.shape[0], *window.output_size(size), x.shape[-1]),
-    compute=_compute_sum,
-    batched=(True,),
-    batched_result=True,
-)
-_window_spread = declare(
-    "window_spread",
-    shape=lambda dy, *, window, size: (dy.shape[0], *size, dy.shape[-1]),
-    compute=_compute_spread,
-    batched=(True,),
-    batched_result=True,
-)
-linear(_window_sum, _window_spread)
-linear(_window_spread, _window_sum)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Lp: the power rule
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
-def _norm(x: jax.Array, window: Window, p: float) -> jax.Array:
-    total = _sum(jnp.abs(x) ** p, window)
-    return jnp.where(total > 0, jnp.where(total > 0, total, 1) ** (1 / p), 0)
-
-
-@_norm.defjvp
-def _(window, p, primals, tangents):
-    (x,), (t,) = primals, tangents
-    y = _norm(x, window, p)
-    # An even power keeps the sign by itself and is smooth at 0; sign(x) is not, for the second derivative.
-    power = x ** (int(p) - 1) if p % 2 == 0 else jnp.sign(x) * jnp.abs(x) ** (p - 1)
-    inverse = jnp.where(y > 0, jnp.where(y > 0, y, 1) ** (1 - p), 0)
-    return y, _sum(power * t, window) * inverse
-
-
-# ---------------------------------------------------------------------------------------------------------------------
 # Arguments
 
 
@@ -387,15 +255,3 @@ def _flatten_spatial(op: str, x: jax.Array, spatial_rank: int) -> jax.Array:
     if positions == 0:
         raise ValueError(f"{op}: `x` has no positions to pool; got x {x.shape}")
     return x.reshape(*x.shape[: x.ndim - rank - 1], positions, x.shape[-1])
-
-
-def _out(x: jax.Array, window: Window) -> tuple[int, ...]:
-    return window.output_size(_size(x))
-
-
-def _size(x: jax.Array) -> tuple[int, ...]:
-    return x.shape[1:-1]
-
-
-def _lowest(dtype) -> float | int:
-    return -jnp.inf if jnp.issubdtype(dtype, jnp.floating) else jnp.iinfo(dtype).min

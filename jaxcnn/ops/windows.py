@@ -3,7 +3,9 @@
 All arrays here are `(N, *spatial, channels…)`; only the `window.rank` axes after the first are looked at.
 """
 
-from collections.abc import Iterator, Sequence
+import functools
+import operator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import jax
@@ -15,9 +17,14 @@ from jaxcnn.ops.geometry import Window
 
 def accumulator(dtype: jnp.dtype) -> jnp.dtype:
     """The dtype sums are kept in: at least 32 bits."""
-    if jnp.issubdtype(dtype, jnp.floating):
-        return jnp.promote_types(dtype, jnp.float32)
-    return jnp.promote_types(dtype, jnp.int32)
+    if dtype.itemsize >= 4:
+        return dtype
+    return jnp.dtype(jnp.float32 if jnp.issubdtype(dtype, jnp.floating) else jnp.int32)
+
+
+def total(parts: Iterable[jax.Array]) -> jax.Array:
+    """The sum of one or more arrays."""
+    return functools.reduce(operator.add, parts)
 
 
 def grouped(x: jax.Array, groups: int) -> jax.Array:
@@ -53,13 +60,14 @@ def spread_taps(parts: Sequence[jax.Array], window: Window, size: Sequence[int])
     out = parts[0].shape[1 : window.rank + 1]
     if window.dilation == (1,) * window.rank and window.size == window.stride:
         return _interleave(parts, window, size, out)
-    total = 0
+    dtype = parts[0].dtype
+    placed = []
     for offset, part in zip(window.offsets(), parts, strict=True):
         start = [k - before for k, (before, _) in zip(offset, window.padding, strict=True)]
         span = [(o - 1) * s + 1 for o, s in zip(out, window.stride, strict=True)]
         sides = tuple((lo, n - lo - m) for lo, n, m in zip(start, size, span, strict=True))
-        total += pad(part, replace(window, padding=sides), spread=window.stride)
-    return total
+        placed.append(pad(part, replace(window, padding=sides), spread=window.stride).astype(accumulator(dtype)))
+    return total(placed).astype(dtype)
 
 
 def _interleave(parts: Sequence[jax.Array], window: Window, size: Sequence[int], out: Sequence[int]) -> jax.Array:

@@ -2,6 +2,7 @@
 """
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -98,6 +99,36 @@ def test_long_sums_do_not_stop(case, dtype):
     result = compute(lambda *shape: jnp.ones(shape, dtype))
     assert result.dtype == dtype
     np.testing.assert_array_equal(np.asarray(result, np.float64), expected)
+
+
+# What adds numbers in StableHLO, where its result is 16 bits wide.
+SHORT_SUM = re.compile(
+    r"stablehlo\.(add\b|dot_general\b|reduce\b.* applies stablehlo\.add\b).*\btensor<([0-9]+x)*b?f16>\s*$", re.MULTILINE
+)
+
+
+@pytest.mark.parametrize("budget", [2**22, 300], ids=["whole", "in tiles"])
+@pytest.mark.parametrize("case", CASES, ids=name)
+def test_no_sum_is_written_in_16_bits(case, budget):
+    """Forward and backward, for every platform: the numbers above also come right where a CPU widens sums by itself."""
+    if case.name == "global_max_pool":
+        pytest.skip("its gradient is a scatter, which adds nothing: each channel has one switch")
+    with tiles_of(budget):
+        arguments = [a.astype(jnp.bfloat16) for a in case.arguments()]
+        ct = jnp.ones(jax.eval_shape(case.function, *arguments).shape, jnp.bfloat16)
+        text = value_and_pullback(case.function).lower(ct, *arguments).as_text()
+    assert "bf16" in text
+    assert SHORT_SUM.search(text) is None, SHORT_SUM.search(text).group()
+
+
+@pytest.mark.parametrize(
+    "add",
+    [lambda x: x + x, lambda x: jax.lax.dot(x, x), lambda x: jax.lax.reduce(x, x.dtype.type(0), jax.lax.add, (0, 1))],
+    ids=["add", "dot", "reduce"],
+)
+def test_the_search_finds_what_it_looks_for(add):
+    assert SHORT_SUM.search(jax.jit(add).lower(jnp.ones((2, 2), jnp.bfloat16)).as_text())
+    assert not SHORT_SUM.search(jax.jit(add).lower(jnp.ones((2, 2), jnp.float32)).as_text())
 
 
 @pytest.mark.parametrize("dtype", LOW, ids=name)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxcnn.ops.geometry import Window
-from jaxcnn.ops.windows import accumulator, grouped, pad, taps
+from jaxcnn.ops.windows import accumulator, grouped, pad, taps, total
 
 CLAIM = "takes windows of one tap, and groups with one channel in or out"
 
@@ -30,7 +30,7 @@ def product(x: jax.Array, kernel: jax.Array, window: Window, groups: int, precis
     out = window.output_size(x.shape[1:-1])
     x = grouped(pad(x, window), groups)
     terms = (_multiply(view, w, precision) for view, w in zip(taps(x, window, out), weights, strict=True))
-    return sum(terms).reshape(x.shape[0], *out, kernel.shape[-1]).astype(kernel.dtype)
+    return total(terms).reshape(x.shape[0], *out, kernel.shape[-1]).astype(kernel.dtype)
 
 
 def _multiply(view: jax.Array, w: jax.Array, precision) -> jax.Array:
@@ -38,7 +38,7 @@ def _multiply(view: jax.Array, w: jax.Array, precision) -> jax.Array:
     dtype = accumulator(w.dtype)
     if _thin(w.shape[0], w.shape[2]):
         view, w = view.astype(dtype), w.astype(dtype)
-        return sum(view[..., c, None] * w[c] for c in range(w.shape[0]))
+        return total(view[..., c, None] * w[c] for c in range(w.shape[0]))
     if w.shape[1] == 1:
         y = lax.dot_general(view[..., 0, :], w[:, 0], (((view.ndim - 2,), (0,)), ((), ())), precision, dtype)
         return y[..., None, :]

@@ -1,0 +1,165 @@
+"""The maps behind pooling, each beside its derivative.
+
+A maximum is linear once its switches are known: take the input at the switch, and back, give to the switch. Window sums
+are linear as they stand, and the p-norm is a power of one.
+"""
+
+import functools
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+
+from jaxcnn.ops.bilinear import Operation, linear
+from jaxcnn.ops.geometry import Window
+from jaxcnn.ops.windows import pad, spread_taps, taps, total
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Maximum: linear once its switches are known
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def maximum(x: jax.Array, window: Window) -> jax.Array:
+    """y[o] = max_k x[s·o + δ·k − p], padding below everything."""
+    views = list(taps(pad(x, window, _lowest(x.dtype)), window, _out(x, window)))
+    return functools.reduce(jnp.maximum, views)
+
+
+@maximum.defjvp
+def _(window, primals, tangents):
+    (x,), (t,) = primals, tangents
+    switches = _switches(jax.lax.stop_gradient(x), window)
+    return maximum(x, window), _at_switches(t, switches, window=window, size=_size(x))
+
+
+def _switches(x: jax.Array, window: Window) -> jax.Array:
+    """Which tap is the first maximum of each window: (N, *out, C). A NaN is larger than everything but another NaN."""
+    index_dtype = jnp.uint8 if window.taps <= 256 else jnp.int32
+    if jnp.issubdtype(x.dtype, jnp.floating):
+        x = jnp.maximum(x, jnp.finfo(x.dtype).min)  # an input of −∞ still comes before padding
+    best, *views = taps(pad(x, window, _lowest(x.dtype)), window, _out(x, window))
+    switch = jnp.zeros(best.shape, index_dtype)
+    for k, view in enumerate(views, start=1):
+        larger = (view > best) | ((view != view) & (best == best))
+        best, switch = jnp.where(larger, view, best), jnp.where(larger, jnp.asarray(k, index_dtype), switch)
+    return switch
+
+
+def _take(x: jax.Array, switches: jax.Array, *, window: Window, size: tuple[int, ...], platform) -> jax.Array:
+    """y[o] = x at the switch of o."""
+    views = taps(pad(x, window), window, _out(x, window))
+    return total(jnp.where(switches == k, view, 0) for k, view in enumerate(views))
+
+
+def _give(dy: jax.Array, switches: jax.Array, *, window: Window, size: tuple[int, ...], platform) -> jax.Array:
+    """dx[i] = the sum of dy[o] over the outputs o whose switch is i."""
+    parts = [jnp.where(switches == k, dy, 0) for k in range(window.taps)]
+    return spread_taps(parts, window, size)
+
+
+_at_switches = Operation(
+    "max_pool_take",
+    shape=lambda x, switches, *, window, size: switches.shape,
+    compute=_take,
+    batched=(True, True),
+    batched_result=True,
+)
+_to_switches = Operation(
+    "max_pool_give",
+    shape=lambda dy, switches, *, window, size: (dy.shape[0], *size, dy.shape[-1]),
+    compute=_give,
+    batched=(True, True),
+    batched_result=True,
+)
+linear(_at_switches, _to_switches, constants=1)
+linear(_to_switches, _at_switches, constants=1)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Window sums, for average and Lp
+
+
+def window_sum(x: jax.Array, window: Window) -> jax.Array:
+    """y[o] = Σ_k x[s·o + δ·k − p], padding as 0."""
+    return _sum_taps(x, window=window, size=_size(x))
+
+
+def _compute_sum(x: jax.Array, *, window: Window, size: tuple[int, ...], platform) -> jax.Array:
+    """y[o] = Σ_k x[s·o + δ·k − p], one axis after the other: k₁ + k₂ additions instead of k₁·k₂."""
+    x = pad(x, window)
+    for line in _lines(window):
+        x = total(taps(x, line, _out(x, line)))
+    return x
+
+
+def _compute_spread(dy: jax.Array, *, window: Window, size: tuple[int, ...], platform) -> jax.Array:
+    """dx[i] = Σ_k dy[(i + p − δ·k) / s]: each output gives itself to every input of its window."""
+    back = window.adjoint(size)
+    spread = pad(dy, back, spread=window.stride)
+    return _compute_sum(spread, window=back.unpadded(), size=size, platform=platform)
+
+
+def _lines(window: Window) -> Iterator[Window]:
+    """The window as a succession of windows along one axis each."""
+    for axis in range(window.rank):
+        one = tuple(int(a == axis) for a in range(window.rank))
+        yield Window(
+            tuple(k if a else 1 for k, a in zip(window.size, one, strict=True)),
+            tuple(s if a else 1 for s, a in zip(window.stride, one, strict=True)),
+            ((0, 0),) * window.rank,
+            window.dilation,
+        )
+
+
+_sum_taps = Operation(
+    "window_sum",
+    shape=lambda x, *, window, size: (x.shape[0], *window.output_size(size), x.shape[-1]),
+    compute=_compute_sum,
+    batched=(True,),
+    batched_result=True,
+)
+_spread_sum = Operation(
+    "window_spread",
+    shape=lambda dy, *, window, size: (dy.shape[0], *size, dy.shape[-1]),
+    compute=_compute_spread,
+    batched=(True,),
+    batched_result=True,
+)
+linear(_sum_taps, _spread_sum)
+linear(_spread_sum, _sum_taps)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Lp: the power rule
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
+def norm(x: jax.Array, window: Window, p: float) -> jax.Array:
+    """y[o] = (Σ_k |x[s·o + δ·k − p]|^p)^(1/p)."""
+    powers = window_sum(jnp.abs(x) ** p, window)
+    return jnp.where(powers > 0, jnp.where(powers > 0, powers, 1) ** (1 / p), 0)
+
+
+@norm.defjvp
+def _(window, p, primals, tangents):
+    (x,), (t,) = primals, tangents
+    y = norm(x, window, p)
+    # An even power keeps the sign by itself and is smooth at 0; sign(x) is not, for the second derivative.
+    power = x ** (int(p) - 1) if p % 2 == 0 else jnp.sign(x) * jnp.abs(x) ** (p - 1)
+    inverse = jnp.where(y > 0, jnp.where(y > 0, y, 1) ** (1 - p), 0)
+    return y, window_sum(power * t, window) * inverse
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _out(x: jax.Array, window: Window) -> tuple[int, ...]:
+    return window.output_size(_size(x))
+
+
+def _size(x: jax.Array) -> tuple[int, ...]:
+    return x.shape[1:-1]
+
+
+def _lowest(dtype) -> float | int:
+    return -jnp.inf if jnp.issubdtype(dtype, jnp.floating) else jnp.iinfo(dtype).min
