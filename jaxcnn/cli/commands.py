@@ -37,7 +37,7 @@ RECIPES = {
     "digits": Recipe("digits_cnn", 40, ("shift",)),
     "mnist": Recipe("mnist_cnn", 3),
     "fashion_mnist": Recipe("mnist_cnn", 10, ("flip",)),
-    "cifar10": Recipe("cifar10_cnn", 16, ("flip",)),
+    "cifar10": Recipe("cifar10_cnn", 12, ("flip",)),
     "image_folder": Recipe("cats_vs_dogs_cnn", 10, ("flip",)),
 }
 AUGMENTS = {"flip": augment.flip(), "shift": augment.shift(1), "crop": augment.crop(4), "cutout": augment.cutout(8)}

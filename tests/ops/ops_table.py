@@ -125,6 +125,7 @@ CASES = [
     Case("global_avg_pool", ops.global_avg_pool, lambda x: x.mean((-3, -2)), ((2, 3, 4, 2),)),
 ]
 KERNEL_CASES = [case for case in CASES if case.has_kernel]
+TILED_CASES = [case for case in KERNEL_CASES if case.name not in ("one_by_one", "depthwise")]  # those take no patches
 
 
 def loss(function, *arguments):

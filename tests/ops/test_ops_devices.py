@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
-from ops_table import CASES, KERNEL_CASES, expected, loss
+from ops_table import CASES, KERNEL_CASES, TILED_CASES, expected, loss, tiles_of
 from tolerances import assert_same
 
 every_op = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -69,6 +69,17 @@ def test_gradient_of_a_replicated_kernel_inside_shard_map(case, mesh):
 
     mapped = jax.shard_map(kernel_gradient, mesh=mesh, in_specs=(P("data"), P()), out_specs=P(), check_vma=True)
     assert_same(jax.jit(mapped)(*case.arguments()), expected_parts(case)[1])
+
+
+@pytest.mark.parametrize("case", TILED_CASES, ids=lambda case: case.name)
+def test_gradient_through_shard_map_in_tiles(case, mesh):
+    """What a loop over tiles carries must vary over the mesh as what it is fed does."""
+    with tiles_of(200):
+        step = jax.jit(jax.grad(functools.partial(loss, shared_out(case, mesh)), argnums=(0, 1)))
+        assert "stablehlo.while" in step.lower(*case.arguments()).as_text(), "the budget makes no tiles here"
+        gradients = step(*case.arguments())
+    for actual, wanted in zip(gradients, expected_parts(case), strict=True):
+        assert_same(actual, wanted)
 
 
 @every_op

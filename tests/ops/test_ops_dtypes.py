@@ -65,7 +65,8 @@ def big_and_small(dtype):
     return big
 
 
-# Each sums 4,096 ones. One after the other, bfloat16 would stop at 256 and float16 at 2,048.
+# Each sums 4,096 ones. One after the other, bfloat16 would stop at 256 and float16 at 2,048. (XLA:CPU may widen such
+# sums unasked, so what fails there is test_no_sum_is_written_in_16_bits; on a GPU these would.)
 LONG_SUMS = {
     "conv, channels": (lambda one: ops.conv(one(1, 4096), one(1, 4096, 1)), 4096),
     "conv, patches": (lambda one: ops.conv(one(8, 8, 64), one(8, 8, 64, 3)), 4096),
@@ -108,11 +109,12 @@ SHORT_SUM = re.compile(
 
 
 @pytest.mark.parametrize("budget", [2**22, 300], ids=["whole", "in tiles"])
-@pytest.mark.parametrize("case", CASES, ids=name)
+@pytest.mark.parametrize("case", [case for case in CASES if case.name != "global_max_pool"], ids=name)
 def test_no_sum_is_written_in_16_bits(case, budget):
-    """Forward and backward, for every platform: the numbers above also come right where a CPU widens sums by itself."""
-    if case.name == "global_max_pool":
-        pytest.skip("its gradient is a scatter, which adds nothing: each channel has one switch")
+    """Forward and backward: the numbers above also come right where XLA:CPU widens a sum by itself.
+
+    Not global_max_pool: its gradient is a scatter of one number per channel, which adds in form only.
+    """
     with tiles_of(budget):
         arguments = [a.astype(jnp.bfloat16) for a in case.arguments()]
         ct = jnp.ones(jax.eval_shape(case.function, *arguments).shape, jnp.bfloat16)

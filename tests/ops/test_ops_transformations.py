@@ -6,7 +6,7 @@ All in float64, to 1e-10. The reference's value, Jacobian and Hessian (ops_table
 import jax
 import jax.numpy as jnp
 import pytest
-from ops_table import CASES, direction, expected, loss
+from ops_table import CASES, TILED_CASES, direction, expected, loss, tiles_of
 from tolerances import assert_same
 
 every_op = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -155,6 +155,14 @@ def test_fori_loop(case):
         return jax.lax.fori_loop(0, 3, lambda i, total: total + i * scalar(a), 0.0)
 
     assert_same(jax.jit(jax.grad(weighted))(e.at), 3 * e.gradient)
+
+
+@pytest.mark.parametrize("case", TILED_CASES, ids=lambda case: case.name)
+def test_hessian_of_a_convolution_in_tiles(case):
+    """The loops over tiles are inside the primitives; no derivative is taken of a loop."""
+    e, _, scalar, _ = prepared(case)
+    with tiles_of(200):
+        assert_same(jax.jit(jax.hessian(scalar))(e.at), e.hessian)
 
 
 @every_op
