@@ -9,7 +9,7 @@ import dataclasses
 import optax
 import tyro
 
-from jaxcnn import data, models, train
+from jaxcnn import data, models, train, viz
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +46,7 @@ def main(config: Config) -> None:
         augment=data.augment.flip(),
         run_dir=config.run_dir,
     )
+    viz.report(config.run_dir, test)
     accuracy = history["validation_accuracy"]
     print(f"test accuracy {accuracy[-1]:.4f} after {len(history)} epochs, {history['seconds'].sum() / 60:.1f} minutes")
 

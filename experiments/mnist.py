@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import tyro
 
-from jaxcnn import data, models, train
+from jaxcnn import data, models, train, viz
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +42,7 @@ def ten_digits(config: Config, splits: data.Splits, seed: int) -> tuple[float, f
     """Test accuracy, and seconds per epoch after the first, which compiles."""
     model = models.create("mnist_cnn")
     steps = config.epochs * -(-len(splits.train) // config.batch_size)
+    run_dir = config.run_dir / f"mnist_cnn-{seed}"
     _, history = train.fit(
         model,
         splits.train,
@@ -51,8 +52,9 @@ def ten_digits(config: Config, splits: data.Splits, seed: int) -> tuple[float, f
         optimizer=optax.adamw(optax.cosine_onecycle_schedule(steps, config.peak_learning_rate)),
         loss=model.loss,
         seed=seed,
-        run_dir=config.run_dir / f"mnist_cnn-{seed}",
+        run_dir=run_dir,
     )
+    viz.report(run_dir, splits.test)
     return float(history["validation_accuracy"][-1]), float(np.median(history["seconds"][1:]))
 
 

@@ -16,7 +16,6 @@ from jaxcnn import data, train, viz, weights
 from jaxcnn.data import augment
 from jaxcnn.models import Model, create, names
 from jaxcnn.train import NonFiniteLoss, TrainState
-from jaxcnn.train.metrics import confusion_matrix
 from jaxcnn.weights.files import write_json
 
 
@@ -206,16 +205,8 @@ def datasets() -> None:
 
 
 def report(run_dir: Path, test: data.Dataset) -> np.ndarray:
-    """Evaluate a run's model on test images; write result.json and the pictures, print what came out."""
-    model, train_state, _ = load_run(run_dir)
-    scores = train.evaluate(model, train_state, test, batch_size=256)
-    p = train.predict(model, train_state, test.images, batch_size=256)
-    matrix = confusion_matrix(p.argmax(axis=-1), test.labels, model.num_classes)
-    write_json(run_dir / "result.json", {"test_" + name: value for name, value in scores.items()})
-    viz.save(viz.confusion(matrix, test.classes), run_dir / "confusion.png")
-    viz.save(viz.samples(test.images, test.labels, p, test.classes), run_dir / "samples.png")
-    if (run_dir / "metrics.csv").exists():
-        viz.save(viz.curves(train.History.from_csv(run_dir / "metrics.csv")), run_dir / "curves.png")
+    """Write the score and the pictures of a run, and print what came out; the confusion matrix."""
+    scores, matrix = viz.report(run_dir, test)
     print(f"test loss {scores['loss']:.4f}, test accuracy {scores['accuracy']:.2%} on {len(test):,} images")
     print(f"{run_dir}: " + ", ".join(sorted(path.name for path in run_dir.iterdir())), flush=True)
     return matrix
@@ -226,10 +217,8 @@ def load_run(run_dir: Path) -> tuple[Model, TrainState, dict]:
     path = run_dir / "model.safetensors"
     if not path.exists():
         raise UsageError(f"{run_dir} is not a run folder: it has no model.safetensors")
-    about = weights.describe(path)
-    model = create(_known("model", about["model"], names()), **about["options"])
-    params, state = weights.load(path, model)
-    return model, TrainState(params, state, loss=model.loss), about
+    model, params, state, about = weights.load_model(path)
+    return model, TrainState(params, state, loss=about["loss"]), about
 
 
 def fitting(name: str, num_classes: int) -> Model:

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 
+from jaxcnn import models
 from jaxcnn.layers.layer import Tree
 from jaxcnn.models import Model
 from jaxcnn.weights import tensors
@@ -71,6 +72,20 @@ def describe(path: str | os.PathLike) -> dict[str, Any]:
     if "model" not in about:
         raise tensors.WeightsError(f"{path}: expected the weights of a jaxcnn model, found none named in the metadata")
     return about
+
+
+def load_model(path: str | os.PathLike) -> tuple[Model, Tree, Tree, dict[str, Any]]:
+    """The model that a file belongs to, created by its name and options, with its weights.
+
+    Returns:
+      (model, params, state, about), about as from `describe`.
+
+    Raises:
+      FileNotFoundError, WeightsError: as `load`; ValueError, TypeError: a name or options that the catalogue lacks.
+    """
+    about = describe(path)
+    model = models.create(about["model"], **about["options"])
+    return model, *load(path, model), about
 
 
 def _template(model: Model) -> Tree:
