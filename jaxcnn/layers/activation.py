@@ -56,7 +56,7 @@ def Dropout(rate: float) -> Layer:
       A Layer without parameters; `apply(…, train=True)` needs a key.
 
     Raises:
-      ValueError: a rate outside [0, 1); no key in training.
+      ValueError: a rate outside [0, 1); no key in training. TypeError: a rate that is no number.
 
     Example:
       >>> y, _ = Dropout(0.5).apply({}, {}, jnp.ones(1000), train=True, key=jax.random.key(0))
@@ -65,6 +65,8 @@ def Dropout(rate: float) -> Layer:
 
     Source: Srivastava et al., Dropout (2014); scaled in training, so that inference is left alone.
     """
+    if isinstance(rate, bool) or not isinstance(rate, int | float):
+        raise TypeError(f"Dropout: `rate` must be a number; got {rate!r}")
     if not 0 <= rate < 1:
         raise ValueError(f"Dropout: `rate` is the probability of dropping and must be in [0, 1); got {rate!r}")
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxcnn.layers.layer import Layer
+from jaxcnn.ops.geometry import per_axis
 
 
 def BatchNorm(momentum: float = 0.9, eps: float = 1e-5, axis_name: str | None = None) -> Layer:
@@ -39,7 +40,7 @@ def BatchNorm(momentum: float = 0.9, eps: float = 1e-5, axis_name: str | None = 
 
     Source: Ioffe, Szegedy, Batch normalization (2015), algorithms 1 and 2.
     """
-    if not 0 <= momentum < 1:
+    if not isinstance(momentum, int | float) or not 0 <= momentum < 1:
         raise ValueError(f"BatchNorm: `momentum` is the part kept and must be in [0, 1); got {momentum!r}")
     _check_eps("BatchNorm", eps)
 
@@ -96,13 +97,12 @@ def GroupNorm(groups: int, eps: float = 1e-5) -> Layer:
       A Layer with params `{"scale": (C,), "bias": (C,)}`.
 
     Raises:
-      ValueError: groups below 1 or not dividing the channels, eps not positive.
+      ValueError: groups below 1 or not dividing the channels, eps not positive. TypeError: groups no int.
 
     Source: Wu, He, Group normalization (2018).
     """
     _check_eps("GroupNorm", eps)
-    if groups < 1:
-        raise ValueError(f"GroupNorm: `groups` must be at least 1; got {groups!r}")
+    (groups,) = per_axis("GroupNorm", "groups", groups, 1)
 
     def init(key, input_shape):
         if input_shape[-1] % groups:
@@ -145,5 +145,5 @@ def _normalize(x, mean, var, eps, params):
 
 
 def _check_eps(layer: str, eps: float) -> None:
-    if not eps > 0:
+    if not isinstance(eps, int | float) or not eps > 0:
         raise ValueError(f"{layer}: `eps` must be positive; got {eps!r}")

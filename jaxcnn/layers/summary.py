@@ -89,7 +89,7 @@ def summary(model, input_shape: tuple[int, ...] | None = None) -> Summary:
       image; bytes are those of parameters and statistics, and of the layer's output.
 
     Raises:
-      ValueError: a Layer without an input_shape.
+      ValueError: a Layer without an input_shape. TypeError: neither a Model nor a Layer.
 
     Example:
       >>> from jaxcnn.layers import Conv, serial
@@ -103,7 +103,9 @@ def summary(model, input_shape: tuple[int, ...] | None = None) -> Summary:
       total                               80         48,672    320 B  21.1 KiB
       trainable 80 · not trainable 0
     """
-    layer = model if isinstance(model, Layer) else model.layer
+    layer = model if isinstance(model, Layer) else getattr(model, "layer", None)
+    if not isinstance(layer, Layer):
+        raise TypeError(f"summary: `model` must be a Model or a Layer; got {model!r}")
     shape = input_shape or getattr(model, "input_shape", None)
     if shape is None:
         raise ValueError("summary: `input_shape` must be given for a Layer; only a Model knows its own")

@@ -164,7 +164,7 @@ def per_axis(op: str, argument: str, value: int | Sequence[int], rank: int, mini
         raise ValueError(f"{op}: `{argument}` needs one int per spatial axis ({rank}); got {value!r}")
     ints = tuple(operator.index(v) for v in values)
     if any(v < minimum for v in ints):
-        raise ValueError(f"{op}: `{argument}` must be at least {minimum} on every axis; got {value!r}")
+        raise ValueError(f"{op}: `{argument}` must be at least {minimum}; got {value!r}")
     return ints
 
 

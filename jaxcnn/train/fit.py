@@ -63,7 +63,8 @@ def fit(
       augment: `(key, image) -> image` on one float image, from `jaxcnn.data.augment`.
       callbacks: functions of an `Epoch`, called after each; one that returns True ends the training.
       run_dir: a folder for the run (see `jaxcnn.train.run_folder`); or None to write nothing.
-      resume: go on with the run in run_dir, after its last finished epoch, as if it had not stopped.
+      resume: go on with the run in run_dir, after its last finished epoch, as if it had not stopped. Give the same
+        data, optimizer and augmentation again: they are not in the folder. Callbacks start afresh.
 
     Returns:
       (TrainState, History) of the last epoch. With a run_dir the best epoch's model is in model.safetensors.

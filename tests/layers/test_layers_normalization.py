@@ -200,6 +200,8 @@ def test_norms_without_a_batch_do_the_same_in_training(layer, x, params):
     [
         (lambda: BatchNorm(momentum=1), r"BatchNorm: `momentum` .* in \[0, 1\); got 1"),
         (lambda: BatchNorm(momentum=-0.1), r"BatchNorm: `momentum` .* got -0.1"),
+        (lambda: BatchNorm(momentum="most"), r"BatchNorm: `momentum` .* got 'most'"),
+        (lambda: LayerNorm(eps=None), "LayerNorm: `eps` must be positive; got None"),
         (lambda: BatchNorm(eps=0), "BatchNorm: `eps` must be positive; got 0"),
         (lambda: LayerNorm(eps=-1.0), "LayerNorm: `eps` must be positive; got -1.0"),
         (lambda: GroupNorm(2, eps=float("nan")), "GroupNorm: `eps` must be positive; got nan"),
@@ -213,3 +215,8 @@ def test_norms_without_a_batch_do_the_same_in_training(layer, x, params):
 def test_bad_arguments(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_groups_that_are_no_int_are_refused():
+    with pytest.raises(TypeError, match="GroupNorm: `groups` must be an int"):
+        GroupNorm("two")

@@ -20,13 +20,13 @@ X, KERNEL = np.ones((2, 6, 5, 4), np.float32), np.ones((3, 2, 4, 4), np.float32)
 
 # kind: (options, error, argument named, what else the message must hold). For convolutions and pools alike.
 GEOMETRY = {
-    "zero stride": ({"stride": 0}, ValueError, "stride", "at least 1 on every axis; got 0"),
+    "zero stride": ({"stride": 0}, ValueError, "stride", "at least 1; got 0"),
     "negative stride": ({"stride": (1, -2)}, ValueError, "stride", "got (1, -2)"),
     "float stride": ({"stride": 2.0}, TypeError, "stride", "must be an int or a sequence; got 2.0"),
     "one float stride": ({"stride": (2, 1.5)}, TypeError, "stride", "must be an int or 2 ints; got (2, 1.5)"),
     "bool stride": ({"stride": True}, TypeError, "stride", "got True"),
     "three strides": ({"stride": (1, 1, 1)}, ValueError, "stride", "one int per spatial axis (2); got (1, 1, 1)"),
-    "zero dilation": ({"dilation": 0}, ValueError, "dilation", "at least 1 on every axis; got 0"),
+    "zero dilation": ({"dilation": 0}, ValueError, "dilation", "at least 1; got 0"),
     "negative dilation": ({"dilation": (-1, 1)}, ValueError, "dilation", "got (-1, 1)"),
     "float dilation": ({"dilation": 1.0}, TypeError, "dilation", "got 1.0"),
     "unknown word": ({"padding": "same"}, ValueError, "padding", "SAME_LOWER, FULL, an int or pairs; got 'same'"),
@@ -53,7 +53,7 @@ for op, function in CONVOLUTIONS.items():
     bad = {
         "missing channel axis": (X[0, 0], KERNEL, ValueError, "x", "x (5, 4), kernel (3, 2, 4, 4). Is the"),
         "kernel without a window": (X, KERNEL[0, 0], ValueError, "kernel", "at least one window axis"),
-        "kernel of no taps": (X, KERNEL[:0], ValueError, "kernel", "at least 1 on every axis; got (0, 2)"),
+        "kernel of no taps": (X, KERNEL[:0], ValueError, "kernel", "at least 1; got (0, 2)"),
         "bool x": (X > 0, KERNEL, TypeError, "x", "real and numeric; got dtype bool"),
         "bool kernel": (X, KERNEL > 0, TypeError, "kernel", "got dtype bool"),
         "complex x": (X * 1j, KERNEL, TypeError, "x", "got dtype complex"),
@@ -78,7 +78,7 @@ for op, function in CONVOLUTIONS.items():
 
 for op, function in POOLS.items():
     options = {
-        "zero window": (0, ValueError, "at least 1 on every axis; got 0"),
+        "zero window": (0, ValueError, "at least 1; got 0"),
         "negative window": ((2, -1), ValueError, "got (2, -1)"),
         "float window": (2.5, TypeError, "must be an int or a sequence; got 2.5"),
         "bool window": (True, TypeError, "got True"),
@@ -150,7 +150,7 @@ ROWS |= {
     ),
     ("conv_transpose", "negative output_padding"): (
         functools.partial(ops.conv_transpose, stride=2, output_padding=-1), (X, KERNEL), ValueError, "output_padding",
-        "at least 0 on every axis; got -1",
+        "at least 0; got -1",
     ),
     ("conv_transpose", "output_padding beside SAME"): (
         functools.partial(ops.conv_transpose, stride=2, output_padding=1, padding="SAME"), (X, KERNEL), ValueError,
