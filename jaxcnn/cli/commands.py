@@ -5,7 +5,7 @@ import datetime
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import optax
@@ -29,15 +29,16 @@ class Recipe:
 
     model: str
     epochs: int
+    batch_size: int
     augment: tuple[str, ...] = ()
 
 
 RECIPES = {
-    "digits": Recipe("digits_cnn", 40, ("shift",)),
-    "mnist": Recipe("mnist_cnn", 3),
-    "fashion_mnist": Recipe("mnist_cnn", 10, ("flip",)),
-    "cifar10": Recipe("cifar10_cnn", 12, ("flip",)),
-    "image_folder": Recipe("cats_vs_dogs_cnn", 10, ("flip",)),
+    "digits": Recipe("digits_cnn", 60, 32, ("shift",)),
+    "mnist": Recipe("mnist_cnn", 3, 128),
+    "fashion_mnist": Recipe("mnist_cnn", 10, 128, ("flip",)),
+    "cifar10": Recipe("cifar10_cnn", 12, 128, ("flip",)),
+    "image_folder": Recipe("cats_vs_dogs_cnn", 10, 32, ("flip",)),
 }
 AUGMENTS = {"flip": augment.flip(), "shift": augment.shift(1), "crop": augment.crop(4), "cutout": augment.cutout(8)}
 
@@ -54,8 +55,8 @@ class Train:
     """Only the images of these classes; all when not given."""
     epochs: int | None = None
     """Passes over the training images; by default as many as the dataset needs."""
-    batch_size: int = 64
-    """Images per step."""
+    batch_size: int | None = None
+    """Images per step; by default what suits the dataset."""
     learning_rate: float = 2e-3
     """Peak of the one-cycle schedule of AdamW."""
     weight_decay: float = 1e-2
@@ -63,9 +64,12 @@ class Train:
     augment: tuple[str, ...] | None = None
     """Any of flip, shift (1 pixel), crop (after padding by 4), cutout (8 pixels); by default what suits the dataset."""
     validation: float = 0.1
-    """The part of the training images kept aside to choose the best epoch."""
+    """The part of the training images kept aside to watch the training by."""
+    keep: Literal["last", "best"] = "last"
+    """Which epoch's model stays: the last, when the learning rate has come down to zero, or the best by validation
+    loss. A best of many on few images is luck: on the digits it makes 4 mistakes, the last 2 (means of 4 seeds)."""
     patience: int | None = None
-    """Stop after this many epochs without a better validation loss."""
+    """Stop after this many epochs without a better validation loss; use with --keep best."""
     seed: int = 0
     """Of everything random; the same seed on the same machine gives the same run."""
     data_dir: Path | None = None
@@ -81,9 +85,10 @@ class Train:
         chosen = recipe.augment if self.augment is None else self.augment
         varied = [AUGMENTS[_known("augment", word, list(AUGMENTS))] for word in chosen]
         epochs = recipe.epochs if self.epochs is None else self.epochs
+        batch_size = recipe.batch_size if self.batch_size is None else self.batch_size
         for flag, good in (
             ("--epochs", epochs > 0),
-            ("--batch-size", self.batch_size > 0),
+            ("--batch-size", batch_size > 0),
             ("--learning-rate", self.learning_rate > 0),
             ("--validation", 0 < self.validation < 1),
             ("--run-dir", self.run_dir is not None or not self.resume),
@@ -94,17 +99,17 @@ class Train:
         model = fitting(name, len(splits.train.classes))
         training, held_out = data.split(splits.train, self.validation, seed=0)
         run_dir = self.run_dir or Path("runs", f"{self.dataset}-{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
-        steps = epochs * -(-len(training) // self.batch_size)
+        steps = epochs * -(-len(training) // batch_size)
         print(f"{name} on {self.dataset}: {len(training):,} images, {epochs} epochs; run folder {run_dir}", flush=True)
-        asked = dataclasses.asdict(self) | {"model": name, "epochs": epochs, "augment": chosen}
-        asked |= {"data_dir": str(self.data_dir.resolve()) if self.data_dir else None, "run_dir": str(run_dir)}
+        asked = dataclasses.asdict(self) | {"model": name, "epochs": epochs, "batch_size": batch_size}
+        asked |= {"augment": chosen, "data_dir": str(self.data_dir.resolve()) if self.data_dir else None, "run_dir": str(run_dir)}
         try:
-            train.fit(
+            train_state, _ = train.fit(
                 model,
                 training,
                 validation=held_out,
                 epochs=epochs,
-                batch_size=self.batch_size,
+                batch_size=batch_size,
                 optimizer=optax.adamw(
                     optax.cosine_onecycle_schedule(steps, self.learning_rate), weight_decay=self.weight_decay
                 ),
@@ -123,6 +128,9 @@ class Train:
             said = "stopped" if isinstance(stop, KeyboardInterrupt) else str(stop)
             print(f"jaxcnn: {said}; {run_dir} holds the best finished epoch, go on with --resume", flush=True)
             return 1
+        if self.keep == "last":
+            params, state = train_state.params, train_state.state
+            weights.save(run_dir / "model.safetensors", model, params, state, classes=training.classes)
         write_json(run_dir / "command.json", asked)
         report(run_dir, splits.test)
         return 0

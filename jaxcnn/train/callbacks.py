@@ -34,7 +34,7 @@ class Best:
       ValueError: when called, if the history has no such column.
     """
 
-    def __init__(self, monitor: str = "validation_accuracy", min_delta: float = 0.0) -> None:
+    def __init__(self, monitor: str = "validation_loss", min_delta: float = 0.0) -> None:
         self.monitor, self.min_delta = monitor, min_delta
         self.epoch: int | None = None
         self.value: float | None = None

@@ -3,7 +3,7 @@
     config.json                      what was asked of `fit`
     versions.json                    of Python, the libraries and the device
     metrics.csv                      one row per epoch
-    model.safetensors, model.json    the best epoch's model (by validation accuracy; without validation, the last)
+    model.safetensors, model.json    the best epoch's model (by validation loss; without validation, the last)
     checkpoint.safetensors           the last epoch's train state, to resume from
 
 Each file is replaced as a whole, so the folder is usable at any moment.
@@ -80,11 +80,12 @@ class RunFolder:
         self._write_checkpoint(train_state, history)
 
     def _beats(self, row: dict[str, float]) -> bool:
-        if "validation_accuracy" not in row:
+        """By validation loss: among a few images many epochs share the best accuracy, and an early one would win."""
+        if "validation_loss" not in row:
             return True
-        if not better(row, "validation_accuracy", self.best):
+        if not better(row, "validation_loss", self.best):
             return False
-        self.best = row["validation_accuracy"]
+        self.best = row["validation_loss"]
         return True
 
     def _write_model(self, train_state: TrainState) -> None:

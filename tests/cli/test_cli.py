@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxcnn import data
+from jaxcnn import data, weights
 from jaxcnn.cli import main
 from jaxcnn.cli.commands import RECIPES
 from jaxcnn.models import names
+from jaxcnn.train import History, TrainState, evaluate
 
 RUN_FILES = {
     "checkpoint.safetensors",
@@ -47,6 +48,20 @@ def test_train_leaves_a_whole_run_folder(run):
     assert len((run / "metrics.csv").read_text().splitlines()) == 3
     assert json.loads((run / "command.json").read_text())["dataset"] == "digits"
     assert 0 < json.loads((run / "result.json").read_text())["test_accuracy"] <= 1
+
+
+@pytest.mark.parametrize("keep", ["last", "best"])
+def test_the_model_that_stays_is_the_one_asked_for(keep, tmp_path):
+    folder = tmp_path / "run"
+    flags = ["--epochs", "3", "--batch-size", "64", "--learning-rate", "0.02", "--keep", keep]
+    assert main(["train", *flags, "--run-dir", str(folder)]) == 0
+    history = History.from_csv(folder / "metrics.csv")
+    model, params, state, _ = weights.load_model(folder / "model.safetensors")
+    splits = data.load("digits")
+    _, held_out = data.split(splits.train, 0.1, seed=0)
+    loss = evaluate(model, TrainState(params, state), held_out, batch_size=64)["loss"]
+    expected = history["validation_loss"][-1] if keep == "last" else history["validation_loss"].min()
+    assert loss == pytest.approx(expected, rel=1e-4)
 
 
 def test_evaluate_gives_the_accuracy_that_train_gave(run, capsys):

@@ -46,7 +46,7 @@ def train(run_dir, *, model=WHOLE, data=TRAIN, **changes):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """An uninterrupted run: its folder, train state, history and best epoch."""
-    folder, best = tmp_path_factory.mktemp("runs") / "new" / "run", Best("validation_accuracy")
+    folder, best = tmp_path_factory.mktemp("runs") / "new" / "run", Best("validation_loss")
     return folder, *train(folder, callbacks=[best]), best
 
 
@@ -84,12 +84,12 @@ def test_what_it_holds(run):
 def test_the_model_is_that_of_the_best_epoch(run):
     folder, train_state, history, best = run
     assert best.epoch == 2  # neither the first nor the last would do
-    assert best.epoch == history["validation_accuracy"].argmax() + 1
+    assert best.epoch == history["validation_loss"].argmin() + 1
     params, state = load(folder / "model.safetensors", WHOLE)
     assert_same_bits((params, state), (best.train_state.params, best.train_state.state))
     assert differs(params, train_state.params)
     scores = evaluate(WHOLE, TrainState(params, state), TEST, batch_size=32)
-    assert scores["accuracy"] == history["validation_accuracy"].max()
+    assert scores["loss"] == history["validation_loss"].min()
 
 
 def test_without_validation_the_model_is_the_last(tmp_path):
