@@ -101,8 +101,14 @@ class Train:
         run_dir = self.run_dir or Path("runs", f"{self.dataset}-{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
         steps = epochs * -(-len(training) // batch_size)
         print(f"{name} on {self.dataset}: {len(training):,} images, {epochs} epochs; run folder {run_dir}", flush=True)
-        asked = dataclasses.asdict(self) | {"model": name, "epochs": epochs, "batch_size": batch_size}
-        asked |= {"augment": chosen, "data_dir": str(self.data_dir.resolve()) if self.data_dir else None, "run_dir": str(run_dir)}
+        asked = dataclasses.asdict(self) | {
+            "model": name,
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "augment": chosen,
+            "data_dir": str(self.data_dir.resolve()) if self.data_dir else None,
+            "run_dir": str(run_dir),
+        }
         try:
             train_state, _ = train.fit(
                 model,
