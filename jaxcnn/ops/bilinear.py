@@ -4,15 +4,16 @@ A convolution is linear in its input and linear in its kernel, so it needs no de
 those are products of the same kind. Declared as JAX primitives (rather than through `jax.custom_vjp`, which would
 forbid forward mode) such operations pass through every transformation. A primitive here is declared by
 
-    shape      the static shape of the result,
-    compute    the numbers, in plain JAX, told the platform it is lowered for,
-    batched    which operands, and whether the result, carry a leading batch axis.
+    shape      the static shape of the result (and its dtype, where that is not the first operand's),
+    compute    the numbers, in plain JAX, told the target it is lowered for,
+    batch      which axis of each operand, and of the result, is the batch, if any.
 
 and its transposes are attached afterwards, because they refer to each other.
 """
 
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -24,11 +25,31 @@ from jax.interpreters import ad, batching, mlir
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 
+@dataclass(frozen=True)
+class Target:
+    """What an operation is lowered for.
+
+    Args:
+      platform: one of `PLATFORMS`, or None where it is not known.
+      exported: by `jax.export`, which admits no hints about memory layout: their form may change between versions.
+    """
+
+    platform: str | None
+    exported: bool = False
+
+
 class Operation:
     """A new primitive, called as a function `op(*operands, **static)`; `bilinear` or `linear` give it derivatives."""
 
     def __init__(
-        self, name: str, *, shape: Callable, compute: Callable, batched: Sequence[bool], batched_result: bool
+        self,
+        name: str,
+        *,
+        shape: Callable,
+        compute: Callable,
+        batch: Sequence[int | None],
+        batch_result: int | None,
+        dtype: Callable | None = None,
     ) -> None:
         self.primitive = primitive = Primitive(name)
 
@@ -43,13 +64,13 @@ class Operation:
 
         @primitive.def_abstract_eval
         def _(first, *rest, **static):
-            return first.update(shape=shape(first, *rest, **static), weak_type=False)
+            result = dtype(first, *rest, **static) if dtype else first.dtype
+            return first.update(shape=shape(first, *rest, **static), dtype=result, weak_type=False)
 
         for platform in (None, *PLATFORMS):
-            rule = mlir.lower_fun(functools.partial(compute, platform=platform), multiple_results=False)
-            mlir.register_lowering(primitive, rule, platform=platform)
+            mlir.register_lowering(primitive, _lowering(compute, platform), platform=platform)
 
-        batching.primitive_batchers[primitive] = functools.partial(_batch, self, batched, batched_result)
+        batching.primitive_batchers[primitive] = functools.partial(_batch, self, batch, batch_result)
 
     def __call__(self, *operands: jax.Array, **static: Any) -> jax.Array:
         return self.primitive.bind(*_equally_varying(operands), **static)
@@ -78,26 +99,33 @@ def linear(op: Operation, transpose: Callable, constants: int = 0) -> None:
     ad.primitive_transposes[op.primitive] = transpose_rule
 
 
-def _batch(op, batched, batched_result, operands, axes, **static):
-    """vmap: fold the mapped axis into the batch where every mapped operand has one, else take one after the other."""
+def _lowering(compute: Callable, platform: str | None) -> Callable:
+    def rule(ctx, *operands, **static):
+        target = Target(platform, ctx.module_context.lowering_parameters.for_export)
+        return mlir.lower_fun(functools.partial(compute, target=target), multiple_results=False)(
+            ctx, *operands, **static
+        )
+
+    return rule
+
+
+def _batch(op, batch_axes, result_axis, operands, axes, **static):
+    """vmap: fold the mapped axis into the batch; where that is not possible, into the members, the first axis."""
     mapped = [axis is not None for axis in axes]
-    operands = [x if axis is None else jnp.moveaxis(x, axis, 0) for x, axis in zip(operands, axes, strict=True)]
-    n = next(x.shape[0] for x, m in zip(operands, mapped, strict=True) if m)
-    if batched_result and all(b or not m for b, m in zip(batched, mapped, strict=True)):
-        folded = []
-        for x, b, m in zip(operands, batched, mapped, strict=True):
-            if b:
-                x = x if m else jnp.broadcast_to(x, (n, *x.shape))
-                inner, x = x.shape[1], x.reshape(n * x.shape[1], *x.shape[2:])
-            folded.append(x)
-        y = op(*folded, **static)
-        return y.reshape(n, inner, *y.shape[1:]), 0
-
-    def one(moving):
-        parts = iter(moving)
-        return op(*(next(parts) if m else x for x, m in zip(operands, mapped, strict=True)), **static)
-
-    return lax.map(one, [x for x, m in zip(operands, mapped, strict=True) if m]), 0
+    n = next(x.shape[axis] for x, axis in zip(operands, axes, strict=True) if axis is not None)
+    foldable = result_axis is not None and all(b is not None or not m for b, m in zip(batch_axes, mapped, strict=True))
+    places = batch_axes if foldable else [0] * len(operands)
+    folded = []
+    for x, axis, place in zip(operands, axes, places, strict=True):
+        if place is not None:
+            x = jnp.broadcast_to(x, (n, *x.shape)) if axis is None else jnp.moveaxis(x, axis, 0)
+            x = jnp.moveaxis(x, 0, place)
+            x = x.reshape(*x.shape[:place], n * x.shape[place + 1], *x.shape[place + 2 :])
+        folded.append(x)
+    y = op(*folded, **static)
+    place = result_axis if foldable else 0
+    y = y.reshape(*y.shape[:place], n, y.shape[place] // n, *y.shape[place + 1 :])
+    return y, place
 
 
 def varying_like(value: jax.Array, *others: jax.Array) -> jax.Array:

@@ -12,15 +12,17 @@ derivatives of those products are the same three products again, so the family i
     by w:  kernel_gradient(x, y)    dw = x ⊗ y                  its transpose in w
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
 
 from jaxcnn.ops import algorithms
+from jaxcnn.ops.algorithms import Product, arrange_kernel, restore_kernel
 from jaxcnn.ops.arguments import check_array, check_same_dtype, flatten_batch
-from jaxcnn.ops.bilinear import Operation, bilinear
+from jaxcnn.ops.bilinear import Operation, Target, bilinear
 from jaxcnn.ops.geometry import Padding, Window, per_axis, sliding_window
+from jaxcnn.ops.layout import arrange, restore
 from jaxcnn.ops.windows import pad
 
 Ints = int | tuple[int, ...]
@@ -81,11 +83,14 @@ def conv(
     _match_channels("conv", x, kernel, kernel.shape[-2] * groups, groups)
     size = x.shape[-rank - 1 : -1]
     window = _window("conv", size, kernel, stride, padding, dilation)
-    algorithms.refuse_unfit("conv", algorithm, window, (kernel.shape[-2], kernel.shape[-1] // groups))
     form = Form(window, size, groups, algorithm, _precision("conv", precision))
     images, batch = flatten_batch(x, rank)
-    y = output_product(images, kernel, form=form)
-    return y.reshape(*batch, *y.shape[1:])
+    probe = Product(
+        window, size, (1, 1), groups, (kernel.shape[-2], kernel.shape[-1] // groups), x.dtype, form.precision, None
+    )
+    algorithms.refuse_unfit("conv", algorithm, probe)
+    y = output_product(_one(images), _one(kernel), form=form)
+    return y.reshape(*batch, *y.shape[2:])
 
 
 def conv_transpose(
@@ -154,8 +159,8 @@ def conv_transpose(
             )
     window = _window(op, size, kernel, stride, padding, dilation)
     images, batch = flatten_batch(x, rank)
-    y = input_gradient(images, kernel, form=Form(window, size, groups, "auto", None))
-    return y.reshape(*batch, *y.shape[1:])
+    y = input_gradient(_one(images), _one(kernel), form=Form(window, size, groups, "auto", None))
+    return y.reshape(*batch, *y.shape[2:])
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -172,13 +177,20 @@ class Form:
     algorithm: str
     precision: jax.lax.Precision | None
 
+    def product(self, x: jax.Array, channels: tuple[int, int], target: Target) -> Product:
+        """y = x ⊗ w as the algorithms see it, for x arranged as they want it."""
+        g, _, *images, dtype = *x.shape[:2], x.shape[2], x.shape[-1], x.dtype
+        return Product(self.window, self.size, tuple(images), g, channels, dtype, self.precision, target.platform)
 
-def _compute_output(x: jax.Array, w: jax.Array, *, form: Form, platform: str | None) -> jax.Array:
+
+def _compute_output(x: jax.Array, w: jax.Array, *, form: Form, target: Target) -> jax.Array:
     """y = x ⊗ w."""
-    return _product(x, w, form.window, form, platform)
+    members = x.shape[0]
+    y = _product(arrange(x, form.groups, target), arrange_kernel(w, form.groups), form, target)
+    return restore(y, members, target)
 
 
-def _compute_input_gradient(y: jax.Array, w: jax.Array, *, form: Form, platform: str | None) -> jax.Array:
+def _compute_input_gradient(y: jax.Array, w: jax.Array, *, form: Form, target: Target) -> jax.Array:
     """dx = y ⊗ rot180(w), full.
 
     Input position i is seen by output o through tap k where i = s·o + δ·k − p, so dx[i] sums
@@ -186,53 +198,54 @@ def _compute_input_gradient(y: jax.Array, w: jax.Array, *, form: Form, platform:
     neighbours) y has a value at each s·o; running k backwards makes the difference a sum, which is a window sliding
     over the spread y.
     """
+    members = y.shape[0]
+    y, w = arrange(y, form.groups, target, cotangent=True), arrange_kernel(w, form.groups)
+    rotated = jnp.flip(w, range(3, w.ndim)).swapaxes(1, 2)  # (G, C, D, *window)
     back = form.window.adjoint(form.size)
-    spread = pad(y, back, spread=form.window.stride)
-    return _product(spread, _rotate(w, form), back.unpadded(), form, platform)
+    if max(form.window.stride) > 1:
+        y = pad(y, back, spread=form.window.stride, axis=3)
+        back = back.unpadded()
+    dx = _product(y, rotated, replace(form, window=back, size=y.shape[3:-1]), target)
+    return restore(dx, members, target)
 
 
-def _rotate(w: jax.Array, form: Form) -> jax.Array:
-    """rot180(w) with input and output channels swapped inside each group: (*window, D/G, C)."""
-    rank, groups = form.window.rank, form.groups
-    w = jnp.flip(w, range(rank))
-    w = w.reshape(*w.shape[:-1], groups, w.shape[-1] // groups)  # (*window, C/G, G, D/G)
-    w = jnp.swapaxes(w, -1, -3)  # (*window, D/G, G, C/G)
-    return w.reshape(*w.shape[:-2], groups * w.shape[-1])
-
-
-def _compute_kernel_gradient(x: jax.Array, y: jax.Array, *, form: Form, platform: str | None) -> jax.Array:
+def _compute_kernel_gradient(x: jax.Array, y: jax.Array, *, form: Form, target: Target) -> jax.Array:
     """dw = x ⊗ y: tap k of dw is x, seen from k in steps of s, against y, summed over all positions and images."""
-    channels = x.shape[-1] // form.groups, y.shape[-1] // form.groups
-    algorithm = algorithms.choose(form.algorithm, platform, form.window, channels)
-    return algorithm.kernel_gradient(x, y, form.window, form.groups, form.precision, platform)
+    members = x.shape[0]
+    x, y = arrange(x, form.groups, target), arrange(y, form.groups, target, cotangent=True)
+    p = form.product(x, (x.shape[1], y.shape[1]), target)
+    dw = algorithms.choose(form.algorithm, p).kernel_gradient(x, y, p)
+    return restore_kernel(dw, members)
 
 
-def _product(x: jax.Array, w: jax.Array, window: Window, form: Form, platform: str | None) -> jax.Array:
-    channels = w.shape[-2], w.shape[-1] // form.groups
-    algorithm = algorithms.choose(form.algorithm, platform, window, channels)
-    return algorithm.product(x, w, window, form.groups, form.precision, platform)
+def _product(x: jax.Array, w: jax.Array, form: Form, target: Target) -> jax.Array:
+    p = form.product(x, (w.shape[2], w.shape[1]), target)
+    return algorithms.choose(form.algorithm, p).product(x, w, p)
 
+
+# A leading axis on every operand counts the members of an ensemble, each with an input, a kernel and an output of its
+# own: x (members, N, *size, C), w (members, *window, C/G, D), y (members, N, *out, D). vmap over kernels lands there.
 
 output_product = Operation(
     "conv",
-    shape=lambda x, w, *, form: (x.shape[0], *form.window.output_size(form.size), w.shape[-1]),
+    shape=lambda x, w, *, form: (*x.shape[:2], *form.window.output_size(form.size), w.shape[-1]),
     compute=_compute_output,
-    batched=(True, False),
-    batched_result=True,
+    batch=(1, None),
+    batch_result=1,
 )
 input_gradient = Operation(
     "conv_input_gradient",
-    shape=lambda y, w, *, form: (y.shape[0], *form.size, w.shape[-2] * form.groups),
+    shape=lambda y, w, *, form: (*y.shape[:2], *form.size, w.shape[-2] * form.groups),
     compute=_compute_input_gradient,
-    batched=(True, False),
-    batched_result=True,
+    batch=(1, None),
+    batch_result=1,
 )
 kernel_gradient = Operation(
     "conv_kernel_gradient",
-    shape=lambda x, y, *, form: (*form.window.size, x.shape[-1] // form.groups, y.shape[-1]),
+    shape=lambda x, y, *, form: (x.shape[0], *form.window.size, x.shape[-1] // form.groups, y.shape[-1]),
     compute=_compute_kernel_gradient,
-    batched=(True, True),
-    batched_result=False,
+    batch=(1, 1),
+    batch_result=None,
 )
 
 # Each line: a product of two arrays, then the gradient of its first operand and of its second, given the cotangent of
@@ -256,6 +269,11 @@ bilinear(
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Argument checks
+
+
+def _one(x: jax.Array) -> jax.Array:
+    """x with a member axis in front, by a reshape: the transpose of a broadcast is a sum."""
+    return x.reshape(1, *x.shape)
 
 
 def _spatial_rank(op: str, x: jax.Array, kernel: jax.Array) -> int:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from jaxcnn.ops.bilinear import Operation, linear
 from jaxcnn.ops.geometry import Window
+from jaxcnn.ops.layout import arranged
 from jaxcnn.ops.windows import pad, spread_taps, taps, total
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -21,20 +22,27 @@ from jaxcnn.ops.windows import pad, spread_taps, taps, total
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def maximum(x: jax.Array, window: Window) -> jax.Array:
     """y[o] = max_k x[s·o + δ·k − p], padding below everything."""
-    views = list(taps(pad(x, window, _lowest(x.dtype)), window, _out(x, window)))
-    return functools.reduce(jnp.maximum, views)
+    return _largest(x, window=window)
 
 
 @maximum.defjvp
 def _(window, primals, tangents):
     (x,), (t,) = primals, tangents
-    switches = _switches(jax.lax.stop_gradient(x), window)
+    switches = _switches(jax.lax.stop_gradient(x), window=window)
     return maximum(x, window), _at_switches(t, switches, window=window, size=_size(x))
 
 
-def _switches(x: jax.Array, window: Window) -> jax.Array:
+@arranged
+def _compute_maximum(x: jax.Array, *, window: Window) -> jax.Array:
+    """y[o] = max_k x[s·o + δ·k − p], padding below everything."""
+    views = taps(pad(x, window, _lowest(x.dtype)), window, _out(x, window))
+    return functools.reduce(jnp.maximum, views)
+
+
+@arranged
+def _compute_switches(x: jax.Array, *, window: Window) -> jax.Array:
     """Which tap is the first maximum of each window: (N, *out, C). A NaN is larger than everything but another NaN."""
-    index_dtype = jnp.uint8 if window.taps <= 256 else jnp.int32
+    index_dtype = _index_dtype(window)
     if jnp.issubdtype(x.dtype, jnp.floating):
         x = jnp.maximum(x, jnp.finfo(x.dtype).min)  # an input of −∞ still comes before padding
     best, *views = taps(pad(x, window, _lowest(x.dtype)), window, _out(x, window))
@@ -45,13 +53,28 @@ def _switches(x: jax.Array, window: Window) -> jax.Array:
     return switch
 
 
-def _take(x: jax.Array, switches: jax.Array, *, window: Window, size: tuple[int, ...], platform) -> jax.Array:
+_largest = Operation(
+    "max_pool", shape=lambda x, *, window: _pooled(x, window), compute=_compute_maximum, batch=(0,), batch_result=0
+)
+_switches = Operation(
+    "max_pool_switches",
+    shape=lambda x, *, window: _pooled(x, window),
+    dtype=lambda x, *, window: _index_dtype(window),
+    compute=_compute_switches,
+    batch=(0,),
+    batch_result=0,
+)
+
+
+@arranged
+def _take(x: jax.Array, switches: jax.Array, *, window: Window, size: tuple[int, ...]) -> jax.Array:
     """y[o] = x at the switch of o."""
     views = taps(pad(x, window), window, _out(x, window))
     return total(jnp.where(switches == k, view, 0) for k, view in enumerate(views))
 
 
-def _give(dy: jax.Array, switches: jax.Array, *, window: Window, size: tuple[int, ...], platform) -> jax.Array:
+@arranged
+def _give(dy: jax.Array, switches: jax.Array, *, window: Window, size: tuple[int, ...]) -> jax.Array:
     """dx[i] = the sum of dy[o] over the outputs o whose switch is i."""
     parts = [jnp.where(switches == k, dy, 0) for k in range(window.taps)]
     return spread_taps(parts, window, size)
@@ -61,15 +84,15 @@ _at_switches = Operation(
     "max_pool_take",
     shape=lambda x, switches, *, window, size: switches.shape,
     compute=_take,
-    batched=(True, True),
-    batched_result=True,
+    batch=(0, 0),
+    batch_result=0,
 )
 _to_switches = Operation(
     "max_pool_give",
     shape=lambda dy, switches, *, window, size: (dy.shape[0], *size, dy.shape[-1]),
     compute=_give,
-    batched=(True, True),
-    batched_result=True,
+    batch=(0, 0),
+    batch_result=0,
 )
 linear(_at_switches, _to_switches, constants=1)
 linear(_to_switches, _at_switches, constants=1)
@@ -84,7 +107,7 @@ def window_sum(x: jax.Array, window: Window) -> jax.Array:
     return _sum_taps(x, window=window, size=_size(x))
 
 
-def _compute_sum(x: jax.Array, *, window: Window, size: tuple[int, ...], platform) -> jax.Array:
+def _compute_sum(x: jax.Array, *, window: Window, size: tuple[int, ...]) -> jax.Array:
     """y[o] = Σ_k x[s·o + δ·k − p], one axis after the other: k₁ + k₂ additions instead of k₁·k₂."""
     x = pad(x, window)
     for line in _lines(window):
@@ -92,11 +115,12 @@ def _compute_sum(x: jax.Array, *, window: Window, size: tuple[int, ...], platfor
     return x
 
 
-def _compute_spread(dy: jax.Array, *, window: Window, size: tuple[int, ...], platform) -> jax.Array:
+@arranged
+def _compute_spread(dy: jax.Array, *, window: Window, size: tuple[int, ...]) -> jax.Array:
     """dx[i] = Σ_k dy[(i + p − δ·k) / s]: each output gives itself to every input of its window."""
     back = window.adjoint(size)
     spread = pad(dy, back, spread=window.stride)
-    return _compute_sum(spread, window=back.unpadded(), size=size, platform=platform)
+    return _compute_sum(spread, window=back.unpadded(), size=size)
 
 
 def _lines(window: Window) -> Iterator[Window]:
@@ -114,16 +138,16 @@ def _lines(window: Window) -> Iterator[Window]:
 _sum_taps = Operation(
     "window_sum",
     shape=lambda x, *, window, size: (x.shape[0], *window.output_size(size), x.shape[-1]),
-    compute=_compute_sum,
-    batched=(True,),
-    batched_result=True,
+    compute=arranged(_compute_sum),
+    batch=(0,),
+    batch_result=0,
 )
 _spread_sum = Operation(
     "window_spread",
     shape=lambda dy, *, window, size: (dy.shape[0], *size, dy.shape[-1]),
     compute=_compute_spread,
-    batched=(True,),
-    batched_result=True,
+    batch=(0,),
+    batch_result=0,
 )
 linear(_sum_taps, _spread_sum)
 linear(_spread_sum, _sum_taps)
@@ -155,6 +179,14 @@ def _(window, p, primals, tangents):
 
 def _out(x: jax.Array, window: Window) -> tuple[int, ...]:
     return window.output_size(_size(x))
+
+
+def _pooled(x: jax.Array, window: Window) -> tuple[int, ...]:
+    return (x.shape[0], *_out(x, window), x.shape[-1])
+
+
+def _index_dtype(window: Window) -> jnp.dtype:
+    return jnp.dtype(jnp.uint8 if window.taps <= 256 else jnp.int32)
 
 
 def _size(x: jax.Array) -> tuple[int, ...]:

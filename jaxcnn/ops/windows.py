@@ -1,6 +1,7 @@
 """Arrays seen through a sliding window: padding, one tap's view of every window, and its transpose.
 
-All arrays here are `(N, *spatial, channels…)`; only the `window.rank` axes after the first are looked at.
+The spatial axes of an array are the `window.rank` axes from `axis` on, which is 1 in `(N, *spatial, C)`; the others are
+left as they are.
 """
 
 import functools
@@ -32,27 +33,25 @@ def grouped(x: jax.Array, groups: int) -> jax.Array:
     return x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)
 
 
-def pad(x: jax.Array, window: Window, value: float | int = 0, spread: Sequence[int] | None = None) -> jax.Array:
+def pad(
+    x: jax.Array, window: Window, value: float | int = 0, spread: Sequence[int] | None = None, axis: int = 1
+) -> jax.Array:
     """Pad (a negative side crops) the spatial axes, after putting `spread − 1` values between neighbours."""
     gaps = [s - 1 for s in spread] if spread else [0] * window.rank
     sides = [(before, after, gap) for (before, after), gap in zip(window.padding, gaps, strict=True)]
     if not any(map(any, sides)):
         return x
-    return lax.pad(x, jnp.asarray(value, x.dtype), [(0, 0, 0), *sides, *[(0, 0, 0)] * (x.ndim - window.rank - 1)])
+    rest = x.ndim - axis - window.rank
+    return lax.pad(x, jnp.asarray(value, x.dtype), [*[(0, 0, 0)] * axis, *sides, *[(0, 0, 0)] * rest])
 
 
-def taps(x: jax.Array, window: Window, out: Sequence[int]) -> Iterator[jax.Array]:
-    """For each tap k, x[s·o + d·k] at every output o: views `(N, *out, …)` of an input that is padded already."""
+def taps(x: jax.Array, window: Window, out: Sequence[int], axis: int = 1) -> Iterator[jax.Array]:
+    """For each tap k, x[s·o + d·k] at every output o: views `(…, *out, …)` of an input that is padded already."""
+    lead, rest = x.shape[:axis], x.shape[axis + window.rank :]
     for offset in window.offsets():
-        yield tap(x, window, offset, out)
-
-
-def tap(x: jax.Array, window: Window, offset: Sequence[int], out: Sequence[int]) -> jax.Array:
-    """One tap's view: the strided slice of x that starts at `offset`."""
-    last = [k + (o - 1) * s + 1 for k, o, s in zip(offset, out, window.stride, strict=True)]
-    rest = x.shape[window.rank + 1 :]
-    start, stop = (0, *offset, *[0] * len(rest)), (x.shape[0], *last, *rest)
-    return lax.slice(x, start, stop, (1, *window.stride, *[1] * len(rest)))
+        last = [k + (o - 1) * s + 1 for k, o, s in zip(offset, out, window.stride, strict=True)]
+        start, stop = (*[0] * axis, *offset, *[0] * len(rest)), (*lead, *last, *rest)
+        yield lax.slice(x, start, stop, (*[1] * axis, *window.stride, *[1] * len(rest)))
 
 
 def spread_taps(parts: Sequence[jax.Array], window: Window, size: Sequence[int]) -> jax.Array:
@@ -72,11 +71,12 @@ def spread_taps(parts: Sequence[jax.Array], window: Window, size: Sequence[int])
 
 def _interleave(parts: Sequence[jax.Array], window: Window, size: Sequence[int], out: Sequence[int]) -> jax.Array:
     """Windows that lie side by side: every input is in one window at most, so the parts only change places."""
-    rank, first = window.rank, parts[0]
-    x = jnp.stack(parts, axis=1).reshape(first.shape[0], *window.size, *first.shape[1:])
-    order = [axis for pair in zip(range(rank + 1, 2 * rank + 1), range(1, rank + 1), strict=True) for axis in pair]
-    x = x.transpose(0, *order, *range(2 * rank + 1, x.ndim))
-    x = x.reshape(first.shape[0], *(o * k for o, k in zip(out, window.size, strict=True)), *first.shape[rank + 1 :])
+    rank = window.rank
+    x = jnp.stack(parts)
+    x = x.reshape(*window.size, *parts[0].shape)
+    for o, k in zip(out, window.size, strict=True):  # each tap axis goes right behind its spatial axis, and joins it
+        x = jnp.moveaxis(x, 0, rank + 1)
+        x = x.reshape(*x.shape[:rank], o * k, *x.shape[rank + 2 :])
     sides = tuple(
         (-before, n + before - o * k)
         for o, k, n, (before, _) in zip(out, window.size, size, window.padding, strict=True)

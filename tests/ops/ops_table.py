@@ -17,7 +17,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from jaxcnn import ops
-from jaxcnn.ops.algorithms import patches
+from jaxcnn.ops.algorithms import tiles
 
 
 def windows(x, window, stride, pads, dilation, fill=0.0):
@@ -104,17 +104,20 @@ CASES = [
     _conv_case("depthwise", (2, 3, 3, 3), (2, 2, 1, 6), groups=3, pads=((0, 1), (0, 0))),
     _conv_case("one_by_one", (2, 3, 2, 2), (1, 1, 2, 3)),
     _conv_case(
-        "strided_dilated_grouped", (2, 5, 4, 4), (2, 3, 2, 4), stride=(2, 1), pads=((1, 2), (0, 1)),
-        dilation=(2, 1), groups=2,
+        "strided_dilated_grouped",
+        (2, 5, 4, 4),
+        (2, 3, 2, 4),
+        stride=(2, 1),
+        pads=((1, 2), (0, 1)),
+        dilation=(2, 1),
+        groups=2,
     ),
     Case(
         "conv_transpose",
         functools.partial(
             ops.conv_transpose, stride=2, padding=((1, 0), (0, 1)), dilation=(1, 2), output_padding=(1, 0)
         ),
-        functools.partial(
-            conv_transpose, size=(6, 4), stride=(2, 2), pads=((1, 0), (0, 1)), dilation=(1, 2), groups=1
-        ),
+        functools.partial(conv_transpose, size=(6, 4), stride=(2, 2), pads=((1, 0), (0, 1)), dilation=(1, 2), groups=1),
         ((2, 3, 2, 2), (2, 2, 3, 2)),
     ),
     _pool_case("max_pool", ops.max_pool, max_pool, (2, 4, 4, 2), (2, 2), (2, 2)),
@@ -173,9 +176,9 @@ def direction(n: int, seed: int) -> np.ndarray:
 
 @contextlib.contextmanager
 def tiles_of(budget):
-    """Patches in tiles of at most `budget` bytes. It is read when a program is traced, so no trace may outlive it."""
+    """Tiles of at most `budget` bytes. It is read when a program is traced, so no trace may outlive it."""
     jax.clear_caches()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(patches.TILE_BYTES, "cpu", budget)
+        patch.setitem(tiles.TILE_BYTES, "cpu", budget)
         yield
     jax.clear_caches()

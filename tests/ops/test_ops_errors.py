@@ -91,7 +91,10 @@ for op, function in POOLS.items():
         ROWS[op, kind] = (functools.partial(function, window=window), (X,), error, "window", text)
     two = functools.partial(function, window=2)
     ROWS[op, "dilated window larger than the padded input"] = (
-        functools.partial(two, dilation=(1, 8), padding=1), (X,), ValueError, "window",
+        functools.partial(two, dilation=(1, 8), padding=1),
+        (X,),
+        ValueError,
+        "window",
         "spatial axis 1 it spans 9 and the input has 5 + 1 + 1; input (6, 5), window (2, 2), dilation (1, 8)",
     )
     ROWS[op, "missing channel axis"] = (two, (X[0, 0],), ValueError, "x", "got x (5, 4). Is the channel axis")
@@ -107,57 +110,105 @@ for op, function in GLOBAL.items():
     ROWS[op, "string x"] = (function, ("cat.png",), TypeError, "x", "got dtype <U7")
     for rank, error in ((0, ValueError), (-1, ValueError), (1.0, TypeError)):
         ROWS[op, f"spatial_rank {rank}"] = (
-            functools.partial(function, spatial_rank=rank), (X,), error, "spatial_rank", f"got {rank}"
+            functools.partial(function, spatial_rank=rank),
+            (X,),
+            error,
+            "spatial_rank",
+            f"got {rank}",
         )
 
 for op in ("avg_pool", "lp_pool"):
     call = functools.partial(POOLS[op], window=2)
     ROWS[op, "integer x"] = (call, (X.astype(np.int32),), TypeError, "x", "must be floating-point; got dtype int32")
 ROWS["global_avg_pool", "integer x"] = (
-    ops.global_avg_pool, (X.astype(np.int32),), TypeError, "x", "must be floating-point; got dtype int32"
+    ops.global_avg_pool,
+    (X.astype(np.int32),),
+    TypeError,
+    "x",
+    "must be floating-point; got dtype int32",
 )
-for p, error in ((0.5, ValueError), (0, ValueError), (-2, ValueError), (np.inf, ValueError), (np.nan, ValueError),
-                 ("2", TypeError), (True, TypeError), (None, TypeError)):
+for p, error in (
+    (0.5, ValueError),
+    (0, ValueError),
+    (-2, ValueError),
+    (np.inf, ValueError),
+    (np.nan, ValueError),
+    ("2", TypeError),
+    (True, TypeError),
+    (None, TypeError),
+):
     ROWS["lp_pool", f"p = {p!r}"] = (functools.partial(ops.lp_pool, window=2, p=p), (X,), error, "p", f"got {p!r}")
 
 ROWS |= {
     ("conv", "window larger than the padded input"): (
-        functools.partial(ops.conv, padding=((0, 0), (1, 0)), dilation=(1, 6)), (X, KERNEL), ValueError, "kernel",
+        functools.partial(ops.conv, padding=((0, 0), (1, 0)), dilation=(1, 6)),
+        (X, KERNEL),
+        ValueError,
+        "kernel",
         "spatial axis 1 it spans 7 and the input has 5 + 1 + 0; input (6, 5), window (3, 2), dilation (1, 6)",
     ),
     ("conv", "channel mismatch"): (ops.conv, (X[..., :3], KERNEL), ValueError, "kernel", "x (2, 6, 5, 3), kernel ("),
     ("conv", "channel mismatch in groups"): (
-        functools.partial(ops.conv, groups=2), (X, KERNEL), ValueError, "kernel",
+        functools.partial(ops.conv, groups=2),
+        (X, KERNEL),
+        ValueError,
+        "kernel",
         "expects 8 input channels but `x` has 4; x (2, 6, 5, 4), kernel (3, 2, 4, 4), groups 2.",
     ),
     ("conv_transpose", "channel mismatch"): (
-        ops.conv_transpose, (X[..., :3], KERNEL), ValueError, "kernel",
+        ops.conv_transpose,
+        (X[..., :3], KERNEL),
+        ValueError,
+        "kernel",
         "expects 4 input channels but `x` has 3; x (2, 6, 5, 3), kernel (3, 2, 4, 4), groups 1.",
     ),
     ("conv", "unknown algorithm"): (
-        functools.partial(ops.conv, algorithm="magic"), (X, KERNEL), ValueError, "algorithm", "one of auto, patches"
+        functools.partial(ops.conv, algorithm="magic"),
+        (X, KERNEL),
+        ValueError,
+        "algorithm",
+        "one of auto, patches",
     ),
     ("conv", "algorithm that cannot"): (
-        functools.partial(ops.conv, algorithm="taps"), (X, KERNEL), ValueError, "algorithm",
+        functools.partial(ops.conv, algorithm="taps"),
+        (X, KERNEL),
+        ValueError,
+        "algorithm",
         "'taps' cannot compute this product: it takes windows of one tap",
     ),
     ("conv", "unknown precision"): (
-        functools.partial(ops.conv, precision="best"), (X, KERNEL), ValueError, "precision", "got 'best'"
+        functools.partial(ops.conv, precision="best"),
+        (X, KERNEL),
+        ValueError,
+        "precision",
+        "got 'best'",
     ),
     ("conv_transpose", "output_padding not below the stride"): (
-        functools.partial(ops.conv_transpose, stride=(2, 3), output_padding=(1, 3)), (X, KERNEL), ValueError,
-        "output_padding", "must be below the stride; got (1, 3), stride (2, 3)",
+        functools.partial(ops.conv_transpose, stride=(2, 3), output_padding=(1, 3)),
+        (X, KERNEL),
+        ValueError,
+        "output_padding",
+        "must be below the stride; got (1, 3), stride (2, 3)",
     ),
     ("conv_transpose", "negative output_padding"): (
-        functools.partial(ops.conv_transpose, stride=2, output_padding=-1), (X, KERNEL), ValueError, "output_padding",
+        functools.partial(ops.conv_transpose, stride=2, output_padding=-1),
+        (X, KERNEL),
+        ValueError,
+        "output_padding",
         "at least 0; got -1",
     ),
     ("conv_transpose", "output_padding beside SAME"): (
-        functools.partial(ops.conv_transpose, stride=2, output_padding=1, padding="SAME"), (X, KERNEL), ValueError,
-        "output_padding", "'SAME'",
+        functools.partial(ops.conv_transpose, stride=2, output_padding=1, padding="SAME"),
+        (X, KERNEL),
+        ValueError,
+        "output_padding",
+        "'SAME'",
     ),
     ("conv_transpose", "padding that leaves nothing"): (
-        functools.partial(ops.conv_transpose, padding=4), (X, KERNEL), ValueError, "padding",
+        functools.partial(ops.conv_transpose, padding=4),
+        (X, KERNEL),
+        ValueError,
+        "padding",
         "the output would be (0, -2); x (2, 6, 5, 4), kernel (3, 2, 4, 4), stride (1, 1), padding 4",
     ),
 }

@@ -106,8 +106,9 @@ def test_padding_words(word):
 def test_one_int_stands_for_every_axis():
     one = sliding_window("op", (7, 8, 9), window=(2, 3, 2), stride=2, padding=1, dilation=3)
     assert one == Window((2, 3, 2), (2, 2, 2), ((1, 1),) * 3, (3, 3, 3))
-    assert hash(one) == hash(sliding_window("op", (7, 8, 9), window=[2, 3, 2], stride=(2, 2, 2), padding=[[1, 1]] * 3,
-                                            dilation=[3, 3, 3])), "one static value however it was written"
+    assert hash(one) == hash(
+        sliding_window("op", (7, 8, 9), window=[2, 3, 2], stride=(2, 2, 2), padding=[[1, 1]] * 3, dilation=[3, 3, 3])
+    ), "one static value however it was written"
 
 
 def test_taps_and_offsets_in_row_major_order():

@@ -90,9 +90,7 @@ def compare(ours, xla, *shapes):
             y, pull = jax.vjp(function, *arguments)
             return y, *pull(ct)
 
-        for actual, expected in zip(
-            jax.jit(lambda: numbers(ours))(), jax.jit(lambda: numbers(xla))(), strict=True
-        ):
+        for actual, expected in zip(jax.jit(lambda: numbers(ours))(), jax.jit(lambda: numbers(xla))(), strict=True):
             assert_same(actual, expected)
 
 

@@ -228,9 +228,7 @@ def test_average_shares_by_what_it_counts():
 )
 def test_columns_that_ceil_mode_adds_are_never_counted(count_include_pad, expected):
     """Six ones after one zero of padding, three at a time: the last window sees one pixel and one zero of padding."""
-    y = ops.avg_pool(
-        np.ones((1, 6, 1)), (3,), padding=1, ceil_mode=True, count_include_pad=count_include_pad
-    )
+    y = ops.avg_pool(np.ones((1, 6, 1)), (3,), padding=1, ceil_mode=True, count_include_pad=count_include_pad)
     assert_same(y[0, :, 0], expected)
 
 

@@ -114,8 +114,10 @@ def _with(function, *shapes):
     return program, *arguments
 
 
-FORBIDDEN_NAME = re.compile(r"^(conv_general_dilated|conv_with_general_padding|conv_transpose|conv|reduce_window|"
-                            r"select_and_scatter|select_and_gather|convolve|avg_pool|max_pool)")
+FORBIDDEN_NAME = re.compile(
+    r"^(conv_general_dilated|conv_with_general_padding|conv_transpose|conv|reduce_window|"
+    r"select_and_scatter|select_and_gather|convolve|avg_pool|max_pool)"
+)
 FOREIGN = ("jax", "lax", "jnp", "nn", "linen", "nnx", "jsp", "scipy", "signal")
 
 
@@ -130,7 +132,8 @@ def names(source):
 
 def offences(source):
     return [
-        f"{owner}.{name}" for owner, name in names(source)
+        f"{owner}.{name}"
+        for owner, name in names(source)
         if FORBIDDEN_NAME.match(name) and owner.split(".")[0] in (*FOREIGN, "flax")
     ]
 

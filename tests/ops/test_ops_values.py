@@ -231,7 +231,7 @@ def test_every_algorithm_where_it_claims_the_shape(algorithm, channels, window):
     geometry = ((2,), (5, 6), window, (2, 1), ((1, 0), (2, 3)), (1, 2))
     groups, c_in, c_out = channels
     thin = min(c_in // groups, c_out // groups) == 1 and max(c_in // groups, c_out // groups) <= 4
-    claimed = algorithm != "taps" or window == (1, 1) or thin
+    claimed = {"taps": window == (1, 1) or thin, "winograd": False}.get(algorithm, True)  # the stride is 2
     if claimed:
         check_conv(geometry, channels, algorithm)
     else:

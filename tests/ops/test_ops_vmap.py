@@ -81,9 +81,7 @@ def test_nested(case):
     inner = jax.vmap(case.function, in_axes=(0, *[None] * more))
     outer = jax.jit(jax.vmap(inner, in_axes=(1, *[0] * more)))
     y = outer(jnp.moveaxis(arguments[0], 0, 1), *arguments[1:])
-    rows = [
-        loop(value, 3, (arguments[0][i], True), *((k[i], False) for k in arguments[1:])) for i in range(2)
-    ]
+    rows = [loop(value, 3, (arguments[0][i], True), *((k[i], False) for k in arguments[1:])) for i in range(2)]
     assert_same(y, jnp.stack(rows))
 
 

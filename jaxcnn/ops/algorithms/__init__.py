@@ -1,9 +1,10 @@
 """Ways to compute the two window products of a convolution, one per file, and the choice between them.
 
-`product(x, kernel, …)` is y = x ⊗ w; `kernel_gradient(x, dy, …)` is dw = x ⊗ dy. The input's gradient is a `product`
-again, of the spread cotangent with the rotated kernel, so it needs no algorithm of its own.
+`product(x, w, p)` is y = x ⊗ w; `kernel_gradient(x, dy, p)` is dw = x ⊗ dy, on arrays arranged as `product.py` says.
+The input's gradient is a product again, of the spread cotangent with the rotated kernel.
 """
 
 from jaxcnn.ops.algorithms.choice import NAMES, choose, refuse_unfit
+from jaxcnn.ops.algorithms.product import Product, arrange_kernel, restore_kernel
 
-__all__ = ["NAMES", "choose", "refuse_unfit"]
+__all__ = ["NAMES", "Product", "arrange_kernel", "choose", "refuse_unfit", "restore_kernel"]
