@@ -6,14 +6,15 @@ layers      parameters: (init, apply) pairs, and how they are put together
 models      networks by name
 data        images: sources, batches, augmentation
 train       fit, evaluate, predict
+population  many models or many gradients at once
 weights     parameters on disk
 viz         pictures
 """
 
-from jaxcnn import data, layers, models, ops, textbook, train, weights
+from jaxcnn import data, layers, models, ops, population, textbook, train, weights
 from jaxcnn.layers import Layer, summary
 from jaxcnn.models import Model
 
 __version__ = "0.1.0"
 
-__all__ = ["Layer", "Model", "data", "layers", "models", "ops", "summary", "textbook", "train", "weights"]
+__all__ = ["Layer", "Model", "data", "layers", "models", "ops", "population", "summary", "textbook", "train", "weights"]

@@ -68,7 +68,7 @@ def tree(path):
 
 
 def test_there_are_files_to_read():
-    assert {"layers", "models", "ops", "data", "train", "weights"} <= set(ROOMS)
+    assert {"layers", "models", "ops", "data", "population", "train", "weights"} <= set(ROOMS)
     assert len(FILES) > 30
 
 

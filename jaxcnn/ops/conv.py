@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn.ops import algorithms
-from jaxcnn.ops.algorithms import Product, arrange_kernel, restore_kernel
+from jaxcnn.ops.algorithms import Product, arrange_kernel, depthwise, phases, restore_kernel
 from jaxcnn.ops.arguments import check_array, check_same_dtype, flatten_batch
 from jaxcnn.ops.bilinear import Operation, Target, bilinear
 from jaxcnn.ops.geometry import Padding, Window, per_axis, sliding_window
@@ -83,11 +83,10 @@ def conv(
     _match_channels("conv", x, kernel, kernel.shape[-2] * groups, groups)
     size = x.shape[-rank - 1 : -1]
     window = _window("conv", size, kernel, stride, padding, dilation)
-    form = Form(window, size, groups, algorithm, _precision("conv", precision))
+    channels = (kernel.shape[-2], kernel.shape[-1] // groups)
+    form = Form(window, size, groups, channels, algorithm, _precision("conv", precision))
     images, batch = flatten_batch(x, rank)
-    probe = Product(
-        window, size, (1, 1), groups, (kernel.shape[-2], kernel.shape[-1] // groups), x.dtype, form.precision, None
-    )
+    probe = Product(window, size, (1, 1), groups, channels, x.dtype, form.precision, None)
     algorithms.refuse_unfit("conv", algorithm, probe)
     y = output_product(_one(images), _one(kernel), form=form)
     return y.reshape(*batch, *y.shape[2:])
@@ -159,7 +158,8 @@ def conv_transpose(
             )
     window = _window(op, size, kernel, stride, padding, dilation)
     images, batch = flatten_batch(x, rank)
-    y = input_gradient(_one(images), _one(kernel), form=Form(window, size, groups, "auto", None))
+    form = Form(window, size, groups, (kernel.shape[-2], kernel.shape[-1] // groups), "auto", None)
+    y = input_gradient(_one(images), _one(kernel), form=form)
     return y.reshape(*batch, *y.shape[2:])
 
 
@@ -174,17 +174,25 @@ class Form:
     window: Window
     size: tuple[int, ...]
     groups: int
+    channels: tuple[int, int]  # of a group, in x and in y
     algorithm: str
     precision: jax.lax.Precision | None
 
+    @property
+    def depthwise(self) -> bool:
+        """Whether it is computed by `depthwise`."""
+        return self.channels == (1, 1) and self.algorithm in ("auto", "depthwise")
+
     def product(self, x: jax.Array, channels: tuple[int, int], target: Target) -> Product:
-        """y = x ⊗ w as the algorithms see it, for x arranged as they want it."""
-        g, _, *images, dtype = *x.shape[:2], x.shape[2], x.shape[-1], x.dtype
-        return Product(self.window, self.size, tuple(images), g, channels, dtype, self.precision, target.platform)
+        """y = x ⊗ w as the algorithms see it, for x arranged as they want it, and the channels of a group."""
+        images = (x.shape[2], x.shape[-1])
+        return Product(self.window, self.size, images, len(x), channels, x.dtype, self.precision, target.platform)
 
 
 def _compute_output(x: jax.Array, w: jax.Array, *, form: Form, target: Target) -> jax.Array:
     """y = x ⊗ w."""
+    if form.depthwise:
+        return depthwise.product(x, w, form.window)
     members = x.shape[0]
     y = _product(arrange(x, form.groups, target), arrange_kernel(w, form.groups), form, target)
     return restore(y, members, target)
@@ -196,25 +204,35 @@ def _compute_input_gradient(y: jax.Array, w: jax.Array, *, form: Form, target: T
     Input position i is seen by output o through tap k where i = s·o + δ·k − p, so dx[i] sums
     y[(i + p − δ·k) / s] · w[k] over the taps for which that is whole. Spread by the stride (s − 1 zeros between
     neighbours) y has a value at each s·o; running k backwards makes the difference a sum, which is a window sliding
-    over the spread y.
+    over the spread y. `phases` does the same without the zeros.
     """
+    window, size = form.window, form.size
+    if form.depthwise:
+        back = window.adjoint(size)
+        spread = pad(y, back, spread=window.stride, axis=2)
+        return depthwise.product(spread, jnp.flip(w, range(1, 1 + window.rank)), back.unpadded())
     members = y.shape[0]
     y, w = arrange(y, form.groups, target, cotangent=True), arrange_kernel(w, form.groups)
-    rotated = jnp.flip(w, range(3, w.ndim)).swapaxes(1, 2)  # (G, C, D, *window)
-    back = form.window.adjoint(form.size)
-    if max(form.window.stride) > 1:
-        y = pad(y, back, spread=form.window.stride, axis=3)
-        back = back.unpadded()
-    dx = _product(y, rotated, replace(form, window=back, size=y.shape[3:-1]), target)
+    if phases.fits(window):
+        back, w = phases.backward_window(window, size), phases.kernel(w, window)
+        dx = phases.join(_product(y, w, replace(form, window=back, size=y.shape[3:-1]), target), window, size)
+    else:
+        w = jnp.flip(w, range(3, w.ndim)).swapaxes(1, 2)  # (G, C, D, *window)
+        back = window.adjoint(size)
+        if max(window.stride) > 1:
+            y, back = pad(y, back, spread=window.stride, axis=3), back.unpadded()
+        dx = _product(y, w, replace(form, window=back, size=y.shape[3:-1]), target)
     return restore(dx, members, target)
 
 
 def _compute_kernel_gradient(x: jax.Array, y: jax.Array, *, form: Form, target: Target) -> jax.Array:
     """dw = x ⊗ y: tap k of dw is x, seen from k in steps of s, against y, summed over all positions and images."""
+    if form.depthwise:
+        return depthwise.kernel_gradient(x, y, form.window, target.platform)
     members = x.shape[0]
     x, y = arrange(x, form.groups, target), arrange(y, form.groups, target, cotangent=True)
     p = form.product(x, (x.shape[1], y.shape[1]), target)
-    dw = algorithms.choose(form.algorithm, p).kernel_gradient(x, y, p)
+    dw = algorithms.choose_gradient(form.algorithm, p).kernel_gradient(x, y, p)
     return restore_kernel(dw, members)
 
 

@@ -44,6 +44,17 @@ class Window:
         """Each tap's offset d·k in the padded input, in row-major order."""
         return itertools.product(*(range(0, k * d, d) for k, d in zip(self.size, self.dilation, strict=True)))
 
+    def lines(self) -> Iterator["Window"]:
+        """Without its padding, a succession of windows along one axis each, which together see the same."""
+        for axis in range(self.rank):
+            if self.size[axis] * self.stride[axis] > 1:
+                pick = [a == axis for a in range(self.rank)]
+                size, stride = (
+                    tuple(v if own else 1 for v, own in zip(values, pick, strict=True))
+                    for values in (self.size, self.stride)
+                )
+                yield Window(size, stride, ((0, 0),) * self.rank, self.dilation)
+
     def output_size(self, size: Sequence[int]) -> tuple[int, ...]:
         """The number of places where the window fits: floor((n + before + after − extent) / stride) + 1."""
         return tuple(

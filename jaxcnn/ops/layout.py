@@ -1,8 +1,8 @@
 """Where images lie in memory while a program runs: the one hint that our operations give to XLA.
 
-A logical `(N, *spatial, C)` array may have its axes in any physical order. With the batch innermost, neighbours in memory
-belong to the same place in different images, so every slice, pad and sum over a window runs over long vectors, whatever
-the number of channels. XLA would decide from what stands nearest, usually the flattening before a dense layer, and
+A logical `(N, *spatial, C)` array may have its axes in any physical order. With the batch innermost, neighbours in
+memory belong to the same place in different images, so every slice, pad and sum over a window runs over long vectors,
+whatever the number of channels. XLA would decide from what stands nearest, usually the flattening before a dense layer, and
 transpose around each convolution; told at the ends of every sliding-window operation, it keeps a whole network so.
 On a CPU only: elsewhere nothing was measured.
 """
@@ -51,7 +51,7 @@ def arranged(compute: Callable) -> Callable:
     def wrapped(*arrays, target, **static):
         if target.platform != "cpu":
             return compute(*arrays, **static)
-        n, c = arrays[0].shape[0], arrays[0].shape[-1]
+        c = arrays[0].shape[-1]
         moved = [arrange(x[None], 1, None) for x in arrays]  # unconstrained, so that what precedes can be fused
         y = compute(*[x.reshape(-1, *x.shape[3:]) for x in moved], **static)
         return restore(y.reshape(1, c, *moved[0].shape[2:3], *y.shape[1:]), 1, target)[0]

@@ -5,7 +5,6 @@ are linear as they stand, and the p-norm is a power of one.
 """
 
 import functools
-from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -110,7 +109,7 @@ def window_sum(x: jax.Array, window: Window) -> jax.Array:
 def _compute_sum(x: jax.Array, *, window: Window, size: tuple[int, ...]) -> jax.Array:
     """y[o] = Σ_k x[s·o + δ·k − p], one axis after the other: k₁ + k₂ additions instead of k₁·k₂."""
     x = pad(x, window)
-    for line in _lines(window):
+    for line in window.lines():
         x = total(taps(x, line, _out(x, line)))
     return x
 
@@ -121,18 +120,6 @@ def _compute_spread(dy: jax.Array, *, window: Window, size: tuple[int, ...]) -> 
     back = window.adjoint(size)
     spread = pad(dy, back, spread=window.stride)
     return _compute_sum(spread, window=back.unpadded(), size=size)
-
-
-def _lines(window: Window) -> Iterator[Window]:
-    """The window as a succession of windows along one axis each."""
-    for axis in range(window.rank):
-        one = tuple(int(a == axis) for a in range(window.rank))
-        yield Window(
-            tuple(k if a else 1 for k, a in zip(window.size, one, strict=True)),
-            tuple(s if a else 1 for s, a in zip(window.stride, one, strict=True)),
-            ((0, 0),) * window.rank,
-            window.dilation,
-        )
 
 
 _sum_taps = Operation(

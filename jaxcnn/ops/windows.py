@@ -54,6 +54,18 @@ def taps(x: jax.Array, window: Window, out: Sequence[int], axis: int = 1) -> Ite
         yield lax.slice(x, start, stop, (*[1] * axis, *window.stride, *[1] * len(rest)))
 
 
+def patches(x: jax.Array, window: Window, axis: int) -> jax.Array:
+    """All taps' views of an input that is padded already, as channels of axis − 2: tap by tap, the last axis's outermost.
+
+    One axis after the other: XLA:CPU fuses the slices into a concatenation of up to eight parts, and writes each of more
+    parts to memory twice. In two steps the patches of a 3×3 or 5×5 window are ready 1.5 times sooner.
+    """
+    for line in window.lines():
+        views = list(taps(x, line, line.output_size(x.shape[axis : axis + line.rank]), axis))
+        x = jnp.concatenate(views, axis - 2) if len(views) > 1 else views[0]
+    return x
+
+
 def spread_taps(parts: Sequence[jax.Array], window: Window, size: Sequence[int]) -> jax.Array:
     """The transpose of `taps` after `pad`: parts[k] at output o is added to input position s·o + d·k − before."""
     out = parts[0].shape[1 : window.rank + 1]

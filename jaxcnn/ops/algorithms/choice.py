@@ -2,30 +2,47 @@
 
 from types import ModuleType
 
-from jaxcnn.ops.algorithms import patches, taps, winograd
+from jaxcnn.ops.algorithms import depthwise, overlap, patches, taps, winograd
 from jaxcnn.ops.algorithms.product import Product
 
-ALGORITHMS: dict[str, ModuleType] = {"patches": patches, "taps": taps, "winograd": winograd}
+ALGORITHMS: dict[str, ModuleType] = {
+    "depthwise": depthwise,
+    "overlap": overlap,
+    "patches": patches,
+    "taps": taps,
+    "winograd": winograd,
+}
 NAMES = ("auto", *ALGORITHMS)
+OVERLAP_BYTES = 16 * 2**20
 
 
 def choose(algorithm: str, p: Product) -> ModuleType:
-    """The module for a product.
+    """The module for a product of arranged arrays.
 
     The user's word holds where that algorithm can compute the product. A gradient of it may lie outside (the transpose
-    of a depthwise product with a multiplier, say); then, as for "auto":
-
-    - one tap: a plain matrix product, which `taps` is then; nothing is copied.
-    - one channel in and one out per group (depthwise): multiply-add per tap, since a matrix product would be 1 × 1.
-    - else patches, in tiles that stay in cache.
+    of a strided product, say); then, as for "auto":
     """
-    if algorithm != "auto" and ALGORITHMS[algorithm].fits(p):
+    if algorithm in ("overlap", "patches", "taps", "winograd") and ALGORITHMS[algorithm].fits(p):
         return ALGORITHMS[algorithm]
     if taps.fits(p):
         return taps
-    if p.platform == "cpu" and p.dtype == "float32" and winograd.fits(p) and min(p.channels) >= 16:
-        return winograd
-    return patches
+    if p.platform != "cpu":
+        return patches
+    transforms = p.dtype == "float32" and winograd.fits(p) and max(p.channels) >= 16
+    few = overlap.fits(p) and overlap.bytes_moved(p) <= OVERLAP_BYTES and 2 * p.channels[1] <= p.channels[0]
+    if few and (not transforms or p.window.taps * p.channels[1] <= 32):
+        return overlap
+    return winograd if transforms else patches
+
+
+def choose_gradient(algorithm: str, p: Product) -> ModuleType:
+    """The module for a kernel's gradient."""
+    if algorithm in ("patches", "winograd") and ALGORITHMS[algorithm].fits(p):
+        return ALGORITHMS[algorithm]
+    if taps.fits_gradient(p):
+        return taps
+    transforms = p.platform == "cpu" and p.dtype == "float32" and winograd.fits(p) and min(p.channels) >= 16
+    return winograd if transforms else patches
 
 
 def refuse_unfit(op: str, algorithm: str, p: Product) -> None:

@@ -3,12 +3,10 @@
 import math
 
 import jax
-import jax.numpy as jnp
-from jax import lax
 
-from jaxcnn.ops.algorithms.product import Product
+from jaxcnn.ops.algorithms.product import Product, correlate, multiply
 from jaxcnn.ops.algorithms.tiles import Tiles
-from jaxcnn.ops.windows import accumulator, taps
+from jaxcnn.ops.windows import patches
 
 CLAIM = "takes every window"
 
@@ -20,12 +18,12 @@ def fits(p: Product) -> bool:
 
 def product(x: jax.Array, w: jax.Array, p: Product) -> jax.Array:
     """y[d, o] = Σ_{c, k} w[d, c·k] · patches[c·k, o], per group."""
-    weights = jnp.moveaxis(w, 2, -1).reshape(p.groups, p.channels[1], -1)  # (G, D, K·C)
+    weights = w.transpose(0, 1, *reversed(range(3, w.ndim)), 2).reshape(p.groups, p.channels[1], -1)  # (G, D, K·C)
     tiles = _tiles(p)
 
     def step(t, weights):
         columns, shape = _patches(tiles.input(x, t), p)
-        y = lax.dot_general(weights, columns, (((2,), (1,)), ((0,), (0,))), p.precision, accumulator(p.dtype))
+        y = multiply(weights, columns, p)
         return y.reshape(*y.shape[:2], *shape)
 
     return tiles.output(step, x, weights, p.dtype)
@@ -38,10 +36,10 @@ def kernel_gradient(x: jax.Array, dy: jax.Array, p: Product) -> jax.Array:
     def step(t):
         columns, _ = _patches(tiles.input(x, t), p)
         rows = tiles.cotangent(dy, t).reshape(-1, d, columns.shape[-1])
-        return lax.dot_general(rows, columns, (((2,), (2,)), ((0,), (0,))), p.precision, accumulator(p.dtype))
+        return correlate(rows, columns, p)
 
-    dw = tiles.sum(step, (d, p.window.taps * c), x, dy).reshape(p.groups, d, *p.window.size, c)
-    return jnp.moveaxis(dw, -1, 2).astype(p.dtype)
+    dw = tiles.sum(step, (d, p.window.taps * c), x, dy).reshape(p.groups, d, *reversed(p.window.size), c)
+    return dw.transpose(0, 1, dw.ndim - 1, *reversed(range(2, dw.ndim - 1))).astype(p.dtype)
 
 
 def _tiles(p: Product) -> Tiles:
@@ -50,7 +48,5 @@ def _tiles(p: Product) -> Tiles:
 
 def _patches(x: jax.Array, p: Product) -> tuple[jax.Array, tuple[int, ...]]:
     """(g, K·C, positions) of a padded slab (g, C, b, *slab, n), and what the positions are: (b, *out, n)."""
-    g, _, b, *slab, n = x.shape
-    out = p.window.unpadded().output_size(slab)
-    columns = jnp.concatenate(list(taps(x, p.window, out, axis=3)), axis=1)
-    return columns.reshape(g, columns.shape[1], -1), (b, *out, n)
+    columns = patches(x, p.window, axis=3)
+    return columns.reshape(*columns.shape[:2], -1), columns.shape[2:]

@@ -1,4 +1,4 @@
-"""The form in which algorithms meet a window product: which axis stands where, and everything about it that is static.
+"""The form in which algorithms meet a window product: which axis stands where, and all about it that is static.
 
 A convolution of x `(members, N, *spatial, C)` becomes products of matrices whose rows are channels and whose columns are
 positions. The arrays are therefore arranged as
@@ -7,8 +7,8 @@ positions. The arrays are therefore arranged as
     y       (G, D, B, *out, n)
     kernel  (G, D, C, *window)
 
-with the batch innermost (B = 1, n = N), or, where it is small, before the spatial axes (B = N, n = 1): the physical order
-of `ops/layout.py`, so that between two operations of one program the rearranging costs nothing.
+with the batch innermost (B = 1, n = N), or, where it is small, before the spatial axes (B = N, n = 1): the physical
+order of `ops/layout.py`, so that between two operations of one program the rearranging costs nothing.
 """
 
 import math
@@ -16,8 +16,10 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from jaxcnn.ops.geometry import Window
+from jaxcnn.ops.windows import accumulator
 
 
 @dataclass(frozen=True)
@@ -71,3 +73,21 @@ def restore_kernel(w: jax.Array, members: int) -> jax.Array:
     w = w.reshape(members, g // members, d, c, *window)
     w = w.transpose(0, *range(4, w.ndim), 3, 1, 2)
     return w.reshape(members, *window, c, g // members * d)
+
+
+def multiply(a: jax.Array, b: jax.Array, p: Product) -> jax.Array:
+    """a b per group: (G, A, K) times (G, K, B) gives (G, A, B)."""
+    return lax.dot_general(a, b, (((2,), (1,)), ((0,), (0,))), p.precision, accumulator(p.dtype))
+
+
+def correlate(a: jax.Array, b: jax.Array, p: Product) -> jax.Array:
+    """a bᵀ per group: (G, A, K) against (G, B, K) gives (G, A, B).
+
+    The right operand of such a product is transposed as it is read, which is paid back over the rows of the left one,
+    and its rows become the columns of the result, computed 16 at a time. So the one with a multiple of 16 stands right,
+    or else the one with fewer: 126 GFLOP/s instead of 94 for 32 and 96 rows, 63 instead of 33 for 32 and 27.
+    """
+    if (a.shape[1] % 16 == 0, -a.shape[1]) > (b.shape[1] % 16 == 0, -b.shape[1]):
+        # XLA would turn a transposed product round again
+        return lax.optimization_barrier(correlate(b, a, p)).swapaxes(1, 2)
+    return lax.dot_general(a, b, (((2,), (2,)), ((0,), (0,))), p.precision, accumulator(p.dtype))

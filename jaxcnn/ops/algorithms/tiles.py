@@ -7,7 +7,6 @@ cache, which alone is worth a factor of 2 to 4 on a CPU. The pieces are computed
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 
 import jax
 import jax.numpy as jnp

@@ -22,11 +22,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxcnn.ops.algorithms.product import Product
+from jaxcnn.ops.algorithms.product import Product, correlate, multiply
 from jaxcnn.ops.algorithms.tiles import Tiles
 from jaxcnn.ops.geometry import Window
 from jaxcnn.ops.layout import LANES
-from jaxcnn.ops.windows import taps, total
+from jaxcnn.ops.windows import patches, total
 
 CLAIM = "takes float32 and float64, stride and dilation 1, a window of 3 on some axis, and default precision"
 OUTPUTS = {3: 4}  # r: m
@@ -66,12 +66,12 @@ def product(x: jax.Array, w: jax.Array, p: Product) -> jax.Array:
     """y = Aᵀ [(G w) (Bᵀ x)], a matrix product per point and group."""
     cut = _Cut(p)
     d = p.channels[1]
-    u = jnp.moveaxis(jnp.tensordot(jnp.asarray(cut.g, p.dtype), w, (1, 3 + cut.axis)), (0, 3), (1, -1))
-    u = u.reshape(p.groups, cut.points, d, -1)  # (G, α, D, K'·C)
+    u = jnp.tensordot(jnp.asarray(cut.g, p.dtype), w, (1, 3 + cut.axis))  # (α, G, D, C, *other)
+    u = u.transpose(1, 0, 2, *reversed(range(4, u.ndim)), 3).reshape(p.groups, cut.points, d, -1)  # (G, α, D, K'·C)
 
     def step(t, u):
         v, shape = cut.transform(cut.tiles.input(x, t, cut.extra))
-        y = lax.dot_general(u.reshape(-1, *u.shape[2:]), v, (((2,), (1,)), ((0,), (0,))))
+        y = multiply(u.reshape(-1, *u.shape[2:]), v, p)
         y = y.reshape(-1, cut.points, d, *shape)
         y = jnp.stack(_combine(cut.at, [y[:, a] for a in range(cut.points)]), axis=4 + cut.axis)
         y = y.reshape(*y.shape[: 3 + cut.axis], -1, *y.shape[5 + cut.axis :])
@@ -88,14 +88,15 @@ def kernel_gradient(x: jax.Array, dy: jax.Array, p: Product) -> jax.Array:
     def step(t):
         v, _ = cut.transform(cut.tiles.input(x, t, cut.extra))
         q = cut.transform_cotangent(cut.tiles.cotangent(dy, t))
-        du = lax.dot_general(q, v, (((2,), (2,)), ((0,), (0,))))
+        du = correlate(q, v, p)
         return du.reshape(-1, cut.points, *du.shape[1:])
 
     du = cut.tiles.sum(step, (cut.points, d, cut.other.taps * c), x, dy)
     dw = jnp.tensordot(jnp.asarray(cut.g, p.dtype), du, (0, 1))  # (r, G, D, K'·C)
     rest = [k for axis, k in enumerate(p.window.size) if axis != cut.axis]
-    dw = dw.reshape(*dw.shape[:3], *rest, c)
-    return jnp.moveaxis(dw, (0, -1), (3 + cut.axis, 2))
+    dw = dw.reshape(*dw.shape[:3], *reversed(rest), c)
+    dw = dw.transpose(0, 1, 2, dw.ndim - 1, *reversed(range(3, dw.ndim - 1)))  # (r, G, D, C, *other)
+    return jnp.moveaxis(dw, 0, 3 + cut.axis)
 
 
 class _Cut:
@@ -121,14 +122,11 @@ class _Cut:
 
     def transform(self, x: jax.Array) -> tuple[jax.Array, tuple[int, ...]]:
         """Bᵀ x of a padded slab, with the other axes' taps laid out: (g·α, K'·C, positions), and the positions."""
-        g, _, b, *slab, n = x.shape
         axis, m = 3 + self.axis, self.m
         parts = [lax.slice_in_dim(x, i, i + (self.steps - 1) * m + 1, m, axis=axis) for i in range(self.points)]
         v = jnp.stack(_combine(self.bt, parts), axis=1)  # (g, α, C, b, *slab with steps, n)
-        slab[self.axis] = self.steps
-        out = self.other.output_size(slab)
-        v = jnp.concatenate(list(taps(v, self.other, out, axis=4)), axis=2)
-        return v.reshape(g * self.points, v.shape[2], -1), (b, *out, n)
+        v = patches(v, self.other, axis=4)
+        return v.reshape(v.shape[0] * v.shape[1], v.shape[2], -1), v.shape[3:]
 
     def transform_cotangent(self, dy: jax.Array) -> jax.Array:
         """A dy: (g·α, D, positions)."""

@@ -1,0 +1,1 @@
+"""The parts of experiments/bench.py: networks, the libraries that compute them, timing, rows, targets, picture."""

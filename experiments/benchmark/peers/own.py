@@ -1,0 +1,64 @@
+"""jaxcnn itself, as its users call it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from benchmark.networks import Network
+from benchmark.peers.layers_on_jax import LayersOnJax
+from benchmark.peers.on_jax import WithTransformations
+from benchmark.timing import Program, compiled
+from benchmark.windows import Convolution, MaxPool
+from jaxcnn import layers, models, ops
+
+OPTIONS: dict[str, dict] = {"cifar10_cnn": {"dropout": False}, "cats_vs_dogs_cnn": {"logits": 2}}
+
+
+def model(net: Network) -> Any:
+    """The network from the catalogue, or from its description where the catalogue does not have it."""
+    if net.name in models.names():
+        return models.create(net.name, **OPTIONS.get(net.name, {}))
+    return models.Model(net.name, layers.serial(*map(_layer, net.layers)), net.input_shape, net.classes)
+
+
+def _layer(layer: tuple) -> layers.Layer:
+    match layer:
+        case ("conv", channels, window, padding):
+            return layers.Conv(channels, window, padding=padding)
+        case ("relu",):
+            return layers.Relu()
+        case ("pool", window):
+            return layers.MaxPool(window)
+        case ("flatten",):
+            return layers.Flatten()
+        case ("dense", features):
+            return layers.Dense(features)
+    raise ValueError(f"no such layer: {layer}")
+
+
+class Own(LayersOnJax, WithTransformations):
+    """jaxcnn."""
+
+    def network(self, net: Network, key: jax.Array) -> tuple[Any, Callable]:
+        """Without dropout, which mnist_baseline has, so as in evaluation."""
+        built = model(net)
+        params, state = built.init(key)
+        return params, lambda params, x: built.apply(params, state, x)[0]
+
+    def catalogue_inference(self, name: str, batch: int) -> Program:
+        """Logits of any model of the catalogue, at its own size of images."""
+        built = models.create(name)
+        params, state = built.init(jax.random.key(0))
+        params, state = jax.tree.map(lambda leaf: leaf.astype(self.dtype), (params, state))
+        x = jax.random.uniform(jax.random.key(1), (batch, *built.input_shape), self.dtype)
+        return compiled(lambda params, state, x: built.apply(params, state, x)[0], params, state, x)
+
+    def conv(self, x: jax.Array, kernel: jax.Array, layer: Convolution) -> jax.Array:
+        """`jaxcnn.ops.conv` and `conv_transpose`."""
+        options = {"stride": layer.stride, "padding": layer.padding, "groups": layer.groups}
+        return (ops.conv_transpose if layer.transposed else ops.conv)(x, kernel, **options)
+
+    def max_pool(self, x: jax.Array, layer: MaxPool) -> jax.Array:
+        """`jaxcnn.ops.max_pool`."""
+        return ops.max_pool(x, layer.window, stride=layer.stride)

@@ -1,0 +1,56 @@
+"""Overlap-add: the matrix product first, of every input position with all taps, and the windows summed after.
+
+Patches lay out taps · C rows and sum over them; here taps · D rows come out of the product, and each is added where its
+tap puts it. That is less to move where there are fewer channels out than in, as in the gradient by the input of a layer
+that has few. Positions in the padding are never computed.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxcnn.ops.algorithms.product import Product, multiply
+
+CLAIM = "takes stride 1"
+
+
+def fits(p: Product) -> bool:
+    """Unit stride."""
+    return max(p.window.stride) == 1
+
+
+def bytes_moved(p: Product) -> int:
+    """Of what comes out of the matrix product."""
+    return p.groups * p.window.taps * p.channels[1] * math.prod(p.images) * math.prod(p.size) * p.dtype.itemsize
+
+
+def product(x: jax.Array, w: jax.Array, p: Product) -> jax.Array:
+    """y[d, i − δ·k + p] += Σ_c w[d, c, k] · x[c, i], per group."""
+    rank, (c, _) = p.window.rank, p.channels
+    rows = w.transpose(0, *range(3, w.ndim), 1, 2).reshape(p.groups, -1, c)  # (G, K·D, C)
+    z = multiply(rows, x.reshape(p.groups, c, -1), p)
+    z = z.reshape(p.groups, *p.window.size, -1, *x.shape[2:])
+    for axis in reversed(range(rank)):  # (G, *window up to this axis, D, B, *size, n)
+        taps, place = axis + 1, z.ndim - 1 - rank + axis
+        y = jnp.zeros((*z.shape[:taps], *z.shape[taps + 1 : place], p.out[axis], *z.shape[place + 1 :]), z.dtype)
+        for k in range(p.window.size[axis]):
+            y = _add(y, lax.index_in_dim(z, k, taps, keepdims=False), _shift(p, axis, k), place - 1)
+        z = y
+    return z.astype(p.dtype)
+
+
+def _shift(p: Product, axis: int, k: int) -> int:
+    """What an input position has to move by to be seen through tap k at its output."""
+    return p.window.padding[axis][0] - p.window.dilation[axis] * k
+
+
+def _add(y: jax.Array, z: jax.Array, shift: int, axis: int) -> jax.Array:
+    """y[i + shift] += z[i] along an axis, where that is inside y."""
+    start, stop = max(0, -shift), min(z.shape[axis], y.shape[axis] - shift)
+    if start >= stop:
+        return y
+    old = lax.slice_in_dim(y, start + shift, stop + shift, axis=axis)
+    new = old + lax.slice_in_dim(z, start, stop, axis=axis)
+    return lax.dynamic_update_slice_in_dim(y, new, start + shift, axis)

@@ -1,0 +1,303 @@
+"""Several models of one architecture side by side: every array of a `TrainState` with a leading axis, the members'.
+
+`jax.vmap` over that axis trains them all in one compiled step. The members differ by their initial values, by what is
+random in training and, if asked for, by their batches and hyper-parameters:
+
+>>> import jax, optax
+>>> from jaxcnn import data, models, train, weights
+>>> from jaxcnn.population import ensemble
+>>> model, digits = models.create("digits_cnn"), data.load("digits")
+>>> optimizer = optax.inject_hyperparams(optax.adam)(learning_rate=1e-3)
+>>> train_state = ensemble.start(model, jax.random.key(0), 3, optimizer)
+>>> train_state = ensemble.sweep(train_state, learning_rate=[1e-2, 1e-3, 1e-4])
+>>> steps = ensemble.make_steps(train.make_step(model.apply, optimizer))
+>>> images, labels = digits.train.images[:64], digits.train.labels[:64]
+>>> for epoch in range(2):
+...     indices, mask = data.epoch_plan(len(images), 32, seed=0, epoch=epoch)
+...     train_state, sums = steps(train_state, images, labels, indices, mask, len(indices), jax.random.key(1))
+>>> sums.shape                              # loss, correct and count of each member's two steps
+(3, 2, 3)
+>>> mean, each = ensemble.predict(model, train_state, digits.test.images[:5], batch_size=5)
+>>> mean.shape, each.shape
+((5, 10), (3, 5, 10))
+>>> best = ensemble.member(train_state, 1)  # an ordinary TrainState: evaluate it, or weights.save its params and state
+>>> train.evaluate(model, best, digits.test[:20], batch_size=20)
+{'loss': ..., 'accuracy': ...}
+"""
+
+import dataclasses
+import itertools
+import operator
+import types
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.tree_util import DictKey, GetAttrKey
+
+from jaxcnn import train
+from jaxcnn.train import TrainState
+from jaxcnn.train.losses import LossFunction
+
+Tree = Any
+
+# ---------------------------------------------------------------------------------------------- into and out of a stack
+
+
+def init(model: Any, key: jax.Array, members: int) -> tuple[Tree, Tree]:
+    """Fresh parameters and state of every member.
+
+        params[m], state[m] = model.init(split(key, members)[m])
+
+    Args:
+      model: a `jaxcnn.models.Model`.
+      key: split into one for each member.
+      members: how many, at least 1.
+
+    Returns:
+      (params, state), each array `(members, *shape)`.
+
+    Raises:
+      ValueError: members below 1 or no integer.
+
+    Example:
+      >>> from jaxcnn import models
+      >>> params, _ = init(models.create("lenet5"), jax.random.key(0), 10)
+      >>> params["conv1"]["kernel"].shape
+      (10, 5, 5, 1, 6)
+    """
+    if isinstance(members, bool) or not isinstance(members, int) or members < 1:
+        raise ValueError(f"ensemble.init: `members` must be an integer of at least 1; got {members!r}")
+    return jax.vmap(model.init)(jax.random.split(key, members))
+
+
+def start(
+    model: Any,
+    key: jax.Array,
+    members: int,
+    optimizer: optax.GradientTransformation,
+    *,
+    loss: str | LossFunction | None = None,
+) -> TrainState:
+    """The train state of an ensemble before its first step.
+
+    Args:
+      model, key, members: as in `init`.
+      optimizer: an optax transformation; `optax.inject_hyperparams` makes its numbers open to `sweep`.
+      loss: as in `jaxcnn.train.fit`; without one, the model's.
+
+    Returns:
+      A `TrainState`, each array `(members, *shape)`, the step and the optimizer's counts too.
+
+    Raises:
+      ValueError: as `init`.
+    """
+    params, state = init(model, key, members)
+    opt_state = jax.vmap(optimizer.init)(params)
+    train_state = TrainState(params, state, opt_state, jnp.zeros(members, jnp.int32), loss or model.loss)
+    return jax.tree.map(jnp.copy, train_state)  # a buffer that the optimizer kept too could not be donated
+
+
+def stack(train_states: Sequence[TrainState]) -> TrainState:
+    """The ensemble of train states that were made one by one, such as loaded ones.
+
+    Args:
+      train_states: one for each member, of one model, optimizer and loss.
+
+    Returns:
+      A `TrainState`, each array `(members, *shape)`.
+
+    Raises:
+      ValueError: none, or states that differ in structure, loss or shapes.
+    """
+    if not train_states:
+        raise ValueError("ensemble.stack: `train_states` must hold one member at least; got none")
+    kinds = [(jax.tree.structure(t), [jnp.shape(leaf) for leaf in jax.tree.leaves(t)]) for t in train_states]
+    for i, kind in enumerate(kinds):
+        if kind != kinds[0]:
+            raise ValueError(
+                "ensemble.stack: `train_states` must be of one model, optimizer and loss; got at 0 "
+                f"{kinds[0]}, at {i} {kind}"
+            )
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *train_states)
+
+
+def member(train_state: TrainState, index: int) -> TrainState:
+    """One model out of an ensemble.
+
+    Args:
+      train_state: of the ensemble.
+      index: which member, from 0; from −1 backwards.
+
+    Returns:
+      Its `TrainState`, for `jaxcnn.train`, or its params and state for `jaxcnn.weights.save`.
+
+    Raises:
+      ValueError: an index out of range, a train state that is no ensemble's.
+    """
+    members = _members("member", train_state)
+    if not -members <= operator.index(index) < members:
+        raise ValueError(f"ensemble.member: `index` must be {-members} to {members - 1}; got {index}")
+    return jax.tree.map(lambda leaf: leaf[index], train_state)
+
+
+# ------------------------------------------------------------------------------------------------------------ training
+
+
+def sweep(train_state: TrainState, **hyperparameters: jax.typing.ArrayLike) -> TrainState:
+    """A hyper-parameter of the optimizer for each member.
+
+    Args:
+      train_state: of an ensemble whose optimizer was made by `optax.inject_hyperparams`.
+      **hyperparameters: under its name there, `(members,)`.
+
+    Returns:
+      The train state with these.
+
+    Raises:
+      ValueError: a name the optimizer does not have, or has as a schedule; values that are not one for each member.
+
+    Example:
+      >>> from jaxcnn import models
+      >>> optimizer = optax.inject_hyperparams(optax.sgd)(learning_rate=0.1, momentum=0.9)
+      >>> train_state = start(models.create("lenet5"), jax.random.key(0), 3, optimizer)
+      >>> train_state = sweep(train_state, learning_rate=[0.1, 0.2, 0.4], momentum=[0.9, 0.9, 0.0])
+    """
+    members = _members("sweep", train_state)
+    values = {name: jnp.asarray(given) for name, given in hyperparameters.items()}
+    scheduled = _injected(train_state.opt_state, "hyperparams_states")
+    settable = _injected(train_state.opt_state, "hyperparams") - scheduled
+    for name, value in values.items():
+        if name not in settable:
+            raise ValueError(
+                f"ensemble.sweep: `{name}` must be a number given to optax.inject_hyperparams(...), one of "
+                f"{sorted(settable)}; it is {'a schedule' if name in scheduled else 'not there'}"
+            )
+        if value.shape != (members,):
+            raise ValueError(
+                f"ensemble.sweep: `{name}` must be one value for each member, ({members},); got {value.shape}"
+            )
+
+    def new(path, leaf):
+        name = path[-1].key if path[-2:-1] == (GetAttrKey("hyperparams"),) else None
+        return jnp.array(values[name], leaf.dtype) if name in values else leaf
+
+    return dataclasses.replace(train_state, opt_state=jax.tree.map_with_path(new, train_state.opt_state))
+
+
+def make_step(step: Callable, *, own_batches: bool = False) -> Callable:
+    """The training step of an ensemble from that of one model.
+
+    Args:
+      step: from `jaxcnn.train.make_step`.
+      own_batches: whether each member has a batch of its own, `(members, N, …)`; else one is for all, `(N, …)`.
+
+    Returns:
+      `(train_state, images, labels, mask, key) -> (train_state, (loss_sum, correct, count))`, the sums `(members,)`.
+      Each member's key is its own, from `jax.random.split(key, members)`. Pure: put it into jit or scan.
+
+    Raises:
+      ValueError: when called, a train state that is no ensemble's; batches that are not one for each member.
+    """
+    return _over_members("make_step", step, ("images", "labels", "mask"), ("images", "labels", "mask"), own_batches)
+
+
+def make_steps(step: Callable, *, own_batches: bool = False) -> Callable:
+    """Many steps of an ensemble in one dispatch, from the step of one model.
+
+    Args:
+      step: from `jaxcnn.train.make_step`.
+      own_batches: whether each member has a plan of its own, `(members, steps, batch)`; else one is for all.
+
+    Returns:
+      `(train_state, images, labels, indices, mask, count, key) -> (train_state, sums)` as of `jaxcnn.train.make_steps`,
+      the sums `(members, steps, 3)`. The examples are on the device once. The train state's buffers are reused
+      (donated).
+
+    Raises:
+      ValueError: as `make_step`.
+    """
+    arguments = ("images", "labels", "indices", "mask", "count")
+    steps = _over_members("make_steps", train.make_steps(step), arguments, ("indices", "mask"), own_batches)
+    return jax.jit(steps, donate_argnums=0)
+
+
+# ---------------------------------------------------------------------------------------------------------- prediction
+
+
+def predict(model: Any, train_state: TrainState, x: Any, *, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Class probabilities of the ensemble: the mean over its members.
+
+        mean = 1/M Σ_m each[m]
+
+    Args:
+      model: the members'.
+      train_state: of the ensemble.
+      x: images `(N, *input_shape)`, uint8 or floating.
+      batch_size: images at a time.
+
+    Returns:
+      (mean, each): `(N, classes)` and the members' own, `(members, N, classes)`, as NumPy arrays.
+
+    Raises:
+      ValueError: images that are not of the model's shape, a train state that is no ensemble's.
+
+    Source: Lakshminarayanan et al., Simple and scalable predictive uncertainty estimation using deep ensembles (2017).
+    """
+    members = _members("predict", (train_state.params, train_state.state))  # of no optimizer, if need be
+
+    def apply(params, state, x, *, train):  # logits (N, members, classes): to jaxcnn.train.predict, one model
+        return jax.vmap(lambda p, s: model.apply(p, s, x, train=train), out_axes=(1, 0))(params, state)
+
+    together = types.SimpleNamespace(
+        name=model.name, input_shape=model.input_shape, num_classes=model.num_classes, apply=apply
+    )
+    each = train.predict(together, train_state, x, batch_size=batch_size)
+    each = np.moveaxis(each.reshape(len(x), members, each.shape[-1]), 1, 0)
+    return each.mean(axis=0), each
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _injected(opt_state: Tree, field: str) -> set[str]:
+    """The names under `field` in the state of optax.inject_hyperparams, wherever that stands in a chain."""
+    paths = [path for path, _ in jax.tree.leaves_with_path(opt_state)]
+    steps = [step for path in paths for step in itertools.pairwise(path)]
+    return {entry.key for at, entry in steps if at == GetAttrKey(field) and isinstance(entry, DictKey)}
+
+
+def _over_members(
+    op: str, function: Callable, arguments: Sequence[str], ownable: Sequence[str], own_batches: bool
+) -> Callable:
+    """`function(train_state, *arguments, key)` mapped over members: those arguments that each may have its own of."""
+    axes = [0 if own_batches and name in ownable else None for name in arguments]
+
+    def mapped(train_state, *rest):
+        *given, key = rest
+        members = _members(op, train_state)
+        for name, axis, value in zip(arguments, axes, given, strict=True):
+            if axis == 0 and jnp.shape(value)[:1] != (members,):
+                raise ValueError(
+                    f"ensemble.{op}: with own_batches, `{name}` must have the {members} members' axis first; "
+                    f"got {jnp.shape(value)}"
+                )
+        keys = jax.random.split(key, members)
+        return jax.vmap(function, in_axes=(0, *axes, 0))(train_state, *given, keys)
+
+    return mapped
+
+
+def _members(op: str, train_state: TrainState | Tree) -> int:
+    """How many there are: the leading axis of all arrays."""
+    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(train_state)]
+    counts = {shape[:1] for shape in shapes}
+    if len(counts) != 1 or counts == {()}:
+        raise ValueError(
+            f"ensemble.{op}: `train_state` must be an ensemble's, all its arrays with the members' axis first; got "
+            f"shapes {shapes}"
+        )
+    return counts.pop()[0]

@@ -1,0 +1,186 @@
+"""A gradient for every example, their norms, and clipping by them.
+
+All take a loss that is written for one example, `loss(params, *example) -> number`; `jax.vmap` does the rest. For a
+model, that is a batch of one:
+
+    def loss(params, image, label):
+        logits, _ = model.apply(params, state, image[None])
+        return losses.softmax_cross_entropy(logits, label[None])[0]
+
+What is random (dropout) takes its key as a part of the example. Layers that mix examples (batch normalization in
+training) have no gradient per example; with `train=False`, or GroupNorm and LayerNorm, there is one.
+"""
+
+import numbers
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+Tree = Any
+
+
+def per_example_gradients(loss: Callable, params: Tree, *batch: Tree) -> Tree:
+    """The gradient of every example on its own.
+
+        gradients[n] = ∂loss(params, *batch[n]) / ∂params
+
+    Args:
+      loss: `(params, *example) -> ()`, for one example.
+      params: what to differentiate by.
+      *batch: the arguments of `loss` after params, each an array, or a tree of arrays, `(N, …)`.
+
+    Returns:
+      A tree like params with a leading axis: `(N, *shape)`. It is N times the size of params; where only norms or the
+      clipped mean are needed, `clipped_gradient` gets by without it.
+
+    Raises:
+      ValueError: a batch without arrays or with several N, a loss that is no single number.
+
+    Example:
+      >>> per_example_gradients(lambda w, x, y: (w * x - y) ** 2, jnp.ones(()), jnp.array([1.0, 2.0]), jnp.zeros(2))
+      Array([2., 8.], dtype=float32)
+    """
+    _check_examples("per_example_gradients", batch)
+    return _over_examples(jax.grad(_single("per_example_gradients", loss)), batch)(params, *batch)
+
+
+def gradient_norms(gradients: Tree) -> jax.Array:
+    """The global norm of every example's gradient, over all parameters.
+
+        norms[n] = (Σ_leaves Σ gradients[n]²)^½
+
+    Args:
+      gradients: from `per_example_gradients`: a tree of arrays `(N, *shape)`.
+
+    Returns:
+      `(N,)`, float32 at least.
+
+    Raises:
+      ValueError: a tree without arrays or with several N.
+
+    Example:
+      >>> gradient_norms({"kernel": jnp.array([[3.0], [1.0]]), "bias": jnp.array([4.0, 0.0])})
+      Array([5., 1.], dtype=float32)
+    """
+    _check_examples("gradient_norms", gradients, "gradients")
+    return jnp.sqrt(sum(_squares(leaf) for leaf in jax.tree.leaves(gradients)))
+
+
+def clip_and_average(gradients: Tree, max_norm: jax.typing.ArrayLike) -> tuple[Tree, jax.Array]:
+    """The mean of gradients that were each shortened to a norm of at most `max_norm`.
+
+        mean = 1/N Σ_n gradients[n] · min(1, max_norm / norms[n])
+
+    Args:
+      gradients: from `per_example_gradients`: a tree of arrays `(N, *shape)`.
+      max_norm: above 0; infinity leaves all as they are.
+
+    Returns:
+      (mean, norms): a tree of arrays `(*shape)`, and the norms before clipping, `(N,)`.
+
+    Raises:
+      ValueError: as `gradient_norms`; a max_norm not above 0.
+
+    Example:
+      >>> mean, norms = clip_and_average({"w": jnp.array([[3.0, 4.0], [0.0, 1.0]])}, max_norm=2.5)
+      >>> mean["w"].tolist(), norms.tolist()
+      ([0.75, 1.5], [5.0, 1.0])
+
+    Source: Abadi et al., Deep learning with differential privacy (2016), algorithm 1, before the noise, which
+    `optax.contrib.differentially_private_aggregate` adds.
+    """
+    _check_examples("clip_and_average", gradients, "gradients")
+    weights, norms = _weights("clip_and_average", gradient_norms(gradients), max_norm)
+    return jax.tree.map(lambda leaf: jnp.tensordot(weights.astype(leaf.dtype), leaf, 1), gradients), norms
+
+
+def clipped_gradient(
+    loss: Callable, params: Tree, *batch: Tree, max_norm: jax.typing.ArrayLike
+) -> tuple[Tree, jax.Array]:
+    """The same as `clip_and_average` of `per_example_gradients`, faster and in less memory.
+
+        mean = ∂/∂params 1/N Σ_n weight[n] · loss(params, *batch[n]),   weight[n] = min(1, max_norm / norms[n])
+
+    With the weights known, the mean is an ordinary gradient of the batch; and of the examples' gradients only the norms
+    are asked for, which XLA sums as it goes for a dense layer, without keeping the gradients.
+
+    Args:
+      loss, params, batch: as in `per_example_gradients`.
+      max_norm: above 0; infinity leaves all as they are.
+
+    Returns:
+      (mean, norms): a tree like params, and the norms before clipping, `(N,)`.
+
+    Raises:
+      ValueError: as `per_example_gradients`; a max_norm not above 0.
+
+    Example:
+      >>> x = jnp.array([[3.0, 4.0], [0.0, 1.0]])
+      >>> mean, norms = clipped_gradient(jnp.vdot, jnp.zeros(2), x, max_norm=2.5)
+      >>> mean.tolist(), norms.tolist()
+      ([0.75, 1.5], [5.0, 1.0])
+
+    Source: Abadi et al., Deep learning with differential privacy (2016), algorithm 1, before the noise; Lee and Kifer,
+    Scaling up differentially private deep learning with fast per-example gradient clipping (2021), for the two passes.
+    """
+    _check_examples("clipped_gradient", batch)
+    loss = _single("clipped_gradient", loss)
+    gradients = _over_examples(jax.grad(loss), batch)(params, *batch)
+    weights, norms = _weights("clipped_gradient", gradient_norms(gradients), max_norm)
+    losses, pullback = jax.vjp(lambda params: _over_examples(loss, batch)(params, *batch), params)
+    (mean,) = pullback(weights.astype(losses.dtype))
+    return mean, norms
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _over_examples(function: Callable, batch: tuple[Tree, ...]) -> Callable:
+    return jax.vmap(function, in_axes=(None, *(0 for _ in batch)))
+
+
+def _weights(op: str, norms: jax.Array, max_norm: jax.typing.ArrayLike) -> tuple[jax.Array, jax.Array]:
+    """What each example counts for in the mean, and the norms."""
+    if isinstance(max_norm, numbers.Real) and not max_norm > 0:  # an array may be traced, and have no value yet
+        raise ValueError(f"{op}: `max_norm` must be above 0; got {max_norm!r}")
+    return jnp.minimum(1, max_norm / norms) / len(norms), norms
+
+
+def _squares(leaf: jax.Array) -> jax.Array:
+    """Σ leaf² per example.
+
+    Of stacked gradients, never inside the function that vmap maps: jaxlib 0.10.2 on CPU compiles
+    `vmap(lambda row: sum((matrix @ row)²))` of more than 32,768 rows to a wrong program (jax issue 39103). An
+    `optimization_barrier` is no help, as XLA drops it before that fusion.
+
+    The last axis of parameters comes first, since the derivative of `x @ kernel` is computed as (out, in) and then
+    transposed. Summed as computed, it is never stored: 13 ms instead of 51 for mnist_baseline, 64 examples, 2 cores.
+    """
+    leaf = leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
+    leaf = jnp.moveaxis(leaf, -1, min(1, leaf.ndim - 1))
+    return jnp.sum(jnp.square(leaf), axis=tuple(range(1, leaf.ndim)))  # (N,)
+
+
+def _single(op: str, loss: Callable) -> Callable:
+    """The loss, once seen to be a number."""
+
+    def single(params, *example):
+        value = loss(params, *example)
+        if jnp.shape(value) != ():
+            raise ValueError(
+                f"{op}: `loss` must give a single number for one example, shape (); got {jnp.shape(value)}. "
+                "It gets examples without the batch axis: image[None] is a batch of one."
+            )
+        return value
+
+    return single
+
+
+def _check_examples(op: str, batch: Tree, name: str = "batch") -> None:
+    """All arrays have the leading axis N."""
+    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(batch)]
+    counts = {shape[:1] for shape in shapes}
+    if len(counts) != 1 or counts == {()}:
+        raise ValueError(f"{op}: `{name}` must be arrays with one leading axis, the examples'; got shapes {shapes}")
