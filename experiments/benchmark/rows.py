@@ -19,6 +19,7 @@ GROWTH_PIXELS = (32, 64, 128, 256)  # on a side
 PIXELS_BATCH = 16
 # labels of programs that only jaxcnn has, to compare it with itself
 PLAIN_STEPS, MODEL_LOOP, PLAIN_GRADIENT = "jaxcnn plain steps", "jaxcnn model loop", "jaxcnn plain gradient"
+WHOLE_BATCH = "jaxcnn whole batch"
 
 Peers = Mapping[str, Any]
 Programs = dict[str, Program]
@@ -73,7 +74,8 @@ def _steps() -> Iterator[Row]:
     for net in NETWORKS:
         batch = 30 if net is CATS_VS_DOGS_CNN else 128
         floor = {"": net.multiply_adds(batch, training=True)}
-        yield Row(f"step/{net.name}", _of_network("training_step", net, batch), floor, net in (LENET5, CIFAR10_CNN))
+        programs = _of_network("training_step", net, batch, beside={WHOLE_BATCH: "whole_step"})
+        yield Row(f"step/{net.name}", programs, floor, net in (LENET5, CIFAR10_CNN))
 
 
 def _scans() -> Iterator[Row]:

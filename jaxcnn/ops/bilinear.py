@@ -101,10 +101,15 @@ def linear(op: Operation, transpose: Callable, constants: int = 0) -> None:
 
 def _lowering(compute: Callable, platform: str | None) -> Callable:
     def rule(ctx, *operands, **static):
+        (result,) = ctx.avals_out
         target = Target(platform, ctx.module_context.lowering_parameters.for_export)
-        return mlir.lower_fun(functools.partial(compute, target=target), multiple_results=False)(
-            ctx, *operands, **static
-        )
+
+        def computed(*operands):
+            if any(x.size == 0 for x in (result, *operands)):  # a sum over nothing
+                return jnp.zeros(result.shape, result.dtype)
+            return compute(*operands, target=target, **static)
+
+        return mlir.lower_fun(computed, multiple_results=False)(ctx, *operands)
 
     return rule
 
@@ -120,11 +125,12 @@ def _batch(op, batch_axes, result_axis, operands, axes, **static):
         if place is not None:
             x = jnp.broadcast_to(x, (n, *x.shape)) if axis is None else jnp.moveaxis(x, axis, 0)
             x = jnp.moveaxis(x, 0, place)
+            own = x.shape[place + 1]
             x = x.reshape(*x.shape[:place], n * x.shape[place + 1], *x.shape[place + 2 :])
         folded.append(x)
     y = op(*folded, **static)
     place = result_axis if foldable else 0
-    y = y.reshape(*y.shape[:place], n, y.shape[place] // n, *y.shape[place + 1 :])
+    y = y.reshape(*y.shape[:place], n, own, *y.shape[place + 1 :])
     return y, place
 
 

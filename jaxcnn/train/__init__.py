@@ -4,6 +4,7 @@ from jaxcnn.train import losses, metrics
 from jaxcnn.train.callbacks import Best, Callback, EarlyStopping, Epoch
 from jaxcnn.train.fit import NonFiniteLoss, evaluate, fit, predict
 from jaxcnn.train.history import History
+from jaxcnn.train.slices import value_and_grad
 from jaxcnn.train.step import TrainState, make_evaluation, make_step, make_steps
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "make_steps",
     "metrics",
     "predict",
+    "value_and_grad",
 ]

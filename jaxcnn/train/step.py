@@ -13,6 +13,8 @@ from jax import lax
 from jaxcnn.data import to_float
 from jaxcnn.train.losses import LossFunction, loss_function
 from jaxcnn.train.metrics import correct
+from jaxcnn.train.slices import count_slices, summed_gradients
+from jaxcnn.train.turns import in_turn
 
 
 @functools.partial(
@@ -36,17 +38,28 @@ class TrainState:
     loss: str | LossFunction = "softmax_cross_entropy"
 
 
-def make_step(apply: Callable, optimizer: optax.GradientTransformation, augment: Callable | None = None) -> Callable:
+def make_step(
+    apply: Callable,
+    optimizer: optax.GradientTransformation,
+    augment: Callable | None = None,
+    *,
+    slices: int | None = None,
+) -> Callable:
     """A pure training step `(train_state, images, labels, mask, key) -> (train_state, (loss_sum, correct, count))`.
 
     Args:
       apply: `(params, state, x, *, train, key) -> (logits, state)`.
       optimizer: an optax transformation.
       augment: `(key, images) -> images` on a batch of floats.
+      slices: in how many parts of the batch, one after the other, the gradient is computed; when None, as many as keep
+        a part in cache (see `jaxcnn.train.value_and_grad`). A model with state, batch statistics, takes batches whole.
 
     Returns:
       The step. Only examples whose mask is True have a part in the loss and in the sums; the loss that is minimized
       is their mean.
+
+    Raises:
+      ValueError: when called, slices that do not divide the batch, or more than one and a model with state.
     """
 
     def step(train_state: TrainState, images, labels, mask, key):
@@ -54,14 +67,23 @@ def make_step(apply: Callable, optimizer: optax.GradientTransformation, augment:
         x = to_float(images)
         x = augment(augment_key, x) if augment else x
         count = mask.sum()
+        whole = bool(jax.tree.leaves(train_state.state))
+        if whole and (slices or 1) > 1:
+            raise ValueError(f"make_step: `slices` must be 1 for a model with state; got {slices}")
 
-        def mean_loss(params):
-            logits, state = apply(params, train_state.state, x, train=True, key=dropout_key)
+        def share(params, s, x, labels, mask):
+            """Of a slice in the mean loss, and its part of the sums."""
+            logits, state = apply(params, train_state.state, x, train=True, key=jax.random.fold_in(dropout_key, s))
             losses = loss_function(train_state.loss)(logits, labels)
             total = jnp.where(mask, losses, 0).sum()
             return total / jnp.maximum(count, 1), (state, total, (correct(logits, labels) & mask).sum())
 
-        gradients, (state, total, right) = jax.grad(mean_loss, has_aux=True)(train_state.params)
+        @in_turn
+        def gradient(params, *batch):
+            parts = 1 if whole else slices or count_slices(lambda p, *batch: share(p, 0, *batch), params, *batch)
+            return summed_gradients(share, params, batch, parts)
+
+        (_, (state, total, right)), gradients = gradient(train_state.params, x, labels, mask)
         updates, opt_state = optimizer.update(gradients, train_state.opt_state, train_state.params)
         params = optax.apply_updates(train_state.params, updates)
         return TrainState(params, state, opt_state, train_state.step + 1, train_state.loss), (total, right, count)

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
+import oracles
 import pytest
 from jax.flatten_util import ravel_pytree
+from tolerances import assert_same
 
 from jaxcnn import ops
 from jaxcnn.ops.algorithms import tiles
@@ -182,3 +184,47 @@ def tiles_of(budget):
         patch.setitem(tiles.TILE_BYTES, "cpu", budget)
         yield
     jax.clear_caches()
+
+
+# ----------------------------------------------------------------------------------------- against the loops
+
+
+def whole_numbers(rng, *shape):
+    return rng.integers(-3, 4, shape).astype(np.float64)
+
+
+def value_and_pullback(function, *arguments, seed=0):
+    """The value, a cotangent, and what the cotangent is pulled back to; each with its batch axes."""
+    shape = jax.eval_shape(function, *arguments).shape
+    ct = whole_numbers(np.random.default_rng(seed), *shape)
+
+    @jax.jit
+    def both(ct, *arguments):
+        y, pull = jax.vjp(function, *arguments)
+        return y, pull(ct)
+
+    y, gradients = both(ct, *arguments)
+    return np.asarray(y), ct, [np.asarray(g) for g in gradients]
+
+
+def one_batch(a, rank):
+    """`a` with all its batch axes as one, as the oracle takes it."""
+    return a.reshape(math.prod(a.shape[: a.ndim - rank - 1]), *a.shape[a.ndim - rank - 1 :])
+
+
+def check_conv(geometry, channels, algorithm="auto"):
+    batch, size, window, stride, pads, dilation = geometry
+    groups, c_in, c_out = channels
+    rng = np.random.default_rng(0)
+    x = whole_numbers(rng, *batch, *size, c_in)
+    w = whole_numbers(rng, *window, c_in // groups, c_out)
+    conv = functools.partial(
+        ops.conv, stride=stride, padding=pads, dilation=dilation, groups=groups, algorithm=algorithm
+    )
+    y, dy, (dx, dw) = value_and_pullback(conv, x, w)
+    loops = {"stride": stride, "pads": pads, "dilation": dilation, "groups": groups}
+    assert y.shape[: len(batch)] == batch
+    flat_x, flat_y, flat_dy, flat_dx = (one_batch(a, len(size)) for a in (x, y, dy, dx))
+    assert_same(flat_y, oracles.conv(flat_x, w, **loops))
+    assert_same(flat_dx, oracles.conv_input_gradient(flat_dy, w, flat_x.shape, **loops))
+    assert_same(dw, oracles.conv_kernel_gradient(flat_x, flat_dy, w.shape, **loops))

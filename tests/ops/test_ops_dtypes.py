@@ -1,4 +1,4 @@
-"""Dtypes: the result has the input's, a gradient its primal's; sums are kept in float32 at least; integers are exact."""
+"""Dtypes: the result has the input's, a gradient its primal's; sums are in float32 at least; integers are exact."""
 
 import functools
 import re

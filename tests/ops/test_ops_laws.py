@@ -45,16 +45,9 @@ def test_adjoint_identity(case):
 
 
 @pytest.mark.parametrize("case", BILINEAR, ids=lambda case: case.name)
-@pytest.mark.parametrize("argument", [0, 1], ids=["x", "kernel"])
-def test_finite_differences_of_bilinear_ops(case, argument):
-    """Linear in either argument: a difference with a step of 1 is the derivative, without truncation error."""
-    arguments = case.arguments()
-    function = jax.jit(case.function)
-
-    def along(a):
-        return function(*arguments[:argument], a, *arguments[argument + 1 :])
-
-    check_grads(along, [arguments[argument]], order=2, modes=("fwd", "rev"), eps=1.0, atol=1e-10, rtol=1e-10)
+def test_finite_differences_of_bilinear_ops(case):
+    """A product of the arguments has no third derivative: a central difference is exact with a step of 1."""
+    check_grads(jax.jit(case.function), case.arguments(), order=2, modes=("fwd", "rev"), eps=1.0, atol=1e-9, rtol=1e-9)
 
 
 POOLS = [case for case in CASES if not case.has_kernel]

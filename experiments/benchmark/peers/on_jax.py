@@ -24,8 +24,14 @@ class OnJax:
       dtype: of parameters and inputs.
     """
 
+    value_and_grad = staticmethod(jax.value_and_grad)  # of a batch's mean loss
+
     def __init__(self, dtype: Any = jnp.float32) -> None:
         self.dtype = jnp.dtype(dtype)
+
+    def make_step(self, apply: Callable) -> Callable:
+        """`((params, opt_state), (x, labels)) -> ((params, opt_state), loss)`."""
+        return make_step(apply, self.value_and_grad)
 
     def network(self, net: Network, key: jax.Array) -> tuple[Any, Callable]:
         """(params, apply), `apply(params, x) -> logits`."""
@@ -45,7 +51,7 @@ class OnJax:
         """Loss, gradient and Adam on one batch."""
         params, apply = self.checked_network(net)
         carry = params, OPTIMIZER.init(params)
-        return compiled(make_step(apply), carry, (self.images(x), jnp.asarray(labels)), compared=_loss)
+        return compiled(self.make_step(apply), carry, (self.images(x), jnp.asarray(labels)), compared=_loss)
 
 
 class WithTransformations(OnJax):
@@ -61,14 +67,14 @@ class WithTransformations(OnJax):
         params, apply = self.checked_network(net)
         carry = params, OPTIMIZER.init(params)
         batches = jax.tree.map(lambda a: jnp.stack([a] * STEPS), (self.images(x), jnp.asarray(labels)))
-        step = make_step(apply)
+        step = self.make_step(apply)
         return compiled(lambda carry, batches: lax.scan(step, carry, batches), carry, batches, compared=_loss)
 
     def steps(self, net: Network, x: np.ndarray, labels: np.ndarray) -> Program:
         """The same `STEPS` steps, one call each."""
         params, apply = self.checked_network(net)
         carry, batch = (params, OPTIMIZER.init(params)), (self.images(x), jnp.asarray(labels))
-        step = jax.jit(make_step(apply)).lower(carry, batch).compile()
+        step = jax.jit(self.make_step(apply)).lower(carry, batch).compile()
 
         def run():
             state = carry
@@ -81,14 +87,14 @@ class WithTransformations(OnJax):
     def ensemble(self, net: Network, x: np.ndarray, labels: np.ndarray) -> Program:
         """A training step of many models, vmapped: x `(models, N, H, W, C)`, each with its own batch."""
         carry, apply = self._ensemble(net, len(x))
-        return compiled(jax.vmap(make_step(apply)), carry, (self.images(x), jnp.asarray(labels)), compared=_loss)
+        return compiled(jax.vmap(self.make_step(apply)), carry, (self.images(x), jnp.asarray(labels)), compared=_loss)
 
     def ensemble_loop(self, net: Network, x: np.ndarray, labels: np.ndarray) -> Program:
         """The same models, a step of each in turn."""
         stacked, apply = self._ensemble(net, len(x))
         carries = [jax.tree.map(lambda leaf, i=i: leaf[i], stacked) for i in range(len(x))]
         batches = [(self.images(images), jnp.asarray(label)) for images, label in zip(x, labels, strict=True)]
-        step = jax.jit(make_step(apply)).lower(carries[0], batches[0]).compile()
+        step = jax.jit(self.make_step(apply)).lower(carries[0], batches[0]).compile()
         pairs = list(zip(carries, batches, strict=True))
         return Program(lambda: jax.block_until_ready([step(carry, batch) for carry, batch in pairs]))
 
@@ -120,12 +126,12 @@ def mean_loss(params: Any, apply: Callable, x: jax.Array, labels: jax.Array) -> 
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
 
-def make_step(apply: Callable) -> Callable:
+def make_step(apply: Callable, value_and_grad: Callable) -> Callable:
     """`((params, opt_state), (x, labels)) -> ((params, opt_state), loss)`."""
 
     def step(carry, batch):
         params, opt_state = carry
-        loss, gradients = jax.value_and_grad(mean_loss)(params, apply, *batch)
+        loss, gradients = value_and_grad(lambda params, *batch: mean_loss(params, apply, *batch))(params, *batch)
         updates, opt_state = OPTIMIZER.update(gradients, opt_state, params)
         return (optax.apply_updates(params, updates), opt_state), loss
 

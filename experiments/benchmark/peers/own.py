@@ -10,7 +10,7 @@ from benchmark.peers.layers_on_jax import LayersOnJax
 from benchmark.peers.on_jax import WithTransformations
 from benchmark.timing import Program, compiled
 from benchmark.windows import Convolution, MaxPool
-from jaxcnn import layers, models, ops
+from jaxcnn import layers, models, ops, train
 
 OPTIONS: dict[str, dict] = {"cifar10_cnn": {"dropout": False}, "cats_vs_dogs_cnn": {"logits": 2}}
 
@@ -39,6 +39,14 @@ def _layer(layer: tuple) -> layers.Layer:
 
 class Own(LayersOnJax, WithTransformations):
     """jaxcnn."""
+
+    value_and_grad = staticmethod(train.value_and_grad)
+
+    def whole_step(self, net: Network, x: Any, labels: Any) -> Program:
+        """The training step with JAX's own `value_and_grad`, which takes the batch whole."""
+        whole = Own(self.dtype)
+        whole.value_and_grad = jax.value_and_grad
+        return whole.training_step(net, x, labels)
 
     def network(self, net: Network, key: jax.Array) -> tuple[Any, Callable]:
         """Without dropout, which mnist_baseline has, so as in evaluation."""

@@ -28,11 +28,10 @@ def choose(algorithm: str, p: Product) -> ModuleType:
         return taps
     if p.platform != "cpu":
         return patches
-    transforms = p.dtype == "float32" and winograd.fits(p) and max(p.channels) >= 16
     few = overlap.fits(p) and overlap.bytes_moved(p) <= OVERLAP_BYTES and 2 * p.channels[1] <= p.channels[0]
-    if few and (not transforms or p.window.taps * p.channels[1] <= 32):
+    if few and (not _transforms(p) or p.window.taps * p.channels[1] <= 32):
         return overlap
-    return winograd if transforms else patches
+    return winograd if _transforms(p) else patches
 
 
 def choose_gradient(algorithm: str, p: Product) -> ModuleType:
@@ -41,8 +40,11 @@ def choose_gradient(algorithm: str, p: Product) -> ModuleType:
         return ALGORITHMS[algorithm]
     if taps.fits_gradient(p):
         return taps
-    transforms = p.platform == "cpu" and p.dtype == "float32" and winograd.fits(p) and min(p.channels) >= 16
-    return winograd if transforms else patches
+    return winograd if _transforms(p) and not taps.fits(p) else patches
+
+
+def _transforms(p: Product) -> bool:
+    return p.platform == "cpu" and p.dtype == "float32" and winograd.fits(p) and winograd.saving(p) > 1.2
 
 
 def refuse_unfit(op: str, algorithm: str, p: Product) -> None:

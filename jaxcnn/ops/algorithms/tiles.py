@@ -43,7 +43,7 @@ class Tiles:
         images = _divisor(self.whole[1], most // rows) if rows == self.whole[2] else 1
         groups = _divisor(self.whole[0], most // (rows * images)) if images == self.whole[1] else 1
         self.size = (groups, images, rows)
-        self.grid = tuple(-(-n // max(b, 1)) for n, b in zip(self.whole, self.size, strict=True))
+        self.grid = tuple(-(-n // b) for n, b in zip(self.whole, self.size, strict=True))
         self.count = math.prod(self.grid)
 
     def _index(self, t):
@@ -97,8 +97,6 @@ class Tiles:
         """y, of tiles `step(t, weights of its groups) -> (g, D, b, rows, *out[1:], n)`; groups first in `weights`."""
         p = self.product
         shape = (p.groups, p.channels[1], p.images[0], *p.out, p.images[1])
-        if self.count == 0:
-            return jnp.zeros(shape, dtype)
         if self.count == 1:
             return step(0, weights).astype(dtype)
 
@@ -112,8 +110,6 @@ class Tiles:
     def sum(self, step: Callable, shape: tuple[int, ...], *like: jax.Array) -> jax.Array:
         """The sum over images and rows of `step(t) -> (g, *shape)`, for all groups."""
         zero = jnp.zeros((self.product.groups, *shape), accumulator(self.product.dtype))
-        if self.count == 0:
-            return zero
         if self.count == 1:
             return step(0)
 
@@ -137,9 +133,9 @@ def _pad(x: jax.Array, pairs) -> jax.Array:
 
 def _even_share(n: int, most: int) -> int:
     """The smallest band that needs no more bands than bands of `most`."""
-    return -(-n // -(-n // most)) if n else 1
+    return -(-n // -(-n // most))
 
 
 def _divisor(n: int, most: int) -> int:
     """The largest divisor of n up to `most`."""
-    return next((d for d in range(min(n, most), 0, -1) if n % d == 0), 1)
+    return next((d for d in range(min(n, most), 1, -1) if n % d == 0), 1)

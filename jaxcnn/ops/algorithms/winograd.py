@@ -5,8 +5,9 @@ neighbours before and after. Along the other axes the taps are laid out as patch
 
     y = Aᵀ [(G w) ⊙ (Bᵀ x)]      dw = Gᵀ [(Bᵀ x) ⊙ (A dy)]
 
-with ⊙ elementwise over the points and a matrix product over the channels. The points are small integers, whose powers
-the sums carry: rounding errors grow with m, which is why m is 4 and one axis is enough (float32 loses about one digit).
+with ⊙ elementwise over the points and a matrix product over the channels. The points are 0, ±1, ±2, ±½ and ∞, as many
+as m + r − 1. The sums carry their powers, so rounding errors grow with their number, which is why eight are the most
+and one axis is enough (float32 loses less than one digit).
 
 Source: Winograd, Arithmetic complexity of computations (1980); Lavin, Gray, Fast algorithms for convolutional neural
 networks (2015).
@@ -28,16 +29,42 @@ from jaxcnn.ops.geometry import Window
 from jaxcnn.ops.layout import LANES
 from jaxcnn.ops.windows import patches, total
 
-CLAIM = "takes float32 and float64, stride and dilation 1, a window of 3 on some axis, and default precision"
-OUTPUTS = {3: 4}  # r: m
-POINTS = (0, 1, -1, 2, -2, Fraction(1, 2), Fraction(-1, 2))
+CLAIM = "takes float32 and float64, stride and dilation 1, a window of 2 to 7 on some axis, and default precision"
+POINTS = (0, 1, -1, 2, -2, Fraction(1, 2), Fraction(-1, 2))  # and ∞
 
 
 def fits(p: Product) -> bool:
     """Whether some axis can be transformed."""
     unit = (1,) * p.window.rank
     plain = p.precision in (None, lax.Precision.DEFAULT) and p.dtype in (jnp.float32, jnp.float64)
-    return plain and p.window.stride == p.window.dilation == unit and any(r in OUTPUTS for r in p.window.size)
+    return plain and p.window.stride == p.window.dilation == unit and any(map(_suits, p.window.size))
+
+
+def saving(p: Product) -> float:
+    """How many times fewer products there are, sums before and after counted; of a product that fits."""
+    axis = _axis(p)
+    return p.out[axis] * p.window.size[axis] / _cost(p.out[axis], *_minimal(p.out[axis], p.window.size[axis]))
+
+
+def _suits(r: int) -> bool:
+    return 2 <= r < len(POINTS) + 1
+
+
+def _axis(p: Product) -> int:
+    """The axis to transform: steps of m along it should jump over long vectors, of images or of the last spatial axis."""
+    axes = [axis for axis, r in enumerate(p.window.size) if _suits(r)]
+    return axes[-1] if p.images[1] >= LANES else axes[0]
+
+
+def _minimal(length: int, r: int) -> tuple[int, int]:
+    """(m, r) of least cost for so many outputs."""
+    return min(((m, r) for m in range(2, len(POINTS) + 3 - r)), key=lambda m_r: _cost(length, *m_r))
+
+
+def _cost(length: int, m: int, r: int) -> float:
+    """Products per channel; the sums of a point over the others take about a twelfth of one, as measured."""
+    points = m + r - 1
+    return -(-length // m) * points * (1 + points / 12)
 
 
 @functools.cache
@@ -103,11 +130,8 @@ class _Cut:
     """How a product is cut: the axis that is transformed, its matrices, and the tiles."""
 
     def __init__(self, p: Product):
-        axes = [axis for axis, r in enumerate(p.window.size) if r in OUTPUTS]
-        # Steps of m along an axis should jump over long vectors: of images, or of the last spatial axis.
-        self.axis = axes[-1] if p.images[1] >= LANES else axes[0]
-        r = p.window.size[self.axis]
-        m = OUTPUTS[r]
+        self.axis = _axis(p)
+        m, r = _minimal(p.out[self.axis], p.window.size[self.axis])
         self.m, self.points = m, m + r - 1
         self.at, self.g, self.bt = matrices(m, r)
         unit = (1,) * p.window.rank

@@ -1,0 +1,97 @@
+"""The gradient of a batch, taken slice by slice: the gradient of a sum is the sum of the gradients.
+
+Between the forward and the backward pass of a layer lie all other layers, so the intermediate results of a whole batch
+go through main memory, and on a CPU a training step waits for it. Those of a slice stay in cache, and in memory that
+needs no new pages: on 2 cores the gradient of 128 images takes mnist_cnn 27 ms in four slices instead of 42.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxcnn.train.turns import in_turn, nbytes, results_bytes
+
+SLICE_BYTES = 8 * 2**20  # of intermediate results; slices are halved while they have more
+LEAST_EXAMPLES = 32  # in a slice: the products of fewer are too small
+
+Tree = Any
+
+
+def value_and_grad(loss: Callable, *, slices: int | None = None) -> Callable:
+    """As `jax.value_and_grad(loss)` for a mean over a batch, and on a CPU up to twice as fast.
+
+        value = 1/S Σ_s loss(params, *batch[s]),   gradient = 1/S Σ_s ∂loss(params, *batch[s]) / ∂params
+
+    Args:
+      loss: `(params, *batch) -> ()`, the mean of something over the examples, each by itself; so no batch
+        normalization in training.
+      slices: S, which divides the batch; when None, as many as keep a slice in cache on a CPU, else 1.
+
+    Returns:
+      `(params, *batch) -> (value, gradient)`; batch: arrays, or trees of arrays, `(N, …)`.
+
+    Raises:
+      ValueError: when called, arrays without one leading axis N, slices that do not divide it.
+
+    Example:
+      >>> loss = lambda w, x: jnp.mean((w * x) ** 2)
+      >>> value_and_grad(loss, slices=2)(jnp.float32(1), jnp.arange(4.0))
+      (Array(3.5, dtype=float32), Array(7., dtype=float32))
+    """
+
+    @in_turn
+    def function(params, *batch):
+        count = slices or count_slices(loss, params, *batch)
+        (value, ()), gradient = summed_gradients(lambda p, _, *part: (loss(p, *part), ()), params, batch, count)
+        return jax.tree.map(lambda leaf: leaf / count, (value, gradient))
+
+    return function
+
+
+def summed_gradients(function: Callable, params: Tree, batch: tuple[Tree, ...], slices: int) -> tuple[Tree, Tree]:
+    """Σ_s of `(value, more)` and of ∂value/∂params; `function(params, s, *slice) -> (value, more)`."""
+    lengths = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(batch)}
+    if len(lengths) != 1 or lengths == {()}:
+        raise ValueError(f"slices: `batch` must be arrays with one leading axis; got leading axes {sorted(lengths)}")
+    ((length,),) = lengths
+    if slices < 1 or length % slices:
+        raise ValueError(f"slices: `slices` must divide the batch of {length}; got {slices}")
+    gradient = jax.value_and_grad(function, has_aux=True)
+    if slices == 1:
+        return gradient(params, 0, *batch)
+    parts = jax.tree.map(lambda leaf: jnp.reshape(leaf, (slices, length // slices, *jnp.shape(leaf)[1:])), batch)
+
+    def add(total, indexed):
+        s, part = indexed
+        return jax.tree.map(jnp.add, total, gradient(params, s, *part)), None
+
+    first = jax.eval_shape(gradient, params, 0, *jax.tree.map(lambda leaf: leaf[0], parts))
+    zero = jax.tree.map(jnp.zeros_like, first)  # varying over the axes of a shard_map as the first result does
+    total, _ = lax.scan(add, zero, (jnp.arange(slices), parts))
+    return total
+
+
+def count_slices(function: Callable, *arguments: Tree) -> int:
+    """How many slices keep the intermediate results of `function(params, *batch)` in cache; 1 where there is no need.
+
+    Not so many that the gradients, which every slice adds up, outweigh what is saved.
+    """
+    params, *batch = arguments
+    leaves = jax.tree.leaves(batch)
+    length = min((jnp.shape(leaf)[0] for leaf in leaves if jnp.ndim(leaf)), default=1)
+    if jax.default_backend() != "cpu" or length < 2 * LEAST_EXAMPLES:
+        return 1
+    results = results_bytes(jax.make_jaxpr(function)(*arguments).jaxpr)
+    added = sum(nbytes(jax.typeof(leaf)) for leaf in jax.tree.leaves(params))
+    slices = 1
+    while (
+        results > slices * SLICE_BYTES
+        and results >= 2 * slices * added
+        and length % (2 * slices) == 0
+        and length >= 2 * slices * LEAST_EXAMPLES
+    ):
+        slices *= 2
+    return slices
