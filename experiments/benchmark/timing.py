@@ -74,9 +74,7 @@ def warm_up(program: Program) -> tuple[float, Any]:
     return min(seconds, _seconds(program)) if seconds < LONG_S else seconds, program.compared(result)
 
 
-def take_turns(
-    programs: Mapping[str, Program], rounds: int, first: Mapping[str, float]
-) -> dict[str, dict[str, float]]:
+def take_turns(programs: Mapping[str, Program], rounds: int, first: Mapping[str, float]) -> dict[str, dict[str, float]]:
     """Median and least milliseconds of each program, and how many calls were counted.
 
     Args:

@@ -56,16 +56,18 @@ class Summary:
         widths = [max(map(len, column)) for column in zip(head, *body, total, strict=True)]
         rule = "─" * (sum(widths) + 2 * (len(widths) - 1))
         lines = [self._line(cells, widths) for cells in (head, *body, total)]
-        return "\n".join([
-            f"{self.name}, input {' × '.join(map(str, self.input_shape))}, per image",
-            rule,
-            lines[0],
-            rule,
-            *lines[1:-1],
-            rule,
-            lines[-1],
-            f"trainable {self.total('parameters'):,} · not trainable {self.total('statistics'):,}",
-        ])
+        return "\n".join(
+            [
+                f"{self.name}, input {' × '.join(map(str, self.input_shape))}, per image",
+                rule,
+                lines[0],
+                rule,
+                *lines[1:-1],
+                rule,
+                lines[-1],
+                f"trainable {self.total('parameters'):,} · not trainable {self.total('statistics'):,}",
+            ]
+        )
 
     def _values(self) -> int:
         return self.total("parameters") + self.total("statistics")

@@ -2,6 +2,7 @@
 
 from jaxcnn.ops.algorithms import NAMES as ALGORITHMS
 from jaxcnn.ops.conv import conv, conv_transpose
+from jaxcnn.ops.explain import explain
 from jaxcnn.ops.pool import avg_pool, global_avg_pool, global_max_pool, lp_pool, max_pool
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "avg_pool",
     "conv",
     "conv_transpose",
+    "explain",
     "global_avg_pool",
     "global_max_pool",
     "lp_pool",

@@ -12,7 +12,7 @@ derivatives of those products are the same three products again, so the family i
     by w:  kernel_gradient(x, y)    dw = x ⊗ y                  its transpose in w
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -21,11 +21,10 @@ from jaxcnn.ops import algorithms
 from jaxcnn.ops.algorithms import Product, arrange_kernel, depthwise, phases, restore_kernel
 from jaxcnn.ops.arguments import check_array, check_same_dtype, flatten_batch
 from jaxcnn.ops.bilinear import Operation, Target, bilinear
-from jaxcnn.ops.geometry import Padding, Window, per_axis, sliding_window
+from jaxcnn.ops.form import Form, Ints, check_channels, check_groups, form_of, spatial_rank, window_of
+from jaxcnn.ops.geometry import Padding, per_axis
 from jaxcnn.ops.layout import arrange, restore
 from jaxcnn.ops.windows import pad
-
-Ints = int | tuple[int, ...]
 
 
 def conv(
@@ -78,15 +77,9 @@ def conv(
     """
     x, kernel = check_array("conv", "x", x), check_array("conv", "kernel", kernel)
     check_same_dtype("conv", x=x, kernel=kernel)
-    rank = _spatial_rank("conv", x, kernel)
-    groups = _groups("conv", groups)
-    _match_channels("conv", x, kernel, kernel.shape[-2] * groups, groups)
-    size = x.shape[-rank - 1 : -1]
-    window = _window("conv", size, kernel, stride, padding, dilation)
-    channels = (kernel.shape[-2], kernel.shape[-1] // groups)
-    form = Form(window, size, groups, channels, algorithm, _precision("conv", precision))
-    images, batch = flatten_batch(x, rank)
-    probe = Product(window, size, (1, 1), groups, channels, x.dtype, form.precision, None)
+    form, _ = form_of("conv", x, kernel, stride, padding, dilation, groups, algorithm, precision)
+    images, batch = flatten_batch(x, form.window.rank)
+    probe = Product(form.window, form.size, (1, 1), form.groups, form.channels, x.dtype, form.precision, None)
     algorithms.refuse_unfit("conv", algorithm, probe)
     y = output_product(_one(images), _one(kernel), form=form)
     return y.reshape(*batch, *y.shape[2:])
@@ -134,9 +127,9 @@ def conv_transpose(
     op = "conv_transpose"
     x, kernel = check_array(op, "x", x), check_array(op, "kernel", kernel)
     check_same_dtype(op, x=x, kernel=kernel)
-    rank = _spatial_rank(op, x, kernel)
-    groups = _groups(op, groups)
-    _match_channels(op, x, kernel, kernel.shape[-1], groups)
+    rank = spatial_rank(op, x, kernel)
+    groups = check_groups(op, groups)
+    check_channels(op, x, kernel, kernel.shape[-1], groups)
     stride, dilation = per_axis(op, "stride", stride, rank), per_axis(op, "dilation", dilation, rank)
     extra = per_axis(op, "output_padding", output_padding, rank, minimum=0)
     if any(e >= s for e, s in zip(extra, stride, strict=True)):
@@ -149,14 +142,14 @@ def conv_transpose(
             raise ValueError(f"{op}: `output_padding` has no place beside padding {padding!r}; got {output_padding!r}")
         size = tuple(n * s for n, s in zip(small, stride, strict=True))
     else:
-        probe = _window(op, full, kernel, stride, padding, dilation)
+        probe = window_of(op, full, kernel, stride, padding, dilation)
         size = tuple(n - sum(pair) + e for n, pair, e in zip(full, probe.padding, extra, strict=True))
         if min(size) < 1:
             raise ValueError(
                 f"{op}: `padding` must leave at least one output on every axis, but the output would be {size}; "
                 f"x {x.shape}, kernel {kernel.shape}, stride {stride}, padding {padding!r}"
             )
-    window = _window(op, size, kernel, stride, padding, dilation)
+    window = window_of(op, size, kernel, stride, padding, dilation)
     images, batch = flatten_batch(x, rank)
     form = Form(window, size, groups, (kernel.shape[-2], kernel.shape[-1] // groups), "auto", None)
     y = input_gradient(_one(images), _one(kernel), form=form)
@@ -165,28 +158,6 @@ def conv_transpose(
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The three products
-
-
-@dataclass(frozen=True)
-class Form:
-    """What is static in T(x, w, y): the window, the spatial size of x, and how to compute."""
-
-    window: Window
-    size: tuple[int, ...]
-    groups: int
-    channels: tuple[int, int]  # of a group, in x and in y
-    algorithm: str
-    precision: jax.lax.Precision | None
-
-    @property
-    def depthwise(self) -> bool:
-        """Whether it is computed by `depthwise`."""
-        return self.channels == (1, 1) and self.algorithm in ("auto", "depthwise")
-
-    def product(self, x: jax.Array, channels: tuple[int, int], target: Target) -> Product:
-        """y = x ⊗ w as the algorithms see it, for x arranged as they want it, and the channels of a group."""
-        images = (x.shape[2], x.shape[-1])
-        return Product(self.window, self.size, images, len(x), channels, x.dtype, self.precision, target.platform)
 
 
 def _compute_output(x: jax.Array, w: jax.Array, *, form: Form, target: Target) -> jax.Array:
@@ -232,13 +203,13 @@ def _compute_kernel_gradient(x: jax.Array, y: jax.Array, *, form: Form, target: 
     members = x.shape[0]
     x, y = arrange(x, form.groups, target), arrange(y, form.groups, target, cotangent=True)
     p = form.product(x, (x.shape[1], y.shape[1]), target)
-    dw = algorithms.choose_gradient(form.algorithm, p).kernel_gradient(x, y, p)
+    dw = algorithms.choose_gradient(form.algorithm, p).algorithm.kernel_gradient(x, y, p)
     return restore_kernel(dw, members)
 
 
 def _product(x: jax.Array, w: jax.Array, form: Form, target: Target) -> jax.Array:
     p = form.product(x, (w.shape[2], w.shape[1]), target)
-    return algorithms.choose(form.algorithm, p).product(x, w, p)
+    return algorithms.choose(form.algorithm, p).algorithm.product(x, w, p)
 
 
 # A leading axis on every operand counts the members of an ensemble, each with an input, a kernel and an output of its
@@ -285,64 +256,6 @@ bilinear(
 )
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Argument checks
-
-
 def _one(x: jax.Array) -> jax.Array:
     """x with a member axis in front, by a reshape: the transpose of a broadcast is a sum."""
     return x.reshape(1, *x.shape)
-
-
-def _spatial_rank(op: str, x: jax.Array, kernel: jax.Array) -> int:
-    rank = kernel.ndim - 2
-    if rank < 1:
-        raise ValueError(
-            f"{op}: `kernel` must have at least one window axis and two channel axes, (*window, in, out); "
-            f"got kernel {kernel.shape}"
-        )
-    if x.ndim < rank + 1:
-        raise ValueError(
-            f"{op}: `x` must have {rank} spatial axes and a channel axis, (*batch, *spatial, channels), for a kernel "
-            f"with {rank} window axes; got x {x.shape}, kernel {kernel.shape}. Is the channel axis missing?"
-        )
-    return rank
-
-
-def _window(op: str, size, kernel: jax.Array, stride: Ints, padding: Padding, dilation: Ints) -> Window:
-    return sliding_window(
-        op,
-        size,
-        window=kernel.shape[:-2],
-        stride=stride,
-        padding=padding,
-        dilation=dilation,
-        argument="kernel",
-    )
-
-
-def _precision(op: str, precision: jax.lax.Precision | str | None) -> jax.lax.Precision | None:
-    try:
-        return None if precision is None else jax.lax.Precision(precision)
-    except ValueError:
-        known = ", ".join(p.name.lower() for p in jax.lax.Precision)
-        raise ValueError(f"{op}: `precision` must be None or one of {known}; got {precision!r}") from None
-
-
-def _groups(op: str, groups: int) -> int:
-    if isinstance(groups, bool) or not hasattr(groups, "__index__"):
-        raise TypeError(f"{op}: `groups` must be an int; got {groups!r}")
-    if groups < 1:
-        raise ValueError(f"{op}: `groups` must be at least 1; got {groups}")
-    return int(groups)
-
-
-def _match_channels(op: str, x: jax.Array, kernel: jax.Array, expected: int, groups: int) -> None:
-    received = f"x {x.shape}, kernel {kernel.shape}, groups {groups}."
-    if x.shape[-1] % groups or kernel.shape[-1] % groups:
-        raise ValueError(
-            f"{op}: `groups` must divide the channels of `x` ({x.shape[-1]}) and the last axis of `kernel` "
-            f"({kernel.shape[-1]}); {received}"
-        )
-    if x.shape[-1] != expected:
-        raise ValueError(f"{op}: `kernel` expects {expected} input channels but `x` has {x.shape[-1]}; {received}")

@@ -2,9 +2,9 @@
 
 A logical `(N, *spatial, C)` array may have its axes in any physical order. With the batch innermost, neighbours in
 memory belong to the same place in different images, so every slice, pad and sum over a window runs over long vectors,
-whatever the number of channels. XLA would decide from what stands nearest, usually the flattening before a dense layer, and
-transpose around each convolution; told at the ends of every sliding-window operation, it keeps a whole network so.
-On a CPU only: elsewhere nothing was measured.
+whatever the number of channels. XLA would decide from what stands nearest, usually the flattening before a dense
+layer, and transpose around each convolution; told at the ends of every sliding-window operation, it keeps a whole
+network so. On a CPU only: elsewhere nothing was measured.
 """
 
 import functools
@@ -29,8 +29,13 @@ def arrange(x: jax.Array, groups: int, target: Target | None, *, cotangent: bool
     order = _order(members, len(size), n)
     x = _keep(x, order, target) if cotangent else x
     x = _keep(x.transpose(order), range(x.ndim), target)
-    images = (n, *size, 1) if n < LANES else (1, *size, n)
-    return x.reshape(members * groups, c // groups, *images)
+    outer, inner = images_of(n)
+    return x.reshape(members * groups, c // groups, outer, *size, inner)
+
+
+def images_of(n: int) -> tuple[int, int]:
+    """(B, n): the images before the spatial axes and the images innermost."""
+    return (n, 1) if n < LANES else (1, n)
 
 
 def restore(y: jax.Array, members: int, target: Target | None) -> jax.Array:

@@ -55,10 +55,10 @@ def taps(x: jax.Array, window: Window, out: Sequence[int], axis: int = 1) -> Ite
 
 
 def patches(x: jax.Array, window: Window, axis: int) -> jax.Array:
-    """All taps' views of an input that is padded already, as channels of axis − 2: tap by tap, the last axis's outermost.
+    """All taps' views of an input that is padded already, as channels of axis − 2, the last axis's taps outermost.
 
-    One axis after the other: XLA:CPU fuses the slices into a concatenation of up to eight parts, and writes each of more
-    parts to memory twice. In two steps the patches of a 3×3 or 5×5 window are ready 1.5 times sooner.
+    One axis after the other: XLA:CPU fuses slices into a concatenation of few parts, but writes each of many parts to
+    memory twice. In two steps the patches of a 3×3 or 5×5 window are ready 1.5 times sooner.
     """
     for line in window.lines():
         views = list(taps(x, line, line.output_size(x.shape[axis : axis + line.rank]), axis))

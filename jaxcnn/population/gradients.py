@@ -17,6 +17,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
+
+from jaxcnn.train.slices import count_slices
 
 Tree = Any
 
@@ -127,11 +130,25 @@ def clipped_gradient(
     """
     _check_examples("clipped_gradient", batch)
     loss = _single("clipped_gradient", loss)
-    gradients = _over_examples(jax.grad(loss), batch)(params, *batch)
-    weights, norms = _weights("clipped_gradient", gradient_norms(gradients), max_norm)
-    losses, pullback = jax.vjp(lambda params: _over_examples(loss, batch)(params, *batch), params)
-    (mean,) = pullback(weights.astype(losses.dtype))
-    return mean, norms
+    over_examples = _over_examples(loss, batch)
+
+    def clipped(params, *batch):
+        gradients = _over_examples(jax.grad(loss), batch)(params, *batch)
+        weights, norms = _weights("clipped_gradient", gradient_norms(gradients), max_norm)
+        losses, pullback = jax.vjp(lambda params: over_examples(params, *batch), params)
+        return pullback(weights.astype(losses.dtype))[0], norms
+
+    slices = count_slices(over_examples, params, *batch)  # what lies between the two passes should stay in cache
+    if slices == 1:
+        return clipped(params, *batch)
+
+    def add(total, part):
+        mean, norms = clipped(params, *part)
+        return jax.tree.map(lambda a, b: a + b / slices, total, mean), norms
+
+    parts = jax.tree.map(lambda leaf: jnp.reshape(leaf, (slices, -1, *jnp.shape(leaf)[1:])), batch)
+    mean, norms = lax.scan(add, jax.tree.map(jnp.zeros_like, params), parts)
+    return mean, norms.reshape(-1)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ def value_and_grad(loss: Callable, *, slices: int | None = None) -> Callable:
 
     @in_turn
     def function(params, *batch):
-        count = slices or count_slices(loss, params, *batch)
+        count = count_slices(loss, params, *batch) if slices is None else slices
         (value, ()), gradient = summed_gradients(lambda p, _, *part: (loss(p, *part), ()), params, batch, count)
         return jax.tree.map(lambda leaf: leaf / count, (value, gradient))
 

@@ -68,7 +68,7 @@ def make_step(
         x = augment(augment_key, x) if augment else x
         count = mask.sum()
         whole = bool(jax.tree.leaves(train_state.state))
-        if whole and (slices or 1) > 1:
+        if whole and slices not in (None, 1):
             raise ValueError(f"make_step: `slices` must be 1 for a model with state; got {slices}")
 
         def share(params, s, x, labels, mask):
@@ -80,7 +80,9 @@ def make_step(
 
         @in_turn
         def gradient(params, *batch):
-            parts = 1 if whole else slices or count_slices(lambda p, *batch: share(p, 0, *batch), params, *batch)
+            parts = 1 if whole else slices
+            if parts is None:
+                parts = count_slices(lambda params, *batch: share(params, 0, *batch), params, *batch)
             return summed_gradients(share, params, batch, parts)
 
         (_, (state, total, right)), gradients = gradient(train_state.params, x, labels, mask)

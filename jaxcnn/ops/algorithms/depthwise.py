@@ -21,6 +21,16 @@ def fits(p: Product) -> bool:
     return p.channels == (1, 1)
 
 
+def multiply_adds(p: Product) -> int:
+    """Those of the definition."""
+    return p.multiply_adds
+
+
+def built_bytes(p: Product) -> int:
+    """Nothing."""
+    return 0
+
+
 def product(x: jax.Array, w: jax.Array, window: Window) -> jax.Array:
     """y[o, c] = Σ_k x[s·o + δ·k − p, c] · w[k, c]; x (members, N, *size, C), w (members, *window, 1, C)."""
     dtype = accumulator(x.dtype)

@@ -21,9 +21,14 @@ def fits(p: Product) -> bool:
     return max(p.window.stride) == 1
 
 
-def bytes_moved(p: Product) -> int:
-    """Of what comes out of the matrix product."""
+def built_bytes(p: Product) -> int:
+    """What comes out of the matrix product."""
     return p.groups * p.window.taps * p.channels[1] * math.prod(p.images) * math.prod(p.size) * p.dtype.itemsize
+
+
+def multiply_adds(p: Product) -> int:
+    """Of every position of x with every tap."""
+    return p.groups * p.window.taps * math.prod(p.channels) * math.prod(p.images) * math.prod(p.size)
 
 
 def product(x: jax.Array, w: jax.Array, p: Product) -> jax.Array:

@@ -16,6 +16,17 @@ def fits(p: Product) -> bool:
     return True
 
 
+def multiply_adds(p: Product) -> int:
+    """Those of the definition."""
+    return p.multiply_adds
+
+
+def built_bytes(p: Product) -> int:
+    """The patches."""
+    rows = p.groups * p.window.taps * p.channels[0]
+    return rows * math.prod(p.images) * math.prod(p.out) * p.dtype.itemsize
+
+
 def product(x: jax.Array, w: jax.Array, p: Product) -> jax.Array:
     """y[d, o] = Σ_{c, k} w[d, c·k] · patches[c·k, o], per group."""
     weights = w.transpose(0, 1, *reversed(range(3, w.ndim)), 2).reshape(p.groups, p.channels[1], -1)  # (G, D, K·C)

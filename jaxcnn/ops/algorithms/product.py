@@ -1,7 +1,7 @@
 """The form in which algorithms meet a window product: which axis stands where, and all about it that is static.
 
-A convolution of x `(members, N, *spatial, C)` becomes products of matrices whose rows are channels and whose columns are
-positions. The arrays are therefore arranged as
+A convolution of x `(members, N, *spatial, C)` becomes products of matrices whose rows are channels and whose columns
+are positions. The arrays are therefore arranged as
 
     x       (G, C, B, *spatial, n)      G: groups of channels, of every member; they do not see each other
     y       (G, D, B, *out, n)

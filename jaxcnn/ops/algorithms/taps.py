@@ -27,6 +27,16 @@ def fits_gradient(p: Product) -> bool:
     return p.window.taps == 1 or (min(p.channels) == 1 and max(p.channels) <= 4)
 
 
+def multiply_adds(p: Product) -> int:
+    """Those of the definition."""
+    return p.multiply_adds
+
+
+def built_bytes(p: Product) -> int:
+    """Nothing."""
+    return 0
+
+
 def product(x: jax.Array, w: jax.Array, p: Product) -> jax.Array:
     """y[d, o] = Σ_k w[d, c, k] · x[c, s·o + δ·k], per group."""
     w = w.reshape(*w.shape[:3], -1)

@@ -40,6 +40,21 @@ def fits(p: Product) -> bool:
     return plain and p.window.stride == p.window.dilation == unit and any(map(_suits, p.window.size))
 
 
+def multiply_adds(p: Product) -> int:
+    """Of the products alone, without the sums before and after."""
+    cut = _Cut(p)
+    out, r = p.out[cut.axis], p.window.size[cut.axis]
+    return p.multiply_adds * cut.points * -(-out // cut.m) // (out * r)
+
+
+def built_bytes(p: Product) -> int:
+    """The transform of x, with the other axes' taps, and of y."""
+    cut = _Cut(p)
+    positions = math.prod(p.images) * math.prod(p.out) // p.out[cut.axis] * -(-p.out[cut.axis] // cut.m)
+    rows = cut.other.taps * p.channels[0] + p.channels[1]
+    return p.groups * rows * cut.points * positions * p.dtype.itemsize
+
+
 def saving(p: Product) -> float:
     """How many times fewer products there are, sums before and after counted; of a product that fits."""
     axis = _axis(p)
@@ -51,7 +66,7 @@ def _suits(r: int) -> bool:
 
 
 def _axis(p: Product) -> int:
-    """The axis to transform: steps of m along it should jump over long vectors, of images or of the last spatial axis."""
+    """The axis to transform: steps of m along it should jump over long vectors, of images or of the last axis."""
     axes = [axis for axis, r in enumerate(p.window.size) if _suits(r)]
     return axes[-1] if p.images[1] >= LANES else axes[0]
 
