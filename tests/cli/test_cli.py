@@ -16,7 +16,8 @@ from PIL import Image
 from jaxcnn import data, weights
 from jaxcnn.cli import main
 from jaxcnn.cli.commands import RECIPES
-from jaxcnn.models import names
+from jaxcnn.layers import Dense, Flatten, serial
+from jaxcnn.models import Model, catalogue, digits_cnn, names
 from jaxcnn.train import History, TrainState, evaluate
 
 RUN_FILES = {
@@ -33,6 +34,19 @@ RUN_FILES = {
     "versions.json",
 }
 QUICK = ["--epochs", "2", "--batch-size", "128"]
+
+
+def linear(*, num_classes: int = 10) -> Model:
+    """Of the form of digits_cnn."""
+    return Model("digits_cnn", serial(Flatten(), Dense(num_classes)), (8, 8, 1), num_classes)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tiny():
+    """A network that compiles in a moment, under the name that the digits get; Ctrl-C is met with the real one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(catalogue.MODELS, "digits_cnn", linear)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +170,8 @@ def test_two_classes_train_the_two_class_network_of_another_shape_only_where_it_
     assert "on 7" in capsys.readouterr().out, "only the test images of the two classes are met"
 
 
-def test_ctrl_c_leaves_a_usable_folder(tmp_path):
+def test_ctrl_c_leaves_a_usable_folder(tmp_path, monkeypatch):
+    monkeypatch.setitem(catalogue.MODELS, "digits_cnn", digits_cnn)
     folder = tmp_path / "run"
     command = [sys.executable, "-m", "jaxcnn", "train", "--epochs", "500", "--run-dir", str(folder)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ)

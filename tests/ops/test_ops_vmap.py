@@ -151,3 +151,12 @@ def test_over_single_images_is_the_batched_call(case):
     x, *kernel = case.arguments()
     one_by_one = jax.vmap(case.function, in_axes=(0, *[None] * len(kernel)))(x, *kernel)
     assert_same(one_by_one, case.function(x, *kernel), 0)
+
+
+@every_op
+def test_over_nothing(case):
+    """A map of length 0 is as empty, whether it is folded into the batch or counts kernels; its gradient too."""
+    stacks = case.arguments(lead=((0,), (0,)))
+    y, pull = jax.vjp(jax.vmap(case.function), *stacks)
+    assert y.shape == (0, *jax.eval_shape(case.function, *case.arguments()).shape)
+    assert [g.shape for g in pull(y)] == [s.shape for s in stacks]
