@@ -119,24 +119,27 @@ def members_one_by_one(step, train_state, batch, key, own):
 
 
 shared_or_own = pytest.mark.parametrize("own", [False, True], ids=["shared", "own"])
+ONE = train.make_step(WHOLE.apply, MOMENTUM, augment.per_image(augment.shift(1)))
+ALONE, ALONE_MANY = jax.jit(ONE), train.make_steps(ONE)  # compiled once for all tests
 
 
-@shared_or_own
-@pytest.mark.parametrize("transform", [lambda f: f, jax.jit], ids=["eager", "jit"])
+@pytest.mark.parametrize(
+    ("own", "transform"),
+    [(False, jax.jit), (True, jax.jit), (True, lambda f: f)],
+    ids=["shared", "own", "own, eager"],
+)
 def test_a_step_is_that_of_each_member(own, transform):
-    one = train.make_step(WHOLE.apply, MOMENTUM, augment.per_image(augment.shift(1)))
-    step = transform(ensemble.make_step(one, own_batches=own))
+    step = transform(ensemble.make_step(ONE, own_batches=own))
     train_state, batch = fresh(), batch_of(own)
     new, sums = step(train_state, *batch, KEY)
-    assert_close((new, sums), members_one_by_one(jax.jit(one), train_state, batch, KEY, own))
+    assert_close((new, sums), members_one_by_one(ALONE, train_state, batch, KEY, own))
     assert sums[0].shape == sums[1].shape == sums[2].shape == (MEMBERS,)
     assert differ(new.params, train_state.params) and new.step.tolist() == [1] * MEMBERS
 
 
 @shared_or_own
 def test_steps_inside_scan(own):
-    one = train.make_step(WHOLE.apply, MOMENTUM)
-    step = ensemble.make_step(one, own_batches=own)
+    step = ensemble.make_step(ONE, own_batches=own)
     batches, keys = batch_of(own, steps=(3,)), jax.random.split(KEY, 3)
 
     def body(train_state, inputs):
@@ -147,7 +150,7 @@ def test_steps_inside_scan(own):
     expected, all_sums = fresh(), []
     for i in range(3):
         batch = [part[i] for part in batches]
-        expected, row = members_one_by_one(jax.jit(one), expected, batch, keys[i], own)
+        expected, row = members_one_by_one(ALONE, expected, batch, keys[i], own)
         all_sums.append(row)
     assert_close((actual, sums), (expected, jax.tree.map(lambda *rows: np.stack(rows), *all_sums)))
 
@@ -155,15 +158,14 @@ def test_steps_inside_scan(own):
 @shared_or_own
 def test_many_steps_are_those_of_each_member(own):
     """By the plan; a step beyond the count is not run."""
-    one = train.make_step(WHOLE.apply, MOMENTUM)
     plans = [epoch_plan(22, 8, seed=m) for m in range(MEMBERS)]
     indices, mask = map(np.stack, zip(*plans, strict=True)) if own else plans[0]
     data = jnp.asarray(IMAGES), jnp.asarray(LABELS)
-    new, sums = ensemble.make_steps(one, own_batches=own)(fresh(), *data, indices, mask, 2, KEY)
+    new, sums = ensemble.make_steps(ONE, own_batches=own)(fresh(), *data, indices, mask, 2, KEY)
     assert sums.shape == (MEMBERS, 3, 3) and not sums[:, 2].any() and new.step.tolist() == [2] * MEMBERS
     for m, key in enumerate(jax.random.split(KEY, MEMBERS)):
         plan = plans[m] if own else plans[0]
-        expected = train.make_steps(one)(ensemble.member(fresh(), m), *data, *plan, 2, key)
+        expected = ALONE_MANY(ensemble.member(fresh(), m), *data, *plan, 2, key)
         assert_close((ensemble.member(new, m), sums[m]), expected)
 
 

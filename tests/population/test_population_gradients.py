@@ -46,6 +46,19 @@ def one_by_one(loss, params, *batch):
     return jax.tree.map(lambda *leaves: np.stack(leaves), *(gradient(params, *example) for example in examples))
 
 
+@functools.cache
+def loops_over(name):
+    """`one_by_one` of the case of a net, in float64: computed once, asked for by several tests."""
+    params, *batch = case(NETS[name])
+    return one_by_one(loss_of(NETS[name]), params, *batch)
+
+
+@functools.cache
+def compiled(function, name):
+    """`function(loss, …)` of the loss of a net."""
+    return jax.jit(functools.partial(function, loss_of(NETS[name])))
+
+
 def norms_by_numpy(gradients):
     leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(gradients)]
     return np.sqrt(sum((leaf.reshape(len(leaf), -1) ** 2).sum(axis=1) for leaf in leaves))
@@ -62,7 +75,7 @@ def assert_trees_same(actual, expected, tolerance=ORACLE):
 
 
 every_net = pytest.mark.parametrize("net", NETS.values(), ids=NETS)
-maybe_jit = pytest.mark.parametrize("transform", [lambda f: f, jax.jit], ids=["eager", "jit"])
+every_way = pytest.mark.parametrize(("name", "jit"), [("dense", False), ("dense", True), ("conv", True)])
 
 
 # ----------------------------------------------------------------------------------------------------------- gradients
@@ -84,39 +97,37 @@ def test_softmax_regression_has_the_gradient_of_the_books(float64):
     assert_same(gradient_norms(gradients), np.sqrt(((x**2).sum(axis=1) + 1) * (error**2).sum(axis=1)))
 
 
-@every_net
-@maybe_jit
-def test_gradients_are_those_of_the_examples_one_by_one(float64, net, transform):
-    params, *batch = case(net)
-    gradients = transform(functools.partial(per_example_gradients, loss_of(net)))(params, *batch)
-    assert_trees_same(gradients, one_by_one(loss_of(net), params, *batch))
+@every_way
+def test_gradients_are_those_of_the_examples_one_by_one(float64, name, jit):
+    function = compiled(per_example_gradients, name)
+    gradients = (function if jit else function.__wrapped__)(*case(NETS[name]))
+    assert_trees_same(gradients, loops_over(name))
 
 
-@every_net
-def test_their_mean_is_the_gradient_of_the_batch(float64, net):
-    params, images, labels = case(net)
+@pytest.mark.parametrize("name", NETS)
+def test_their_mean_is_the_gradient_of_the_batch(float64, name):
+    params, images, labels = case(NETS[name])
 
     def mean_loss(params):
-        logits, _ = net.apply(params, {}, images)
+        logits, _ = NETS[name].apply(params, {}, images)
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
-    gradients = per_example_gradients(loss_of(net), params, images, labels)
-    assert_trees_same(jax.tree.map(lambda g: g.mean(axis=0), gradients), jax.grad(mean_loss)(params))
+    gradients = compiled(per_example_gradients, name)(params, images, labels)
+    assert_trees_same(jax.tree.map(lambda g: g.mean(axis=0), gradients), jax.jit(jax.grad(mean_loss))(params))
 
 
 # --------------------------------------------------------------------------------------------------------------- norms
 
 
-@maybe_jit
-def test_norms_are_those_of_numpy_for_large_layers(transform):
-    """Each kernel has over 32,768 parameters."""
+def test_norms_are_those_of_numpy_for_large_layers():
+    """Each kernel has over 32,768 parameters: where jaxlib's fusions went wrong, so compiled."""
     net = serial(Conv(64, 3), Relu(), Conv(64, 3), Relu(), Flatten(), Dense(40), Relu(), Dense(3))
     params, *batch = case(net, (8, 8, 8), 5, np.float32)
     sizes = [leaf.size for leaf in jax.tree.leaves(params)]
     assert sum(size > 32_768 for size in sizes) == 2
     loss = loss_of(net)
     with jax.default_matmul_precision("highest"):
-        norms = transform(lambda *args: gradient_norms(per_example_gradients(loss, *args)))(params, *batch)
+        norms = jax.jit(lambda *args: gradient_norms(per_example_gradients(loss, *args)))(params, *batch)
         expected = norms_by_numpy(one_by_one(loss, params, *batch))
     assert norms.dtype == jnp.float32
     np.testing.assert_allclose(norms, expected, rtol=1e-4)  # two programs' float32 gradients, of sums of 576 terms
@@ -215,14 +226,12 @@ def test_a_gradient_of_zero_stays_zero():
     assert not mean.any() and not norms.any()
 
 
-@every_net
-@maybe_jit
+@every_way
 @pytest.mark.parametrize("max_norm", [1e-2, 5.0, np.inf])
-def test_both_ways_of_clipping_agree(float64, net, transform, max_norm):
-    params, *batch = case(net)
-    loss = loss_of(net)
-    mean, norms = transform(functools.partial(clipped_gradient, loss, max_norm=max_norm))(params, *batch)
-    gradients = one_by_one(loss, params, *batch)
+def test_both_ways_of_clipping_agree(float64, name, jit, max_norm):
+    function = compiled(clipped_gradient, name)
+    mean, norms = (function if jit else function.__wrapped__)(*case(NETS[name]), max_norm=max_norm)
+    gradients = loops_over(name)
     expected = norms_by_numpy(gradients)
     assert max_norm in (1e-2, np.inf) or expected.min() < max_norm < expected.max()  # else it would show little
     assert_same(norms, expected)
@@ -276,7 +285,7 @@ def test_clipped_descent_inside_scan(float64):
     actual = jax.jit(lambda params: lax.scan(step, params, jnp.array(bounds)))(params)
     all_norms = []
     for bound in bounds:
-        gradients = one_by_one(loss, params, *batch)
+        gradients = compiled(per_example_gradients, "conv")(params, *batch)
         norms = norms_by_numpy(gradients)
         weights = np.minimum(1, bound / norms) / N
         params = jax.tree.map(lambda p, g, w=weights: p - rate * np.tensordot(w, g, 1), params, gradients)

@@ -62,8 +62,12 @@ def of_an_ensemble(function):
     return lambda params, *batch: jax.vmap(function, in_axes=(0, None, None))(members(params), *batch)
 
 
+def second_derivatives(function):
+    return jax.jacfwd(lambda *arguments: function(*arguments)[1])
+
+
 @every_count
-@pytest.mark.parametrize("inside", [None, jax.jit, in_scan, of_an_ensemble])
+@pytest.mark.parametrize("inside", [None, jax.jit, in_scan, of_an_ensemble, second_derivatives])
 def test_it_is_that_of_the_whole_batch(float64, count, inside):
     sliced, whole = value_and_grad(loss, slices=count), jax.value_and_grad(loss)
     actual, expected = (inside(f)(*case()) if inside else f(*case()) for f in (sliced, whole))
