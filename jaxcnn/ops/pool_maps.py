@@ -31,13 +31,15 @@ def _(window, primals, tangents):
     return maximum(x, window), _at_switches(t, switches, window=window, size=_size(x))
 
 
-def _compute_maximum(x: jax.Array, *, window: Window, target) -> jax.Array:
+@arranged
+def _compute_maximum(x: jax.Array, *, window: Window) -> jax.Array:
     """y[o] = max_k x[s·o + δ·k − p], padding below everything."""
     views = taps(pad(x, window, _lowest(x.dtype)), window, _out(x, window))
     return functools.reduce(jnp.maximum, views)
 
 
-def _compute_switches(x: jax.Array, *, window: Window, target) -> jax.Array:
+@arranged
+def _compute_switches(x: jax.Array, *, window: Window) -> jax.Array:
     """Which tap is the first maximum of each window: (N, *out, C). A NaN is larger than everything but another NaN."""
     index_dtype = _index_dtype(window)
     if jnp.issubdtype(x.dtype, jnp.floating):
