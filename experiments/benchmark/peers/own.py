@@ -7,10 +7,10 @@ import jax
 
 from benchmark.networks import Network
 from benchmark.peers.layers_on_jax import LayersOnJax
-from benchmark.peers.on_jax import WithTransformations
+from benchmark.peers.on_jax import CLIP_NORM, WithTransformations, check_norms, gradients_of, mean_loss
 from benchmark.timing import Program, compiled
 from benchmark.windows import Convolution, MaxPool
-from jaxcnn import layers, models, ops, train
+from jaxcnn import layers, models, ops, population, train
 
 OPTIONS: dict[str, dict] = {"cifar10_cnn": {"dropout": False}, "cats_vs_dogs_cnn": {"logits": 2}}
 
@@ -53,6 +53,21 @@ class Own(LayersOnJax, WithTransformations):
         built = model(net)
         params, state = built.init(key)
         return params, lambda params, x: built.apply(params, state, x)[0]
+
+    def per_example(self, net: Network, x: Any, labels: Any) -> Program:
+        """By `jaxcnn.population.clipped_gradient`."""
+        params, apply = self.checked_network(net)
+
+        def clipped(params, images, labels):
+            def loss(params, image, label):
+                return mean_loss(params, apply, image[None], label[None])
+
+            return population.clipped_gradient(loss, params, images, labels, max_norm=CLIP_NORM)
+
+        images, labels = self.images(x), jax.numpy.asarray(labels)
+        program = compiled(clipped, params, images, labels)
+        check_norms(program.run()[1], jax.jit(gradients_of(apply))(params, images, labels))
+        return program
 
     def catalogue_inference(self, name: str, batch: int) -> Program:
         """Logits of any model of the catalogue, at its own size of images."""
