@@ -4,11 +4,11 @@ Attains: see the README.
 Measured: 2 virtual cores of an AMD EPYC (AVX-512), Python 3.11.7, jax 0.10.2, torch 2.13.
 Command: pip install '.[bench]' && python experiments/bench.py   (--quick: two minutes; --rows REGEX: some rows)
 
-All programs of a row run in one process, in turn (A B A B); a figure is the median of the rounds after one that is not
-counted, compilation apart (benchmark/timing.py says what is done for short programs). PyTorch runs with contiguous and
-with channels-last arrays, of which the faster counts. The floor is the multiply-adds of a row over the rate of matrix
-products in the same rounds. Results are in bench.json, written after each row; rows that are there are not run again
-unless the code of jaxcnn, a version or the configuration changed.
+All programs of a row run in one process, in an order drawn anew for each round; a figure is the median of the rounds
+after one that is not counted, compilation apart (benchmark/timing.py says what is done for short programs). PyTorch
+runs with contiguous and with channels-last arrays, of which the faster counts. The floor is the multiply-adds of a row
+over the rate of matrix products in the same rounds. Results are in bench.json, written after each row; rows that are
+there are not run again unless the code of jaxcnn, a version or the configuration changed.
 """
 
 import ast

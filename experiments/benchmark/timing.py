@@ -1,6 +1,6 @@
 """Programs that are ready to run, and their times, taken in turn.
 
-In one process, A B A B: what disturbs the machine for a second disturbs all programs of a row alike, and what others
+In one process, in turn: what disturbs the machine for a second disturbs all programs of a row alike, and what others
 compute meanwhile is noted. The first round is not counted. Each visit to a program begins with a pause and a call that
 is not counted, because of what PyTorch and JAX do to each other (2 cores, torch 2.13 with libgomp, jax 0.10.2; medians
 of 12 rounds):
@@ -12,10 +12,13 @@ of 12 rounds):
 - After a pause of 20 ms JAX is undisturbed (10.1 ms), and PyTorch but for its first call, whose workers have fallen
   asleep (10.0 ms instead of 7.6; the second call takes 7.6 again). After other programs the caches are cold, too: a
   training step of 16 ms took 21 to 24 at its first call.
+- The order of a round is drawn anew each time. In a fixed one, who came before counts: of two identical programs, of
+  lenet5, the first of the round took 9.3 ms and the last 6.8, and 8.1 both when drawn.
 """
 
 import gc
 import os
+import random
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -86,9 +89,9 @@ def take_turns(programs: Mapping[str, Program], rounds: int, first: Mapping[str,
     gc.disable()  # a collection would be charged to whoever runs
     for turn in range(rounds):
         gc.collect()
-        for name, program in programs.items():
+        for name in random.Random(turn).sample(list(programs), len(programs)):
             if turn < _rounds(first[name], rounds):
-                seconds[name] += _visit(program, first[name])
+                seconds[name] += _visit(programs[name], first[name])
     gc.enable()
     return {
         name: {"ms": 1e3 * statistics.median(times), "least_ms": 1e3 * min(times), "calls": len(times)}

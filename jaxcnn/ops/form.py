@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import jax
 
-from jaxcnn.ops.algorithms import Product
+from jaxcnn.ops.algorithms import Product, depthwise
 from jaxcnn.ops.bilinear import Target
 from jaxcnn.ops.geometry import Padding, Window, sliding_window
 
@@ -27,7 +27,7 @@ class Form:
     @property
     def depthwise(self) -> bool:
         """Whether it is computed by `depthwise`."""
-        return self.channels == (1, 1) and self.algorithm in ("auto", "depthwise")
+        return depthwise.computes(self.channels, self.window) and self.algorithm in ("auto", "depthwise")
 
     def product(self, x: jax.Array, channels: tuple[int, int], target: Target) -> Product:
         """y = x ⊗ w as the algorithms see it, for x arranged as they want it, and the channels of a group."""

@@ -7,11 +7,12 @@ otherwise. On other platforms nothing was measured, and what needs the fewest op
 from dataclasses import dataclass
 from types import ModuleType
 
-from jaxcnn.ops.algorithms import depthwise, overlap, patches, taps, winograd
+from jaxcnn.ops.algorithms import depthwise, fft, overlap, patches, taps, winograd
 from jaxcnn.ops.algorithms.product import Product
 
 ALGORITHMS: dict[str, ModuleType] = {
     "depthwise": depthwise,
+    "fft": fft,
     "overlap": overlap,
     "patches": patches,
     "taps": taps,
@@ -20,6 +21,7 @@ ALGORITHMS: dict[str, ModuleType] = {
 NAMES = ("auto", *ALGORITHMS)
 MOST_OVERLAP_BYTES = 16 * 2**20  # beyond, what is to be summed leaves the cache: 17.5 against 4.9 by winograd for 29 MB
 LEAST_SAVING = 1.2  # of winograd's products, below which its sums are not worth it
+LEAST_FFT_SAVING = 1.7  # for dw, of which it transforms whole images back for the small corner that is the window
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ def choose(algorithm: str, p: Product) -> Choice:
     - depthwise: nothing else has no work to spare there. 14 ms against 25 by taps on arranged arrays, 14×14×256.
     - one tap, or few weights: taps. 3×3, 3 to 32 channels, 32×32: 2.5 against 6.5 by patches.
     - fewer channels out than in, of which there are few: overlap. 5×5 full, 16 to 6 channels, 10×10: 0.8 against 4.5.
+    - where the window is large beside the image: fft. 31×31, 16 to 16, 64×64, 8 images: 8 against 179 by patches; 9×9,
+      64 to 64, 32×32, 32 images: 57 against 135; 13×13 depthwise, 64 channels, 28×28: 21 against 119.
     - where it saves products: winograd. 3×3, 32 to 32 channels, 32×32, 32 images: 3.0 against 5.9 by patches; 5×5, 32
       to 48, 28×28: 6.9 against 17.3; and as much with few channels: 6 to 16, 28×28: 0.8 against 2.2.
     - else patches.
@@ -65,23 +69,32 @@ def choose(algorithm: str, p: Product) -> Choice:
 
 
 def choose_gradient(algorithm: str, p: Product) -> Choice:
-    """How to compute dw = x ⊗ dy, likewise: depthwise, taps, winograd, or else patches.
+    """How to compute dw = x ⊗ dy, likewise: depthwise, taps, fft, winograd, or else patches.
 
     3×3, 32 to 32 channels, 28×28: 11 by winograd against 25 by patches; 3 to 32, 32×32, 32 images: 1.5 against 1.3.
     """
-    if algorithm in ("depthwise", "patches", "winograd") and ALGORITHMS[algorithm].fits(p):
+    if algorithm in ("depthwise", "fft", "patches", "winograd") and ALGORITHMS[algorithm].fits(p):
         return Choice(algorithm, "asked for")
     if depthwise.fits(p) and algorithm == "auto":
         return Choice("depthwise", "each channel has its own kernel")
     if taps.fits_gradient(p):
         return Choice("taps", "one tap, or one row: nothing to gain from copies")
-    return Choice("patches", "few weights: no sums are worth it") if taps.fits(p) else _large(p)
+    few = Choice("patches", "few weights: no sums are worth it")
+    return few if taps.fits(p) else _large(p, LEAST_FFT_SAVING)
 
 
-def _large(p: Product) -> Choice:
+def _large(p: Product, least: float = 1) -> Choice:
+    waste = _patches_cost(p) / fft.multiply_adds(p) if p.platform == "cpu" and fft.fits(p) else 0
+    if waste > least * (winograd.saving(p) if _transforms(p) else 1):
+        return Choice("fft", f"a window so large that patches would take {waste:.1f} times as long")
     if not _transforms(p):
         return Choice("patches", "the one for every window")
     return Choice("winograd", f"{winograd.saving(p):.1f} times fewer multiplications, its sums counted")
+
+
+def _patches_cost(p: Product) -> int:
+    """In multiply-adds; a byte that is laid out takes the time of five."""
+    return p.multiply_adds + 5 * patches.built_bytes(p)
 
 
 def _transforms(p: Product) -> bool:

@@ -1,0 +1,90 @@
+"""Fourier transforms: a correlation over positions is a product per frequency, whatever the size of the window.
+
+    y = F⁻¹ [Σ_c F x · conj F w]      dw = F⁻¹ [Σ_n F x · conj F dy]
+
+The transforms are cyclic, but no shorter than x with its padding, so what wraps around lies beyond the results that are
+kept. Errors are small beside the largest value of an image, and as large where the image is small.
+
+Source: Mathieu, Henaff, LeCun, Fast training of convolutional networks through FFTs (2013).
+"""
+
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxcnn.ops.algorithms.product import Product
+from jaxcnn.ops.windows import pad
+
+CLAIM = "takes float32 and float64, stride 1, at most three axes, and default precision"
+TRANSFORMS, PRODUCTS = 55, 10  # what a value of a transform, and a product of complex numbers, cost in multiply-adds
+
+
+def fits(p: Product) -> bool:
+    """Unit stride, and at most three axes, as many as XLA transforms at a time."""
+    plain = p.precision in (None, lax.Precision.DEFAULT) and p.dtype in (jnp.float32, jnp.float64)
+    return plain and max(p.window.stride) == 1 and p.window.rank <= 3
+
+
+def multiply_adds(p: Product) -> int:
+    """As many as would take the same time in a matrix product: 1 ns a value and step of a transform, as measured."""
+    (c, d), images, points = p.channels, math.prod(p.images), math.prod(_length(p)) // 2
+    transforms = (images * (c + d) + c * d) * points * math.log2(2 * points)
+    return p.groups * int(TRANSFORMS * transforms + PRODUCTS * images * c * d * points)
+
+
+def built_bytes(p: Product) -> int:
+    """The spectra of x, w and y."""
+    (c, d), images = p.channels, math.prod(p.images)
+    return p.groups * (images * (c + d) + c * d) * math.prod(_length(p)) * p.dtype.itemsize
+
+
+def product(x: jax.Array, w: jax.Array, p: Product) -> jax.Array:
+    """y[d, o] = Σ_{c, k} w[d, c, k] · x[c, o + δ·k], per group."""
+    x, w = (_spectrum(a, p) for a in (_images_first(pad(x, p.window, axis=3)), _dilated(w, p)))
+    y = jnp.einsum("gcn...,gdc...->gdn...", x, w.conj())
+    return _images_last(_values(y, p.out, p), p)
+
+
+def kernel_gradient(x: jax.Array, dy: jax.Array, p: Product) -> jax.Array:
+    """dw[d, c, k] = Σ_o dy[d, o] · x[c, o + δ·k], per group."""
+    x, dy = (_spectrum(_images_first(a), p) for a in (pad(x, p.window, axis=3), dy))
+    dw = _values(jnp.einsum("gcn...,gdn...->gdc...", x, dy.conj()), p.window.extent, p)
+    return dw[(..., *(slice(None, None, d) for d in p.window.dilation))]
+
+
+def _images_first(x: jax.Array) -> jax.Array:
+    """(G, C, B, *spatial, n) as (G, C, N, *spatial)."""
+    x = jnp.moveaxis(x, -1, 3)
+    return x.reshape(*x.shape[:2], -1, *x.shape[4:])
+
+
+def _images_last(y: jax.Array, p: Product) -> jax.Array:
+    return jnp.moveaxis(y.reshape(*y.shape[:2], *p.images, *y.shape[3:]), 3, -1)
+
+
+def _dilated(w: jax.Array, p: Product) -> jax.Array:
+    """The kernel with zeros between its taps."""
+    gaps = [(0, 0, d - 1) for d in p.window.dilation]
+    return lax.pad(w, jnp.zeros((), w.dtype), [(0, 0, 0)] * 3 + gaps)
+
+
+def _spectrum(x: jax.Array, p: Product) -> jax.Array:
+    return jnp.fft.rfftn(x, _length(p), axes=range(-p.window.rank, 0))
+
+
+def _values(spectrum: jax.Array, size: Sequence[int], p: Product) -> jax.Array:
+    x = jnp.fft.irfftn(spectrum, _length(p), axes=range(-p.window.rank, 0))
+    return x[(..., *(slice(n) for n in size))]
+
+
+def _length(p: Product) -> tuple[int, ...]:
+    """Of the transforms: x with its padding, and on to where the only prime factors are 2, 3 and 5."""
+    padded = (n + before + after for n, (before, after) in zip(p.size, p.window.padding, strict=True))
+    return tuple(next(m for m in range(n, 2 * n + 2) if _smooth(m)) for n in padded)
+
+
+def _smooth(n: int) -> bool:
+    return n > 0 and 30 ** n.bit_length() % n == 0
