@@ -16,6 +16,9 @@ from jaxcnn.train.turns import in_turn, nbytes, results_bytes
 
 SLICE_BYTES = 12 * 2**20  # of intermediate results; slices are halved while they have more
 LEAST_EXAMPLES = 32  # in a slice: the products of fewer are too small
+MAPPED_BYTES = (
+    32 * 2**20
+)  # glibc maps so much memory anew at each call, which costs more than products of half the size
 
 Tree = Any
 
@@ -87,11 +90,9 @@ def count_slices(function: Callable, *arguments: Tree) -> int:
     results = results_bytes(jax.make_jaxpr(function)(*arguments).jaxpr)
     added = sum(nbytes(jax.typeof(leaf)) for leaf in jax.tree.leaves(params))
     slices = 1
-    while (
-        results > slices * SLICE_BYTES
-        and results >= 2 * slices * added
-        and length % (2 * slices) == 0
-        and length >= 2 * slices * LEAST_EXAMPLES
-    ):
+    while results > slices * SLICE_BYTES and results >= 2 * slices * added and length % (2 * slices) == 0:
+        least = LEAST_EXAMPLES // 2 if results > slices * MAPPED_BYTES else LEAST_EXAMPLES
+        if length < 2 * slices * least:
+            break
         slices *= 2
     return slices

@@ -34,7 +34,9 @@ def in_turn(function: Callable) -> Callable:
         def _(_, mapped, consts, flat):
             leaves, structure = jax.tree.flatten((consts, flat))
             chosen = jax.tree.leaves(mapped)
-            results = jax.tree.map(lambda _: True, closed.out_avals)
+            results = jax.tree.map(lambda _: any(chosen), closed.out_avals)
+            if not any(chosen):  # where only tangents are mapped, values are asked for alone
+                return alone.fun(consts, flat), results
             if jax.default_backend() != "cpu" or results_bytes(closed.jaxpr) < TURN_BYTES:
                 axes = jax.tree.map(lambda each: 0 if each else None, mapped)
                 return jax.vmap(alone.fun, axes)(consts, flat), results

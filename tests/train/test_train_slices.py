@@ -125,7 +125,7 @@ def test_what_does_not_fit_is_named(count, batch, words):
 
 WIDE = Model("wide", serial(Flatten(), Dense(2048), Dense(10)), (64, 64, 1), 10)
 COUNTS = [("lenet5", 128, 1), ("mnist_cnn", 128, 4), ("mnist_cnn", 127, 1), ("mnist_cnn", 130, 2), ("mnist_cnn", 1, 1)]
-COUNTS += [("cifar10_cnn", 128, 4), ("digits_cnn", 64, 1), ("cats_vs_dogs_cnn", 30, 1), ("wide", 512, 1)]
+COUNTS += [("cifar10_cnn", 128, 8), ("digits_cnn", 64, 1), ("cats_vs_dogs_cnn", 30, 1), ("wide", 512, 1)]
 
 
 @on_cpu
@@ -140,11 +140,17 @@ def test_known_counts(name, n, count, monkeypatch):
     assert counts == [count]
 
 
+# examples, MiB of results of each, slices: not below 32 examples; with more than 32 MiB in those, not below 16
+LEAST = [(31, 1, 1), (63, 1, 1), (64, 1, 2), (127, 1, 1), (128, 1, 4), (1024, 1, 32)]
+LEAST += [(63, 2, 1), (64, 2, 4), (96, 2, 4), (128, 2, 8), (1024, 2, 64)]
+
+
 @on_cpu
-@pytest.mark.parametrize(("n", "count"), {31: 1, 63: 1, 64: 2, 96: 2, 127: 1, 128: 4, 1024: 32}.items())
-def test_no_slice_has_less_than_32_examples(n, count, monkeypatch):
-    """However large an example is, here 2 MiB; and elsewhere than on a CPU there is but one."""
-    case = (lambda w, x: jnp.sum(jnp.sin(w * x))), np.float32(1), jax.ShapeDtypeStruct((n, 2**18), np.float32)
+@pytest.mark.parametrize(("n", "mebibytes", "count"), LEAST)
+def test_slices_have_enough_examples(n, mebibytes, count, monkeypatch):
+    """However large an example is; and elsewhere than on a CPU there is but one slice."""
+    x = jax.ShapeDtypeStruct((n, mebibytes * 2**17), np.float32)
+    case = (lambda w, x: jnp.sum(jnp.sin(w * x))), np.float32(1), x
     assert count_slices(*case) == count
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert count_slices(*case) == 1
