@@ -17,8 +17,6 @@ from jaxcnn.train.turns import in_turn, nbytes, results_bytes
 SLICE_BYTES = 12 * 2**20  # of intermediate results; slices are halved while they have more
 LEAST_EXAMPLES = 32  # in a slice: the products of fewer are too small
 MAPPED_BYTES = 32 * 2**20  # glibc maps so much memory anew at each call, which costs more than small products do
-    32 * 2**20
-)  # glibc maps so much memory anew at each call, which costs more than products of half the size
 
 Tree = Any
 
