@@ -14,7 +14,7 @@ from jax import lax
 
 from jaxcnn.train.turns import in_turn, nbytes, results_bytes
 
-SLICE_BYTES = 12 * 2**20  # of intermediate results; slices are halved while they have more
+SLICE_BYTES = 8 * 2**20  # of intermediate results; slices are halved while they have more
 LEAST_EXAMPLES = 32  # in a slice: the products of fewer are too small
 MAPPED_BYTES = 32 * 2**20  # glibc maps so much memory anew at each call, which costs more than small products do
 
