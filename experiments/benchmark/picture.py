@@ -95,7 +95,7 @@ def _ratios(ax: Axes, placed: list[tuple[float, str, Mapping[str, Any]]], title:
         line.set_visible(bool(result))
     ax.tick_params(axis="y", length=0)
     ax.xaxis.set_major_formatter("{x:g}×")
-    ax.set(title=title, xlabel="time of jaxcnn in multiples of the other's (left of 1: jaxcnn is faster)")
+    ax.set(title=title, xlabel="time of jaxcnn over that of the other (left of 1: faster)")
 
 
 def _compared(result: Mapping[str, Any], label: str) -> list[float]:

@@ -208,7 +208,7 @@ def test_members(float64, name, maps):
 # The largest error of y, dx and dw over the draws below, as a share of the largest number in the same array.
 MAX_ERROR = {
     ("depthwise", "float32"): 1e-6,
-    ("fft", "float32"): 3e-6,
+    ("fft", "float32"): 1e-6,
     ("overlap", "float32"): 4e-6,
     ("patches", "float32"): 3e-6,
     ("taps", "float32"): 2e-6,
