@@ -122,7 +122,7 @@ def _inference() -> Iterator[Row]:
         for batch in (1, 16):
             programs = _asking("inference", net, batch_of(net, batch)[0])
             yield Row(f"inference/{net.name}/{batch}", programs, {"": net.multiply_adds(batch)})
-    for name in ("resnet50", "squeezenet"):
+    for name in ("resnet50", "squeezenet1_1"):
         for batch in (1, 16):
             if name in models.names():
                 yield Row(f"inference/{name}/{batch}", _asking("catalogue_inference", name, batch))
