@@ -14,7 +14,7 @@ import tyro
 import jaxcnn
 from jaxcnn import data, train, viz, weights
 from jaxcnn.data import augment
-from jaxcnn.models import Model, create, names
+from jaxcnn.models import Model, create, names, published
 from jaxcnn.train import NonFiniteLoss, TrainState
 from jaxcnn.weights.files import write_json
 
@@ -198,13 +198,20 @@ def summary(model: Annotated[str, tyro.conf.Positional], /) -> None:
 
 
 def models() -> None:
-    """Print the models there are."""
-    print(f"{'model':18} {'input':>13} {'parameters':>11} {'multiply-adds':>14}")
+    """Print the models there are: input, parameters and multiply-adds at inference, and the accuracy others report."""
+    print(f"{'model':16}  {'input':>9}  {'parameters':>11}  {'multiply-adds':>14}  published top-1")
+    sources = {}
     for name in names():
         model = create(name)
-        table = jaxcnn.summary(model)
+        rows = [row for row in jaxcnn.summary(model).rows if not row.training_only]
         shape = "×".join(map(str, model.input_shape))
-        print(f"{name:18} {shape:>13} {table.total('parameters'):>11,} {table.total('multiply_adds'):>14,}")
+        parameters, multiply_adds = (sum(getattr(row, n) for row in rows) for n in ("parameters", "multiply_adds"))
+        known = published(name)
+        top1 = f"{known.top1:.2f} % {known.dataset}" if known else "—"
+        print(f"{name:16}  {shape:>9}  {parameters:>11,}  {multiply_adds:>14,}  {top1}", flush=True)
+        if known:
+            sources[known.dataset] = known.source
+    print("top-1 by " + "; by ".join(f"{source} ({dataset})" for dataset, source in sources.items()))
 
 
 def datasets() -> None:

@@ -1,19 +1,23 @@
 """Parameters: layers as (init, apply) pairs of pure functions, and the ways to put them together."""
 
-from jaxcnn.layers.activation import Dropout, Elu, Gelu, LeakyRelu, Relu, Sigmoid, Silu, Softmax, Tanh
-from jaxcnn.layers.layer import Layer, branches, output_shape, residual, serial, stateless
+from jaxcnn.layers.activation import Dropout, DropPath, Elu, Gelu, LeakyRelu, Relu, Sigmoid, Silu, Softmax, Tanh
+from jaxcnn.layers.folding import fold_batch_norm
+from jaxcnn.layers.layer import Layer, branches, output_shape, residual, serial, stateless, with_auxiliaries
 from jaxcnn.layers.linear import Conv, ConvTranspose, Dense, DepthwiseConv, Flatten, SeparableConv
 from jaxcnn.layers.normalization import BatchNorm, GroupNorm, LayerNorm
-from jaxcnn.layers.pooling import AvgPool, GlobalAvgPool, GlobalMaxPool, LpPool, MaxPool
+from jaxcnn.layers.pooling import AdaptiveAvgPool, AvgPool, GlobalAvgPool, GlobalMaxPool, LpPool, MaxPool
 from jaxcnn.layers.summary import Summary, summary
+from jaxcnn.layers.wrapping import checkpointed, frozen
 
 __all__ = [
+    "AdaptiveAvgPool",
     "AvgPool",
     "BatchNorm",
     "Conv",
     "ConvTranspose",
     "Dense",
     "DepthwiseConv",
+    "DropPath",
     "Dropout",
     "Elu",
     "Flatten",
@@ -34,9 +38,13 @@ __all__ = [
     "Summary",
     "Tanh",
     "branches",
+    "checkpointed",
+    "fold_batch_norm",
+    "frozen",
     "output_shape",
     "residual",
     "serial",
     "stateless",
     "summary",
+    "with_auxiliaries",
 ]

@@ -1,14 +1,26 @@
 """Layers without parameters that act on each value: activations (thin over `jax.nn`) and dropout."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
 from jaxcnn.layers.layer import Layer, stateless
 
 
-def Relu() -> Layer:
-    """max(x, 0); its derivative at 0 is 0."""
-    return stateless("relu", jax.nn.relu)
+def Relu(max_value: float | None = None) -> Layer:
+    """max(x, 0), and min of that and `max_value` where one is given; its derivative at both ends is 0.
+
+    Raises:
+      ValueError: a max_value that is not positive. TypeError: one that is no number.
+    """
+    if max_value is None:
+        return stateless("relu", jax.nn.relu)
+    if isinstance(max_value, bool) or not isinstance(max_value, int | float):
+        raise TypeError(f"Relu: `max_value` must be a number or None; got {max_value!r}")
+    if not max_value > 0:
+        raise ValueError(f"Relu: `max_value` must be positive; got {max_value!r}")
+    return stateless("relu", lambda x: jnp.minimum(jax.nn.relu(x), jnp.asarray(max_value, x.dtype)))
 
 
 def LeakyRelu(negative_slope: float = 0.01) -> Layer:
@@ -65,17 +77,45 @@ def Dropout(rate: float) -> Layer:
 
     Source: Srivastava et al., Dropout (2014); scaled in training, so that inference is left alone.
     """
+    return _dropping("Dropout", "dropout", rate, lambda x: x.shape)
+
+
+def DropPath(rate: float) -> Layer:
+    """In training each example is 0 as a whole with probability `rate`, else divided by 1 − rate: stochastic depth.
+
+    It stands at the end of a residual body, so that an example now and then skips the block.
+
+    Args:
+      rate: the probability of dropping, 0 ≤ rate < 1.
+
+    Returns:
+      A Layer without parameters; `apply(…, train=True)` needs a key.
+
+    Raises:
+      ValueError, TypeError: as `Dropout`.
+
+    Example:
+      >>> y, _ = DropPath(0.5).apply({}, {}, jnp.ones((100, 2, 3)), train=True, key=jax.random.key(0))
+      >>> sorted({tuple(example.ravel().tolist()) for example in y})
+      [(0.0, 0.0, 0.0, 0.0, 0.0, 0.0), (2.0, 2.0, 2.0, 2.0, 2.0, 2.0)]
+
+    Source: Huang et al., Deep networks with stochastic depth (2016); here by example, and scaled in training.
+    """
+    return _dropping("DropPath", "drop_path", rate, lambda x: (x.shape[0], *(1,) * (x.ndim - 1)))
+
+
+def _dropping(name: str, kind: str, rate: float, mask_shape: Callable[[jax.Array], tuple[int, ...]]) -> Layer:
     if isinstance(rate, bool) or not isinstance(rate, int | float):
-        raise TypeError(f"Dropout: `rate` must be a number; got {rate!r}")
+        raise TypeError(f"{name}: `rate` must be a number; got {rate!r}")
     if not 0 <= rate < 1:
-        raise ValueError(f"Dropout: `rate` is the probability of dropping and must be in [0, 1); got {rate!r}")
+        raise ValueError(f"{name}: `rate` is the probability of dropping and must be in [0, 1); got {rate!r}")
 
     def apply(params, state, x, *, train=False, key=None):
         if not train or rate == 0:
             return x, state
         if key is None:
-            raise ValueError("Dropout: `key` must be given in training; call apply(…, train=True, key=…)")
-        keep = jax.random.bernoulli(key, 1 - rate, x.shape)
+            raise ValueError(f"{name}: `key` must be given in training; call apply(…, train=True, key=…)")
+        keep = jax.random.bernoulli(key, 1 - rate, mask_shape(x))
         return jnp.where(keep, x / (1 - rate), jnp.zeros_like(x)), state
 
-    return Layer(lambda key, input_shape: ({}, {}), apply, "dropout")
+    return Layer(lambda key, input_shape: ({}, {}), apply, kind)

@@ -2,8 +2,12 @@
 
 Fans are those of a convolution kernel (*window, in, out): fan_in = window·in, fan_out = window·out. A dense kernel is
 the case without a window.
+
+XLA compiles a draw anew for every shape, half a second each. The shapes of a network are many and their sizes few once
+rounded up, so numbers are drawn in a row of a rounded size, of which the kernel takes the first.
 """
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -13,23 +17,51 @@ from jax.nn import initializers
 
 Initializer = Callable[..., jax.Array]
 
+ROUNDED = (
+    2**22
+)  # rows up to this size are rounded up to a power of 2; for longer ones that would cost more than it saves
+DISTRIBUTIONS: dict[str, Callable[..., jax.Array]] = {  # each of variance 1
+    "normal": jax.random.normal,
+    "truncated_normal": lambda key, shape, dtype: jax.random.truncated_normal(key, -2, 2, shape, dtype) / 0.87962566,
+    "uniform": lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -math.sqrt(3), math.sqrt(3)),
+}
+
+
+def normal(stddev: float) -> Initializer:
+    """Normal of mean 0, whatever the shape."""
+    return lambda key, shape, dtype=jnp.float32: _drawn("normal", key, shape, dtype, stddev)
+
+
+def variance_scaling(scale: float, fan: str, distribution: str) -> Initializer:
+    """Of variance scale/fan, the fan being "fan_in", "fan_out" or their mean, "fan_avg"; by `DISTRIBUTIONS`."""
+
+    def initializer(key, shape, dtype=jnp.float32):
+        inputs, outputs = (max(math.prod(shape[:-2]) * channels, 1) for channels in shape[-2:])
+        n = {"fan_in": inputs, "fan_out": outputs, "fan_avg": (inputs + outputs) / 2}[fan]
+        return _drawn(distribution, key, shape, dtype, math.sqrt(scale / n))
+
+    return initializer
+
+
 KERNEL: dict[str, Initializer] = {
-    "he_normal": initializers.he_normal(),
-    "he_uniform": initializers.he_uniform(),
-    "glorot_normal": initializers.glorot_normal(),
-    "glorot_uniform": initializers.glorot_uniform(),
-    "lecun_normal": initializers.lecun_normal(),
-    "lecun_uniform": initializers.lecun_uniform(),
+    "he_normal": variance_scaling(2, "fan_in", "truncated_normal"),
+    "he_uniform": variance_scaling(2, "fan_in", "uniform"),
+    # torch's kaiming_normal_(mode="fan_out"): keeps the size of gradients on their way back; not truncated
+    "he_normal_fan_out": variance_scaling(2, "fan_out", "normal"),
+    "glorot_normal": variance_scaling(1, "fan_avg", "truncated_normal"),
+    "glorot_uniform": variance_scaling(1, "fan_avg", "uniform"),
+    "lecun_normal": variance_scaling(1, "fan_in", "truncated_normal"),
+    "lecun_uniform": variance_scaling(1, "fan_in", "uniform"),
     "zeros": initializers.zeros,
-    "keras": initializers.glorot_uniform(),
+    "keras": variance_scaling(1, "fan_avg", "uniform"),
     # torch's kaiming_uniform_(a=√5): uniform in ±1/√fan_in, so the variance is 1/(3·fan_in)
-    "pytorch": initializers.variance_scaling(1 / 3, "fan_in", "uniform"),
+    "pytorch": variance_scaling(1 / 3, "fan_in", "uniform"),
 }
 
 
 def _uniform_by_fan_in(kernel_shape: tuple[int, ...]) -> Initializer:
-    bound = 1 / math.sqrt(max(math.prod(kernel_shape[:-1]), 1))
-    return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -bound, bound)
+    deviation = 1 / math.sqrt(3 * max(math.prod(kernel_shape[:-1]), 1))
+    return lambda key, shape, dtype=jnp.float32: _drawn("uniform", key, shape, dtype, deviation)
 
 
 BIAS: dict[str, Callable[[tuple[int, ...]], Initializer]] = {
@@ -55,3 +87,19 @@ def bias_initializer(layer: str, init: str | Initializer, kernel_shape: tuple[in
     if init not in BIAS:
         raise ValueError(f"{layer}: `bias_init` must be a function or one of {', '.join(BIAS)}; got {init!r}")
     return BIAS[init](kernel_shape)
+
+
+def _drawn(distribution: str, key: jax.Array, shape: tuple[int, ...], dtype, deviation: float) -> jax.Array:
+    size = math.prod(shape)
+    rounded = size if size > ROUNDED else max(256, 1 << (size - 1).bit_length())
+    return _shaped(_row(distribution, key, rounded, dtype), deviation, tuple(shape))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2, 3))
+def _row(distribution: str, key: jax.Array, size: int, dtype) -> jax.Array:
+    return DISTRIBUTIONS[distribution](key, (size,), dtype)
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _shaped(row: jax.Array, deviation: float, shape: tuple[int, ...]) -> jax.Array:
+    return deviation * row[: math.prod(shape)].reshape(shape)

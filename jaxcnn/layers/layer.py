@@ -28,6 +28,8 @@ class Layer:
       kind: a word for what it does; `serial` names its layers by it ("conv" gives conv1, conv2, …).
       children: the layers it is made of, by name; their parameters and state stand under these names.
       chained: whether each child takes the output of the one before; else all take this layer's input.
+      aside: the children of a chain whose output leaves it, and only in training: the next child takes their input.
+      combine: the same combination of other children, given by name; None for a layer without children.
     """
 
     init: Callable[..., tuple[Tree, Tree]]
@@ -35,6 +37,8 @@ class Layer:
     kind: str = "layer"
     children: Mapping[str, "Layer"] = field(default_factory=lambda: MappingProxyType({}))
     chained: bool = False
+    aside: frozenset[str] = frozenset()
+    combine: Callable[[Mapping[str, "Layer"]], "Layer"] | None = None
 
 
 def stateless(kind: str, function: Callable[[jax.Array], jax.Array]) -> Layer:
@@ -74,31 +78,87 @@ def serial(*layers: Layer, **named_layers: Layer) -> Layer:
       >>> jax.tree.map(jnp.shape, params)
       {'conv1': {'bias': (6,), 'kernel': (5, 5, 1, 6)}, 'dense1': {'bias': (10,), 'kernel': (3456, 10)}}
     """
-    children = _name("serial", layers, named_layers)
+    return _chain(_name("serial", layers, named_layers))
 
+
+def with_auxiliaries(body: Layer, **heads: tuple[str, Layer]) -> Layer:
+    """Layers one after the other, some of whose values also go to a classifier of their own, in training only.
+
+    Args:
+      body: made by `serial`.
+      **heads: by name, after which layer of the body it stands, and the classifier.
+
+    Returns:
+      A Layer with the parameters of the body's layers and of the heads, side by side. In training `apply` gives the
+      tuple (output of the body, output of the first head, …), each head having drawn nothing from the others' keys;
+      otherwise the output of the body alone, and the heads are not computed.
+
+    Raises:
+      ValueError: a place that the body does not have, a name that it has already. TypeError: a body that is no chain.
+
+    Example:
+      >>> from jaxcnn.layers import Dense
+      >>> net = with_auxiliaries(serial(Dense(4), Dense(3)), early=("dense1", Dense(3)))
+      >>> params, state = net.init(jax.random.key(0), (8,))
+      >>> [y.shape for y in net.apply(params, state, jnp.ones((2, 8)), train=True)[0]]
+      [(2, 3), (2, 3)]
+      >>> net.apply(params, state, jnp.ones((2, 8)))[0].shape
+      (2, 3)
+
+    Source: Szegedy et al., Going deeper with convolutions (2014), section 5.
+    """
+    if not (isinstance(body, Layer) and body.chained):
+        raise TypeError(f"with_auxiliaries: `body` must be a Layer made by serial; got {body!r}")
+    for name, (place, _) in heads.items():
+        if place not in body.children or name in body.children:
+            raise ValueError(
+                f"with_auxiliaries: `{name}` must stand after a layer of the body under a name of its own; got "
+                f"{place!r}, and the body has {', '.join(body.children)}"
+            )
+    children: dict[str, Layer] = {}
+    for name, layer in body.children.items():
+        children[name] = layer
+        children |= {head: layer for head, (place, layer) in heads.items() if place == name}
+    return _chain(MappingProxyType(children), frozenset(heads))
+
+
+def _chain(children: Mapping[str, Layer], aside: frozenset[str] = frozenset()) -> Layer:
     def init(key, input_shape):
         params, state = {}, {}
         for name, layer in children.items():
             p, s = _init_child(name, layer, key, input_shape, params, state)
-            with _noting(name, input_shape):
-                input_shape = output_shape(layer, p, s, input_shape)
+            if name not in aside:
+                with _noting(name, input_shape):
+                    input_shape = output_shape(layer, p, s, input_shape)
         return params, state
 
     def apply(params, state, x, *, train=False, key=None):
         new_state: Tree = {}
+        outputs = []
         for name, layer in children.items():
-            x = _apply_child(name, layer, params, state, x, train, key, new_state)
-        return x, new_state
+            if name not in aside:
+                x = _apply_child(name, layer, params, state, x, train, key, new_state)
+            elif train:
+                outputs.append(_apply_child(name, layer, params, state, x, train, key, new_state))
+            elif name in state:
+                new_state[name] = state[name]
+        return (x, *outputs) if outputs else x, new_state
 
-    return Layer(init, apply, "serial", children, chained=True)
+    def combine(children):
+        return _chain(MappingProxyType(dict(children)), aside & children.keys())
+
+    return Layer(init, apply, "serial", children, chained=True, aside=aside, combine=combine)
 
 
-def residual(body: Layer, shortcut: Layer | None = None) -> Layer:
+def residual(
+    body: Layer, shortcut: Layer | None = None, activation: Callable[[jax.Array], jax.Array] | None = None
+) -> Layer:
     """body(x) + shortcut(x); without a shortcut, body(x) + x.
 
     Args:
       body: a layer.
       shortcut: a layer whose output has the body's shape, such as a strided 1×1 convolution.
+      activation: a function of the sum, such as `jax.nn.relu`; None leaves it as it is.
 
     Returns:
       A Layer with the parameters of its parts under "body" and "shortcut".
@@ -120,9 +180,13 @@ def residual(body: Layer, shortcut: Layer | None = None) -> Layer:
                 f"{parts[0].shape[1:]}, {'shortcut' if shortcut else 'input'} {straight.shape[1:]}. A shortcut layer "
                 "(a 1×1 convolution with the body's stride and channels) makes them equal."
             )
-        return parts[0] + straight, new_state
+        total = parts[0] + straight
+        return (activation(total) if activation else total), new_state
 
-    return Layer(_parallel_init(children, apply), apply, "residual", children)
+    def combine(children):
+        return residual(children["body"], children.get("shortcut"), activation)
+
+    return Layer(_parallel_init(children, apply), apply, "residual", children, combine=combine)
 
 
 def branches(*layers: Layer, **named_layers: Layer) -> Layer:
@@ -151,7 +215,9 @@ def branches(*layers: Layer, **named_layers: Layer) -> Layer:
             raise ValueError(f"branches: outputs must agree in all axes but the channels; got {shapes}")
         return jnp.concatenate(parts, axis=-1), new_state
 
-    return Layer(_parallel_init(children, apply), apply, "branches", children)
+    return Layer(
+        _parallel_init(children, apply), apply, "branches", children, combine=lambda children: branches(**children)
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------------

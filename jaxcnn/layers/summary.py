@@ -1,20 +1,22 @@
 """The table of a network: layer, output shape, parameters, multiply-adds and bytes."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import Jaxpr, JaxprEqn
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
 from jaxcnn.layers.layer import Layer, Tree, output_shape
 
 
 @dataclass(frozen=True)
 class Row:
-    """One layer: `path` joins the names on the way to it with slashes; shapes are without the batch axis."""
+    """One layer: `path` joins the names on the way to it with slashes; shapes are without the batch axis.
+
+    `training_only` is said of what inference leaves out: the layers of auxiliary classifiers.
+    """
 
     path: str
     kind: str
@@ -24,6 +26,7 @@ class Row:
     multiply_adds: int
     parameter_bytes: int
     output_bytes: int
+    training_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Summary:
         head = ("layer", "output shape", "parameters", "multiply-adds", "weights", "output")
         body = [
             (
-                f"{row.path} ({row.kind})",
+                f"{row.path} ({row.kind}{', in training' if row.training_only else ''})",
                 " × ".join(map(str, row.output_shape)),
                 f"{row.parameters + row.statistics:,}",
                 f"{row.multiply_adds:,}",
@@ -112,33 +115,51 @@ def summary(model, input_shape: tuple[int, ...] | None = None) -> Summary:
     if shape is None:
         raise ValueError("summary: `input_shape` must be given for a Layer; only a Model knows its own")
     params, state = jax.eval_shape(lambda key: layer.init(key, tuple(shape)), jax.random.key(0))
-    rows = tuple(_rows(layer, "", params, state, tuple(shape)))
-    return Summary(getattr(model, "name", layer.kind), tuple(shape), rows)
+    rows: list[Row] = []
+    _collect(rows, layer, "", params, state, tuple(shape))
+    return Summary(getattr(model, "name", layer.kind), tuple(shape), tuple(rows))
 
 
-def _rows(layer: Layer, path: str, params: Tree, state: Tree, shape: tuple[int, ...]) -> Iterator[Row]:
+def _collect(
+    rows: list[Row],
+    layer: Layer,
+    path: str,
+    params: Tree,
+    state: Tree,
+    shape: tuple[int, ...],
+    training_only: bool = False,
+) -> tuple[int, ...]:
+    """Append the rows of a layer, or of the layers it is made of; its output's shape."""
     if not layer.children:
         x = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
         jaxpr = jax.make_jaxpr(lambda p, s, x: layer.apply(p, s, x)[0])(params, state, x)
         (out,) = jaxpr.out_avals
-        yield Row(
-            path or layer.kind,
-            layer.kind,
-            out.shape[1:],
-            _size(params),
-            _size(state),
-            multiply_adds(jaxpr.jaxpr),
-            _size(params, itemsize=True) + _size(state, itemsize=True),
-            math.prod(out.shape) * out.dtype.itemsize,
+        rows.append(
+            Row(
+                path or layer.kind,
+                layer.kind,
+                out.shape[1:],
+                _size(params),
+                _size(state),
+                multiply_adds(jaxpr),
+                _size(params, itemsize=True) + _size(state, itemsize=True),
+                math.prod(out.shape) * out.dtype.itemsize,
+                training_only,
+            )
         )
+        return out.shape[1:]
+    last = shape
     for name, child in layer.children.items():
-        p, s = params.get(name, {}), state.get(name, {})
-        yield from _rows(child, f"{path}/{name}" if path else name, p, s, shape)
-        if layer.chained:
-            shape = output_shape(child, p, s, shape)
+        place = f"{path}/{name}" if path else name
+        part = params.get(name, {}), state.get(name, {})
+        aside = name in layer.aside
+        out_shape = _collect(rows, child, place, *part, last, training_only or aside)
+        if layer.chained and not aside:
+            last = out_shape
+    return last if layer.chained else output_shape(layer, params, state, shape)
 
 
-def multiply_adds(jaxpr: Jaxpr) -> int:
+def multiply_adds(jaxpr: Jaxpr | ClosedJaxpr) -> int:
     """Multiply-adds of the convolutions and matrix products in a jaxpr, those of inner jaxprs included."""
     return sum(_equation(eqn) for eqn in jaxpr.eqns)
 
@@ -153,8 +174,8 @@ def _equation(eqn: JaxprEqn) -> int:
     if eqn.primitive.name == "dot_general":
         (contracted, _), _ = eqn.params["dimension_numbers"]
         return math.prod(_shape(eqn.outvars[0])) * math.prod(shapes[0][axis] for axis in contracted)
-    inner = [value for value in eqn.params.values() if hasattr(value, "jaxpr")]
-    return sum(multiply_adds(closed.jaxpr) for closed in inner)
+    inner = [value for value in eqn.params.values() if hasattr(value, "eqns")]  # open or closed
+    return sum(multiply_adds(jaxpr) for jaxpr in inner)
 
 
 def _shape(variable: Any) -> tuple[int, ...]:

@@ -1,6 +1,9 @@
 """Networks by name."""
 
-from jaxcnn.models.catalogue import create, names
+from jaxcnn.models.alexnet import alexnet
+from jaxcnn.models.catalogue import Published, create, names, published
+from jaxcnn.models.googlenet import googlenet
+from jaxcnn.models.inception import naive_inception, reduced_inception
 from jaxcnn.models.lectures import (
     cats_vs_dogs_cnn,
     cifar10_cnn,
@@ -10,17 +13,59 @@ from jaxcnn.models.lectures import (
     mnist_cnn,
     zero_one,
 )
+from jaxcnn.models.mobilenet import mobilenet_v2
 from jaxcnn.models.model import Model
+from jaxcnn.models.resnet import (
+    cifar_resnet,
+    resnet,
+    resnet18,
+    resnet20,
+    resnet32,
+    resnet34,
+    resnet44,
+    resnet50,
+    resnet56,
+    resnet101,
+    resnet110,
+    resnet152,
+)
+from jaxcnn.models.squeezenet import squeezenet1_1
+from jaxcnn.models.vgg import vgg, vgg11, vgg13, vgg16, vgg19
 
 __all__ = [
     "Model",
+    "Published",
+    "alexnet",
     "cats_vs_dogs_cnn",
     "cifar10_cnn",
+    "cifar_resnet",
     "create",
     "digits_cnn",
+    "googlenet",
     "lenet5",
     "mnist_baseline",
     "mnist_cnn",
+    "mobilenet_v2",
+    "naive_inception",
     "names",
+    "published",
+    "reduced_inception",
+    "resnet",
+    "resnet18",
+    "resnet20",
+    "resnet32",
+    "resnet34",
+    "resnet44",
+    "resnet50",
+    "resnet56",
+    "resnet101",
+    "resnet110",
+    "resnet152",
+    "squeezenet1_1",
+    "vgg",
+    "vgg11",
+    "vgg13",
+    "vgg16",
+    "vgg19",
     "zero_one",
 ]

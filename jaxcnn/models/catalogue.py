@@ -3,10 +3,28 @@
 import dataclasses
 import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from jaxcnn.models import lectures
+from jaxcnn.models.alexnet import alexnet
+from jaxcnn.models.googlenet import googlenet
+from jaxcnn.models.mobilenet import mobilenet_v2
 from jaxcnn.models.model import Model
+from jaxcnn.models.resnet import (
+    resnet18,
+    resnet20,
+    resnet32,
+    resnet34,
+    resnet44,
+    resnet50,
+    resnet56,
+    resnet101,
+    resnet110,
+    resnet152,
+)
+from jaxcnn.models.squeezenet import squeezenet1_1
+from jaxcnn.models.vgg import vgg11, vgg13, vgg16, vgg19
 
 MODELS: dict[str, Callable[..., Model]] = {
     "digits_cnn": lectures.digits_cnn,
@@ -16,6 +34,70 @@ MODELS: dict[str, Callable[..., Model]] = {
     "zero_one": lectures.zero_one,
     "cifar10_cnn": lectures.cifar10_cnn,
     "cats_vs_dogs_cnn": lectures.cats_vs_dogs_cnn,
+    "resnet20": resnet20,
+    "resnet32": resnet32,
+    "resnet44": resnet44,
+    "resnet56": resnet56,
+    "resnet110": resnet110,
+    "alexnet": alexnet,
+    "squeezenet1_1": squeezenet1_1,
+    "googlenet": googlenet,
+    "vgg11": vgg11,
+    "vgg13": vgg13,
+    "vgg16": vgg16,
+    "vgg19": vgg19,
+    "resnet18": resnet18,
+    "resnet34": resnet34,
+    "resnet50": resnet50,
+    "resnet101": resnet101,
+    "resnet152": resnet152,
+    "mobilenet_v2": mobilenet_v2,
+}
+
+
+@dataclass(frozen=True)
+class Published:
+    """What others report of a network of this form: the share of test images whose most likely class is right.
+
+    Args:
+      top1: in percent.
+      dataset: "ImageNet-1k" (the 50,000 validation images, one central crop of 224×224) or "CIFAR-10" (the 10,000 test
+        images).
+      source: who reports it.
+    """
+
+    top1: float
+    dataset: str
+    source: str
+
+
+def _imagenet(top1: float) -> Published:
+    return Published(top1, "ImageNet-1k", "torchvision, weights IMAGENET1K_V1")
+
+
+def _cifar10(top1: float) -> Published:
+    return Published(top1, "CIFAR-10", "He et al. (2015), table 6")
+
+
+PUBLISHED: dict[str, Published] = {
+    "resnet20": _cifar10(91.25),
+    "resnet32": _cifar10(92.49),
+    "resnet44": _cifar10(92.83),
+    "resnet56": _cifar10(93.03),
+    "resnet110": _cifar10(93.57),
+    "alexnet": _imagenet(56.522),
+    "squeezenet1_1": _imagenet(58.178),
+    "googlenet": _imagenet(69.778),
+    "vgg11": _imagenet(69.020),
+    "vgg13": _imagenet(69.928),
+    "vgg16": _imagenet(71.592),
+    "vgg19": _imagenet(72.376),
+    "resnet18": _imagenet(69.758),
+    "resnet34": _imagenet(73.314),
+    "resnet50": _imagenet(76.130),
+    "resnet101": _imagenet(77.374),
+    "resnet152": _imagenet(78.312),
+    "mobilenet_v2": _imagenet(71.878),
 }
 
 
@@ -27,6 +109,20 @@ def names() -> list[str]:
       True
     """
     return list(MODELS)
+
+
+def published(name: str) -> Published | None:
+    """What is published of a model in its usual form; None where nothing is.
+
+    Raises:
+      ValueError: an unknown name.
+
+    Example:
+      >>> published("resnet50").top1
+      76.13
+    """
+    _known("published", name)
+    return PUBLISHED.get(name)
 
 
 def create(name: str, **options: Any) -> Model:
@@ -46,10 +142,14 @@ def create(name: str, **options: Any) -> Model:
       >>> create("lenet5", classic=True).input_shape
       (28, 28, 1)
     """
-    if name not in MODELS:
-        raise ValueError(f"models.create: unknown model {name!r}; known are {', '.join(MODELS)}")
+    _known("create", name)
     known = list(inspect.signature(MODELS[name]).parameters)
     unknown = [option for option in options if option not in known]
     if unknown:
         raise TypeError(f"models.create: {name} has no option {', '.join(unknown)}; its options are {', '.join(known)}")
     return dataclasses.replace(MODELS[name](**options), options=options)
+
+
+def _known(function: str, name: str) -> None:
+    if name not in MODELS:
+        raise ValueError(f"models.{function}: unknown model {name!r}; known are {', '.join(MODELS)}")

@@ -1,6 +1,7 @@
 """A model: a layer that knows its name, what it takes in and what its logits mean."""
 
-from collections.abc import Callable, Mapping
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,9 +19,12 @@ class Model:
       name: its name in the catalogue.
       layer: what computes the logits.
       input_shape: (H, W, C) of one image, values 0 to 1.
-      num_classes: how many classes it tells apart.
+      num_classes: how many classes it tells apart; 0 for a network without its top, which gives a feature map.
       loss: the name of the loss its logits are meant for (`jaxcnn.train.losses`).
       options: what it was created with, so that a saved model can be created again.
+      auxiliary_weight: of the loss of each auxiliary classifier, where there are any: `apply(…, train=True)` then
+        gives the tuple (logits, auxiliary logits, …), and what training minimizes is the loss of the first and
+        auxiliary_weight times that of each of the others.
     """
 
     name: str
@@ -29,12 +33,51 @@ class Model:
     num_classes: int
     loss: str = "softmax_cross_entropy"
     options: Mapping[str, Any] = field(default_factory=dict)
+    auxiliary_weight: float = 0.3
 
     def init(self, key: jax.Array) -> tuple[Tree, Tree]:
-        """Fresh (params, state); compiled as one, since a draw at a time compiles once per shape."""
-        return jax.jit(self.layer.init, static_argnums=1)(key, self.input_shape)
+        """Fresh (params, state)."""
+        return self.layer.init(key, self.input_shape)
 
     @property
     def apply(self) -> Callable[..., tuple[jax.Array, Tree]]:
         """`(params, state, x, *, train=False, key=None) -> (logits, state)`, x `(N, *input_shape)`."""
         return self.layer.apply
+
+
+def image_shape(model: str, input_size: int | Sequence[int], in_channels: int, *, least: int) -> tuple[int, int, int]:
+    """(H, W, C) of a model's input, from an int for a square one or (H, W).
+
+    Raises:
+      ValueError: a size below `least`, with which nothing would be left of the image; channels below 1.
+      TypeError: what is no int.
+    """
+    pair = isinstance(input_size, Sequence) and not isinstance(input_size, str)
+    sides = [_int(model, "input_size", side) for side in (input_size if pair else (input_size, input_size))]
+    if len(sides) != 2:
+        raise ValueError(f"{model}: `input_size` must be an int or (height, width); got {input_size!r}")
+    height, width = sides
+    if min(height, width) < least:
+        raise ValueError(f"{model}: `input_size` must be at least {least} × {least}; got {input_size!r}")
+    return height, width, count(model, "in_channels", in_channels)
+
+
+def count(model: str, option: str, value: Any) -> int:
+    """A positive int; ValueError or TypeError for anything else."""
+    value = _int(model, option, value)
+    if value < 1:
+        raise ValueError(f"{model}: `{option}` must be at least 1; got {value}")
+    return value
+
+
+def one_of(model: str, option: str, value: Any, known: Sequence[Any]) -> Any:
+    """One of some values; ValueError for anything else."""
+    if value not in known:
+        raise ValueError(f"{model}: `{option}` must be one of {', '.join(map(repr, known))}; got {value!r}")
+    return value
+
+
+def _int(model: str, option: str, value: Any) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{model}: `{option}` must be an int{' or two' * (option == 'input_size')}; got {value!r}")
+    return operator.index(value)

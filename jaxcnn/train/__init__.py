@@ -2,8 +2,11 @@
 
 from jaxcnn.train import losses, metrics
 from jaxcnn.train.callbacks import Best, Callback, EarlyStopping, Epoch
-from jaxcnn.train.fit import NonFiniteLoss, evaluate, fit, predict
+from jaxcnn.train.evaluate import evaluate, outputs, predict
+from jaxcnn.train.fit import NonFiniteLoss, fit
 from jaxcnn.train.history import History
+from jaxcnn.train.labels import decayed, label_params
+from jaxcnn.train.precision import Policy
 from jaxcnn.train.slices import value_and_grad
 from jaxcnn.train.step import TrainState, make_evaluation, make_step, make_steps
 
@@ -14,14 +17,18 @@ __all__ = [
     "Epoch",
     "History",
     "NonFiniteLoss",
+    "Policy",
     "TrainState",
+    "decayed",
     "evaluate",
     "fit",
+    "label_params",
     "losses",
     "make_evaluation",
     "make_step",
     "make_steps",
     "metrics",
+    "outputs",
     "predict",
     "value_and_grad",
 ]

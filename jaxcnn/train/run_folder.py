@@ -89,8 +89,10 @@ class RunFolder:
         return True
 
     def _write_model(self, train_state: TrainState) -> None:
-        path = self.path / "model.safetensors"
-        weights.save(path, self.model, train_state.params, train_state.state, classes=self.classes)
+        template = jax.eval_shape(self.model.init, jax.random.key(0))
+        # In the model's own dtypes, whatever the policy of the training.
+        params, state = jax.tree.map(lambda leaf, own: leaf.astype(own.dtype), train_state.weights, template)
+        weights.save(self.path / "model.safetensors", self.model, params, state, classes=self.classes)
 
     def _write_checkpoint(self, train_state: TrainState, history: History) -> None:
         tensors.write(self.path / "checkpoint.safetensors", train_state, {"history": history.rows})

@@ -1,6 +1,7 @@
 """One training step, and many of them in one dispatch."""
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ from jaxcnn.train.turns import in_turn
 
 
 @functools.partial(
-    jax.tree_util.register_dataclass, data_fields=["params", "state", "opt_state", "step"], meta_fields=["loss"]
+    jax.tree_util.register_dataclass, data_fields=["params", "state", "opt_state", "step", "ema"], meta_fields=["loss"]
 )
 @dataclass
 class TrainState:
@@ -29,6 +30,7 @@ class TrainState:
       opt_state: the optimizer's; empty for a state that is only evaluated.
       step: how many steps were taken, int32.
       loss: what the logits were trained for; it says how they become probabilities.
+      ema: (params, state), their moving averages, where they are kept; else ().
     """
 
     params: Any
@@ -36,6 +38,12 @@ class TrainState:
     opt_state: Any = ()
     step: Any = 0
     loss: str | LossFunction = "softmax_cross_entropy"
+    ema: Any = ()
+
+    @property
+    def weights(self) -> tuple[Any, Any]:
+        """The (params, state) that are evaluated, saved and used: the averages where they are kept."""
+        return self.ema or (self.params, self.state)
 
 
 def make_step(
@@ -44,37 +52,55 @@ def make_step(
     augment: Callable | None = None,
     *,
     slices: int | None = None,
+    ema: float | None = None,
+    auxiliary_weight: float = 0.3,
 ) -> Callable:
     """A pure training step `(train_state, images, labels, mask, key) -> (train_state, (loss_sum, correct, count))`.
 
     Args:
-      apply: `(params, state, x, *, train, key) -> (logits, state)`.
+      apply: `(params, state, x, *, train, key) -> (logits, state)`; a `Policy` makes one of mixed precision. A tuple
+        (logits, *auxiliary) in the place of logits is of a main classifier and auxiliary ones (`models.googlenet`).
       optimizer: an optax transformation.
       augment: `(key, images) -> images` on a batch of floats.
       slices: in how many parts of the batch, one after the other, the gradient is computed; when None, as many as keep
         a part in cache (see `jaxcnn.train.value_and_grad`). A model with state, batch statistics, takes batches whole.
+      ema: d in [0, 1), the decay of the moving average of parameters and state, which `train_state.ema` holds; start it
+        as (params, state), which has no weight in it:
+
+            average_T = Σ_t d^(T−t) params_t / Σ_t d^(T−t),   t = 1 … T
+
+      auxiliary_weight: the loss is the main classifier's and so much of each auxiliary one's; the count of correct
+        examples is the main one's. 0.3 is that of Szegedy et al. (2014), section 5.
 
     Returns:
       The step. Only examples whose mask is True have a part in the loss and in the sums; the loss that is minimized
       is their mean.
 
     Raises:
-      ValueError: when called, slices that do not divide the batch, or more than one and a model with state.
+      ValueError: an ema outside [0, 1); when called, slices that do not divide the batch, or more than one and a model
+        with state, or an ema and a train state without one.
     """
+    check_ema("make_step", ema)
 
     def step(train_state: TrainState, images, labels, mask, key):
         augment_key, dropout_key = jax.random.split(key)
         x = to_float(images)
         x = augment(augment_key, x) if augment else x
         count = mask.sum()
+        if bool(train_state.ema) != (ema is not None):
+            raise ValueError(
+                f"make_step: `ema` must be given where train_state.ema is (params, state), and only there; got {ema}"
+            )
         whole = bool(jax.tree.leaves(train_state.state))
         if whole and slices not in (None, 1):
             raise ValueError(f"make_step: `slices` must be 1 for a model with state; got {slices}")
 
         def share(params, s, x, labels, mask):
             """Of a slice in the mean loss, and its part of the sums."""
-            logits, state = apply(params, train_state.state, x, train=True, key=jax.random.fold_in(dropout_key, s))
-            losses = loss_function(train_state.loss)(logits, labels)
+            outputs, state = apply(params, train_state.state, x, train=True, key=jax.random.fold_in(dropout_key, s))
+            logits, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
+            loss = loss_function(train_state.loss)
+            losses = loss(logits, labels) + sum(auxiliary_weight * loss(other, labels) for other in auxiliary)
             total = jnp.where(mask, losses, 0).sum()
             return total / jnp.maximum(count, 1), (state, total, (correct(logits, labels) & mask).sum())
 
@@ -88,7 +114,9 @@ def make_step(
         (_, (state, total, right)), gradients = gradient(train_state.params, x, labels, mask)
         updates, opt_state = optimizer.update(gradients, train_state.opt_state, train_state.params)
         params = optax.apply_updates(train_state.params, updates)
-        return TrainState(params, state, opt_state, train_state.step + 1, train_state.loss), (total, right, count)
+        number = train_state.step + 1
+        average = train_state.ema if ema is None else _averaged(train_state.ema, (params, state), ema, number)
+        return TrainState(params, state, opt_state, number, train_state.loss, average), (total, right, count)
 
     return step
 
@@ -123,10 +151,26 @@ def make_evaluation(apply: Callable) -> Callable:
         def one(batch):
             chosen, use = batch
             x, y = to_float(images[chosen]), labels[chosen]
-            logits, _ = apply(train_state.params, train_state.state, x, train=False)
+            logits, _ = apply(*train_state.weights, x, train=False)
             losses = loss_function(train_state.loss)(logits, y)
             return jnp.where(use, losses, 0).sum(), (correct(logits, y) & use).sum(), use.sum()
 
         return lax.map(one, (indices, mask))
 
     return evaluation
+
+
+def check_ema(op: str, ema: float | None) -> None:
+    """ValueError unless it is a decay or None."""
+    if ema is not None and (isinstance(ema, bool) or not isinstance(ema, int | float) or not 0 <= ema < 1):
+        raise ValueError(f"{op}: `ema` is the decay of an average and must be in [0, 1); got {ema!r}")
+
+
+def _averaged(average: Any, new: Any, decay: float, number: jax.Array) -> Any:
+    """The average after so many steps; where nothing moves, neither does it, to the bit. Integers are not averaged."""
+    share = (1 - decay) / -jnp.expm1(number * math.log(decay)) if decay else 1.0  # 1 at first: no trace of the start
+
+    def moved(old, value):
+        return old + (share * (value - old)).astype(old.dtype) if jnp.issubdtype(old.dtype, jnp.floating) else value
+
+    return jax.tree.map(moved, average, new)

@@ -1,6 +1,32 @@
-"""Parameters and state on disk."""
+"""Parameters and state: on disk, from other libraries, and published ones."""
 
+from jaxcnn.weights.arrays import from_arrays
+from jaxcnn.weights.correspondence import Mismatch
+from jaxcnn.weights.keras import from_keras
+from jaxcnn.weights.matching import explain
 from jaxcnn.weights.models import describe, load, load_model, save
+from jaxcnn.weights.preprocessing import Preprocessing
+from jaxcnn.weights.pretrained import Pretrained, labels, pretrained, pretrained_names
+from jaxcnn.weights.published import Published
+from jaxcnn.weights.pytorch import from_torch, to_torch
 from jaxcnn.weights.tensors import WeightsError
 
-__all__ = ["WeightsError", "describe", "load", "load_model", "save"]
+__all__ = [
+    "Mismatch",
+    "Preprocessing",
+    "Pretrained",
+    "Published",
+    "WeightsError",
+    "describe",
+    "explain",
+    "from_arrays",
+    "from_keras",
+    "from_torch",
+    "labels",
+    "load",
+    "load_model",
+    "pretrained",
+    "pretrained_names",
+    "save",
+    "to_torch",
+]

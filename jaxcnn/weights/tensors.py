@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.flax import save_file
 
@@ -56,7 +57,7 @@ def read(path: str | os.PathLike, template: Any) -> Any:
     path = Path(path)
     expected = flatten(template)
     shapes = {name: jax.eval_shape(_without_key, leaf) for name, leaf in expected.items()}
-    with _opened(path, "flax") as file:
+    with opened(path, "flax") as file:
         slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
         found = {name: f"{part.get_dtype()}{part.get_shape()}" for name, part in slices.items()}
         complaints = [
@@ -75,9 +76,16 @@ def read(path: str | os.PathLike, template: Any) -> Any:
     return jax.tree.unflatten(jax.tree.structure(template), leaves)
 
 
+def check_finite(name: str, value: Any, where: str | os.PathLike) -> None:
+    """WeightsError if an array holds NaN or infinity, saying which and how often."""
+    bad = value.size - int(np.count_nonzero(np.isfinite(np.asarray(value))))
+    if bad:
+        raise WeightsError(f"{where}: {name} holds NaN or infinity in {bad:,} of {value.size:,} values")
+
+
 def metadata(path: str | os.PathLike) -> dict[str, Any]:
     """The metadata that `write` put into the file; WeightsError if it is another's."""
-    with _opened(path, "numpy") as file:
+    with opened(path, "numpy") as file:
         found = file.metadata() or {}
     if ENTRY not in found:
         raise WeightsError(f"{path}: expected a file that jaxcnn wrote, found the metadata {found}")
@@ -85,7 +93,7 @@ def metadata(path: str | os.PathLike) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _opened(path: str | os.PathLike, framework: str) -> Iterator[Any]:
+def opened(path: str | os.PathLike, framework: str) -> Iterator[Any]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such weights file")

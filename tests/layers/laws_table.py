@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxcnn import models
 from jaxcnn.layers import (
+    AdaptiveAvgPool,
     AvgPool,
     BatchNorm,
     Conv,
@@ -17,6 +18,7 @@ from jaxcnn.layers import (
     Dense,
     DepthwiseConv,
     Dropout,
+    DropPath,
     Elu,
     Flatten,
     Gelu,
@@ -35,10 +37,14 @@ from jaxcnn.layers import (
     Softmax,
     Tanh,
     branches,
+    checkpointed,
+    frozen,
     residual,
     serial,
     stateless,
+    with_auxiliaries,
 )
+from jaxcnn.models import lectures
 
 LINE, IMAGE, VOLUME = (9, 4), (6, 5, 4), (4, 5, 3, 4)  # 1-D, 2-D and 3-D inputs of 4 channels, no two sizes alike
 
@@ -94,7 +100,7 @@ class Entry:
     def loss(self, params, state, x):
         """A scalar that every output has a part in."""
         y, _ = self.training_step(params, state, x)
-        return jnp.sum(jnp.square(y.astype(jnp.float32)))
+        return sum(jnp.sum(jnp.square(part.astype(jnp.float32))) for part in jax.tree.leaves(y))
 
 
 def _each(factory, layers, *shapes):
@@ -114,6 +120,13 @@ def _nested():
     return serial(residual(body), inner, MaxPool(2), Flatten(), Dropout(0.5), head=Dense(3))
 
 
+def _with_auxiliaries():
+    body = serial(Conv(4, 3), Relu(), Conv(3, 1), BatchNorm(), Flatten(), Dense(3))
+    return with_auxiliaries(
+        body, early=("relu1", serial(Flatten(), BatchNorm(), Dense(2))), late=("flatten1", Dense(3))
+    )
+
+
 LAYERS = [
     *_each(Conv, lambda rank: Conv(3, (3, 2, 2)[:rank], stride=2, padding="SAME"), LINE, IMAGE, VOLUME),
     *_one("Conv_grouped", Conv, Conv(6, 3, groups=2, dilation=2, padding=((2, 1), (0, 2)), use_bias=False)),
@@ -126,10 +139,13 @@ LAYERS = [
     *_each(MaxPool, lambda rank: MaxPool((2, 3, 2)[:rank], padding="SAME"), LINE, IMAGE, VOLUME),
     *_each(AvgPool, lambda rank: AvgPool((2, 3, 2)[:rank], ceil_mode=True), LINE, IMAGE, VOLUME),
     *_each(LpPool, lambda rank: LpPool((2, 3, 2)[:rank], p=3, stride=1), LINE, IMAGE, VOLUME),
+    *_each(AdaptiveAvgPool, lambda rank: AdaptiveAvgPool((4, 7, 3)[:rank]), LINE, IMAGE, VOLUME),
     *_each(GlobalMaxPool, GlobalMaxPool, LINE, IMAGE, VOLUME),
     *_each(GlobalAvgPool, GlobalAvgPool, LINE, IMAGE, VOLUME),
     *(Entry(f.__name__, f, f(), IMAGE) for f in (Relu, LeakyRelu, Elu, Gelu, Silu, Tanh, Sigmoid, Softmax)),
+    *_one("Relu_6", Relu, Relu(6)),
     *_each(Dropout, lambda rank: Dropout(0.3), (7,), IMAGE),
+    *_each(DropPath, lambda rank: DropPath(0.3), (7,), IMAGE),
     *_each(BatchNorm, lambda rank: BatchNorm(), (7,), LINE, IMAGE, VOLUME),
     *_each(LayerNorm, lambda rank: LayerNorm(), (7,), IMAGE),
     *_each(GroupNorm, lambda rank: GroupNorm(2), (8,), LINE, IMAGE, VOLUME),
@@ -138,11 +154,15 @@ LAYERS = [
     *_one("serial_of_nothing", serial, serial()),
     *_one("residual", residual, residual(Conv(4, 3, padding="SAME"))),
     *_one("residual_shortcut", residual, residual(DepthwiseConv(3, stride=2, padding=1), Conv(4, 1, stride=2))),
+    *_one("residual_relu", residual, residual(Conv(4, 3, padding="SAME"), activation=jax.nn.relu)),
     *_one("branches", branches, branches(Conv(2, 1), Conv(3, 1), MaxPool(3, stride=1, padding="SAME"))),
     *_one("nested", serial, _nested()),
+    *_one("checkpointed", checkpointed, checkpointed(serial(Conv(3, 3), BatchNorm(), Relu()))),
+    *_one("frozen", frozen, serial(Conv(3, 3), frozen(serial(Conv(2, 1), BatchNorm(), Dropout(0.5))), Dense(3))),
+    *_one("with_auxiliaries", with_auxiliaries, _with_auxiliaries()),
 ]
 
-MODELS = [
+MODELS = [  # tests/models has the laws of the deeper ones
     Entry(f"model_{name}", models.create, model.layer, model.input_shape, model)
-    for name, model in ((name, models.create(name)) for name in models.names())
+    for name, model in ((name, models.create(name)) for name in models.names() if hasattr(lectures, name))
 ]

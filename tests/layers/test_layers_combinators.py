@@ -13,6 +13,7 @@ from jaxcnn.layers import (
     Dense,
     DepthwiseConv,
     Dropout,
+    DropPath,
     Flatten,
     MaxPool,
     Relu,
@@ -22,6 +23,7 @@ from jaxcnn.layers import (
     residual,
     serial,
     stateless,
+    with_auxiliaries,
 )
 
 KEY = jax.random.key(0, impl="rbg")  # XLA's own generator, whose programs compile in a third of the time
@@ -122,7 +124,98 @@ def test_branches_stand_side_by_side_in_the_channels():
     assert list(params) == ["conv1", "conv2", "wide"]
 
 
+def test_an_activation_acts_on_the_sum():
+    x = jnp.array([[1.0, -5.0]])
+    assert value(residual(double, activation=jax.nn.relu), x).tolist() == [[3, 0]]
+    assert value(residual(double, add_one, jax.nn.relu), x).tolist() == [[4, 0]]
+
+
+# -------------------------------------------------------------------------------------------------------- auxiliaries
+
+
+def test_auxiliaries_take_the_value_at_their_place_in_training_only():
+    net = with_auxiliaries(serial(double, add_one, last=double), first=("double1", add_one), end=("last", double))
+    x = jnp.array([[1.0, 5.0]])
+    y, first, end = value(net, x, train=True)
+    assert (y.tolist(), first.tolist(), end.tolist()) == ([[6, 22]], [[3, 11]], [[12, 44]])
+    assert value(net, x).tolist() == [[6, 22]]
+    assert list(net.children) == ["double1", "first", "add_one1", "last", "end"]
+
+
+def test_auxiliaries_stand_beside_the_layers_of_the_body():
+    body = serial(Dense(4), Dense(3))
+    net = with_auxiliaries(body, early=("dense1", serial(BatchNorm(), Dense(2))))
+    params, state = net.init(KEY, (5,))
+    assert jax.tree.map(jnp.shape, params["early"]) == {
+        "batch_norm1": {"scale": (4,), "bias": (4,)},
+        "dense1": {"kernel": (4, 2), "bias": (2,)},
+    }
+    alone, _ = body.init(KEY, (5,))
+    jax.tree.map(np.testing.assert_array_equal, {name: params[name] for name in alone}, alone)
+    x = jnp.arange(10.0).reshape(2, 5)
+    _, after = net.apply(params, state, x, train=True)
+    assert np.any(after["early"]["batch_norm1"]["mean"] != state["early"]["batch_norm1"]["mean"])
+    y, kept = net.apply(params, state, x)
+    assert kept["early"]["batch_norm1"] is state["early"]["batch_norm1"]
+    np.testing.assert_array_equal(y, body.apply(alone, {}, x)[0])
+    assert "early" not in str(jax.make_jaxpr(lambda x: net.apply(params, state, x)[0])(x))
+
+
+def test_the_loss_of_an_auxiliary_reaches_what_stands_before_it_alone():
+    net = with_auxiliaries(serial(Dense(4), Dense(3)), early=("dense1", Dense(2)))
+    params, state = net.init(KEY, (5,))
+    gradient = jax.grad(lambda p: net.apply(p, state, jnp.ones((2, 5)), train=True)[0][1].sum())(params)
+    reached = {name: bool(np.any(p["kernel"])) for name, p in gradient.items()}
+    assert reached == {"dense1": True, "early": True, "dense2": False}
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: with_auxiliaries(Dense(3)), TypeError, "with_auxiliaries: `body` must be a Layer made by serial; got"),
+        (
+            lambda: with_auxiliaries(branches(double)),
+            TypeError,
+            "with_auxiliaries: `body` must be a Layer made by serial",
+        ),
+        (
+            lambda: with_auxiliaries(serial(Dense(3)), early=("dense2", Dense(2))),
+            ValueError,
+            "`early` must stand after a layer of the body .*; got 'dense2', and the body has dense1",
+        ),
+        (
+            lambda: with_auxiliaries(serial(Dense(3)), dense1=("dense1", Dense(2))),
+            ValueError,
+            "with_auxiliaries: `dense1` must stand after a layer of the body under a name of its own",
+        ),
+    ],
+)
+def test_auxiliaries_without_a_place_are_refused(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
 # ------------------------------------------------------------------------------------------------------------ dropout
+
+
+def test_drop_path_drops_whole_examples():
+    """A third of them, and scales what is left by 3/2."""
+    n = 10_000
+    y = np.asarray(value(DropPath(1 / 3), jnp.full((n, 2, 3), 2.0), train=True, key=jax.random.key(1)))
+    examples = {tuple(example.ravel()) for example in y.round(5)}
+    assert examples == {(0.0,) * 6, (3.0,) * 6}
+    assert abs((y[:, 0, 0] == 0).mean() - 1 / 3) < 5 * np.sqrt(2 / 9 / n)
+
+
+def test_drop_path_does_nothing_in_inference_and_needs_a_key_in_training():
+    x = jnp.arange(6.0).reshape(2, 3)
+    np.testing.assert_array_equal(value(DropPath(0.5), x, key=KEY), x)
+    with pytest.raises(ValueError, match="DropPath: `key` must be given in training; call apply"):
+        value(DropPath(0.5), x, train=True)
+    with pytest.raises(ValueError, match=r"DropPath: `rate` is the probability .* must be in \[0, 1\); got 1"):
+        DropPath(1)
+    with pytest.raises(TypeError, match="DropPath: `rate` must be a number; got 'half'"):
+        DropPath("half")
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])

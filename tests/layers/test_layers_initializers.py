@@ -1,6 +1,7 @@
 """Initial values: variances and bounds of big kernels against the formulas, fans of every layer with a kernel."""
 
 import math
+import zlib
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from jaxcnn.layers import Conv, ConvTranspose, Dense, DepthwiseConv, SeparableConv
+from jaxcnn.layers.initializers import normal
 
 # layer of a kernel initialiser, input shape, fan_in, fan_out; each kernel has some ten thousand values
 LAYERS = {
@@ -56,6 +58,33 @@ def test_the_variance_of_a_kernel_is_that_of_its_fans(case, family, distribution
     params = drawn(make(f"{family}_{distribution}"), input_shape)
     assert_distribution(params["kernel"], VARIANCE[family](fan_in, fan_out), distribution)
     assert not params["bias"].any()
+
+
+@pytest.mark.parametrize("case", LAYERS)
+def test_fan_out_keeps_the_size_of_gradients(case):
+    """Normal, and not cut off: a value in 22 lies beyond two standard deviations, one in 16,000 beyond four."""
+    make, input_shape, _, fan_out = LAYERS[case]
+    kernel = drawn(make("he_normal_fan_out"), input_shape)["kernel"]
+    n, deviation = kernel.size, math.sqrt(2 / fan_out)
+    assert abs(kernel.mean()) < 5 * deviation / math.sqrt(n)
+    assert abs(kernel.var() / deviation**2 - 1) < 5 * math.sqrt(2 / n)
+    beyond = (np.abs(kernel) > 2 * deviation).mean()
+    assert abs(beyond - 0.0455) < 5 * math.sqrt(0.0455 / n)
+
+
+@pytest.mark.parametrize("rows", [1, 64, 65, 200_000])
+def test_the_values_do_not_depend_on_the_size_that_is_drawn(rows):
+    """A kernel takes the first of a longer row; with JAX's own generator these are the numbers of jax.nn."""
+    key, shape = jax.random.key(5), (rows, 32)
+    kernel = Dense(32, kernel_init="he_uniform").init(key, (rows,))[0]["kernel"]
+    key = jax.random.fold_in(key, zlib.crc32(b"kernel"))
+    np.testing.assert_allclose(kernel, jax.nn.initializers.he_uniform()(key, shape), rtol=1e-5, atol=1e-7)
+
+
+def test_normal_by_its_standard_deviation():
+    kernel = drawn(Dense(200, kernel_init=normal(0.01)), (300,))["kernel"]
+    assert abs(kernel.std() / 0.01 - 1) < 5 / math.sqrt(2 * kernel.size)
+    assert abs(kernel.mean()) < 5 * 0.01 / math.sqrt(kernel.size)
 
 
 @pytest.mark.parametrize("case", LAYERS)
@@ -131,7 +160,10 @@ def test_a_transposed_convolution_is_drawn_as_the_convolution_it_looks_like():
     assert kernel[0].tolist() == [[0, 10, 3, 13], [1, 11, 4, 14], [2, 12, 5, 15]]
 
 
-KNOWN = "he_normal, he_uniform, glorot_normal, glorot_uniform, lecun_normal, lecun_uniform, zeros, keras, pytorch"
+KNOWN = (
+    "he_normal, he_uniform, he_normal_fan_out, glorot_normal, glorot_uniform, lecun_normal, lecun_uniform, zeros, "
+    "keras, pytorch"
+)
 
 
 @pytest.mark.parametrize("factory", [Conv, ConvTranspose, DepthwiseConv, SeparableConv, Dense])

@@ -1,6 +1,7 @@
 """Laws: what holds for every layer and every model, whatever it computes."""
 
 import inspect
+import re
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +12,13 @@ from tolerances import assert_same
 
 from jaxcnn import layers, models
 from jaxcnn.layers import Layer, Relu, Tanh, output_shape, serial
+from jaxcnn.models import lectures
 
 ROUNDING = 2e-5  # float32, sums of up to some thousand terms in another order, relative to outputs of size about 1
 FORBIDDEN = ("conv_general_dilated", "reduce_window", "select_and_scatter")
 STABLEHLO = ("stablehlo.convolution", "stablehlo.reduce_window", "stablehlo.select_and_scatter")
+
+ADDRESS = re.compile(r"0x[0-9a-f]+")  # of a function that a jaxpr mentions
 
 EVERYTHING = [*LAYERS, *MODELS]
 
@@ -25,7 +29,10 @@ def over(entries):
 
 every_layer, every_model, everything = over(LAYERS), over(MODELS), over(EVERYTHING)
 with_kernel = over([entry for entry in EVERYTHING if "Conv" in entry.name or "Dense" in entry.name or entry.model])
-with_state = over([entry for entry in LAYERS if entry.layer.init(random_key(0), entry.input_shape)[1]])
+with_state = over(  # that training changes
+    [e for e in LAYERS if e.factory is not layers.frozen and e.layer.init(random_key(0), e.input_shape)[1]]
+)
+combined = over([entry for entry in LAYERS if entry.layer.combine])
 
 
 def leaves(tree):
@@ -47,12 +54,17 @@ def forms(tree):
     return jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)
 
 
+def first(y):
+    """The output proper, where training gives those of auxiliary classifiers too."""
+    return y[0] if isinstance(y, tuple) else y
+
+
 def test_the_table_has_every_layer_and_every_model():
     public = [getattr(layers, name) for name in layers.__all__]
     factories = {f for f in public if inspect.isfunction(f) and f.__annotations__.get("return") is Layer}
     assert len(factories) > 25
     assert factories == {entry.factory for entry in LAYERS}
-    assert [entry.model.name for entry in MODELS] == models.names()
+    assert {entry.model.name for entry in MODELS} == {name for name in models.names() if hasattr(lectures, name)}
     assert len({entry.name for entry in EVERYTHING}) == len(EVERYTHING)
 
 
@@ -66,7 +78,8 @@ def test_init_promises_the_shape_that_apply_returns(entry):
     y, _ = entry.inference(params, state, entry.x)
     assert y.shape == (2, *promised)
     trained, _ = jax.eval_shape(entry.training_step, params, state, entry.x)
-    assert trained.shape == y.shape and trained.dtype == y.dtype == entry.x.dtype
+    assert first(trained).shape == y.shape and {part.dtype for part in jax.tree.leaves(trained)} == {y.dtype}
+    assert y.dtype == entry.x.dtype
     if entry.model:
         units = 1 if entry.model.num_classes == 2 and entry.name.endswith("dogs_cnn") else entry.model.num_classes
         assert promised == (units,)
@@ -86,10 +99,9 @@ def test_an_empty_batch_gives_an_empty_batch(entry):
 def test_jit_is_eager(entry):
     """In training, with dropout: the masks are the same too."""
     arguments = (*entry.initial, entry.x)
-    (y, state), (jit_y, jit_state) = entry.training_step(*arguments), entry.training(*arguments)
-    assert_same(jit_y, y, ROUNDING)
-    jax.tree.map(lambda a, b: assert_same(a, b, ROUNDING), jit_state, state)
-    assert jax.tree.structure(jit_state) == jax.tree.structure(state)
+    eager, compiled = entry.training_step(*arguments), entry.training(*arguments)
+    jax.tree.map(lambda a, b: assert_same(a, b, ROUNDING), compiled, eager)
+    assert jax.tree.structure(compiled) == jax.tree.structure(eager)
 
 
 @every_model
@@ -118,7 +130,7 @@ def test_gradients_have_the_names_shapes_and_dtypes_of_the_parameters(entry, dty
         assert forms(gradients) == forms(params)
         assert (dx.shape, dx.dtype) == (x.shape, jnp.dtype(dtype))
         y, new_state = jax.eval_shape(entry.training_step, params, state, x)
-        assert y.dtype == dtype
+        assert {part.dtype for part in jax.tree.leaves(y)} == {jnp.dtype(dtype)}
         assert forms(new_state) == forms(state)  # statistics keep their float32, so a loop can carry them
 
 
@@ -205,6 +217,24 @@ def test_parameters_and_state_can_be_donated_together(entry):
     assert len(set(pointers)) == len(pointers)
 
 
+@combined
+def test_a_layer_combined_of_its_own_children_is_the_same(entry):
+    """In what it draws, keeps and computes; what it is wrapped in included."""
+    again = entry.layer.combine(dict(entry.layer.children))
+    assert (again.kind, again.chained, again.aside) == (entry.layer.kind, entry.layer.chained, entry.layer.aside)
+    assert list(again.children) == list(entry.layer.children)
+    assert_identical(again.init(random_key(0), entry.input_shape), entry.initial)
+    programs = [
+        str(
+            jax.make_jaxpr(lambda *a, layer=layer: layer.apply(*a, train=True, key=random_key(7)))(
+                *entry.initial, entry.x
+            )
+        )
+        for layer in (again, entry.layer)
+    ]
+    assert ADDRESS.sub("", programs[0]) == ADDRESS.sub("", programs[1])
+
+
 # --------------------------------------------------------------------------------------------------- training or not
 
 
@@ -227,7 +257,7 @@ def test_training_changes_the_state_only(entry):
     y, new_state = entry.training(params, state, entry.x)
     assert_identical((params, state), before)
     assert forms(new_state) == forms(state)
-    np.testing.assert_array_equal(entry.training(params, state, entry.x)[0], y)
+    jax.tree.map(np.testing.assert_array_equal, entry.training(params, state, entry.x)[0], y)
 
     given = jax.tree.map(lambda leaf: leaf, (params, state))  # dicts of this test's own; a trace could change them
     jax.make_jaxpr(lambda x: entry.training_step(*given, x))(entry.x)
@@ -254,4 +284,4 @@ def test_running_statistics_converge_to_those_of_the_batch(entry):
     assert all(changed)
     if "nested" not in entry.name:  # where nothing is dropped
         y, _ = entry.training(params, last, entry.x)
-        assert_same(entry.inference(params, last, entry.x)[0], y, 10 * ROUNDING)
+        assert_same(entry.inference(params, last, entry.x)[0], first(y), 10 * ROUNDING)

@@ -11,6 +11,7 @@ from tolerances import assert_same
 
 from jaxcnn import layers
 from jaxcnn.layers import (
+    AdaptiveAvgPool,
     AvgPool,
     Conv,
     ConvTranspose,
@@ -174,6 +175,61 @@ def test_global_pooling_is_over_all_positions(rank):
     assert_same(applied(GlobalAvgPool(rank), {}, x), x.mean(axes))
 
 
+def bin_of(x, m, axis):
+    """One axis to m bins: of n values, number p lies in bin i where [p/n, (p+1)/n) meets [i/m, (i+1)/m)."""
+    n = x.shape[axis]
+    inside = [[p for p in range(n) if p * m < (i + 1) * n and i * n < (p + 1) * m] for i in range(m)]
+    return np.stack([np.take(x, positions, axis).mean(axis) for positions in inside], axis)
+
+
+@pytest.mark.parametrize(
+    ("size", "input_shape"),
+    [
+        (3, (7, 5, 2)),
+        ((4, 2), (6, 4, 3)),
+        (6, (6, 6, 1)),
+        (7, (3, 7, 2)),
+        (1, (4, 5, 2)),
+        ((3,), (8, 2)),
+        (2, (1, 3, 1)),
+    ],
+)
+def test_adaptive_pooling_takes_the_mean_of_each_bin(size, input_shape):
+    """Also of bins that overlap, and of more bins than values."""
+    x = numbers(2, *input_shape)
+    expected = x
+    for axis, m in enumerate(size if isinstance(size, tuple) else (size, size), start=1):
+        expected = bin_of(expected, m, axis)
+    assert_same(applied(AdaptiveAvgPool(size), {}, x), expected)
+
+
+def test_adaptive_pooling_of_what_has_the_size_already_computes_nothing():
+    jaxpr = jax.make_jaxpr(lambda x: AdaptiveAvgPool(6).apply({}, {}, x)[0])(jnp.ones((2, 6, 6, 4)))
+    assert jaxpr.eqns == []
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: AdaptiveAvgPool(0), ValueError, "AdaptiveAvgPool: `output_size` must be at least 1; got 0"),
+        (
+            lambda: AdaptiveAvgPool(2.0),
+            TypeError,
+            "AdaptiveAvgPool: `output_size` must be an int or a sequence; got 2.0",
+        ),
+        (
+            lambda: applied(AdaptiveAvgPool(2), {}, np.ones((2, 6, 4))),
+            ValueError,
+            r"adaptive_avg_pool: `x` must have 2 spatial axes, none empty; got x \(2, 6, 4\)",
+        ),
+        (lambda: applied(AdaptiveAvgPool(2), {}, np.ones((2, 0, 6, 4))), ValueError, "none empty; got x"),
+    ],
+)
+def test_adaptive_pooling_refuses_what_has_no_bins(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
 def test_flatten_keeps_the_order_of_the_pixels():
     x = numbers(2, 3, 2, 4)
     assert_same(applied(Flatten(), {}, x), x.reshape(2, 24))
@@ -211,3 +267,15 @@ def test_activations_are_their_formulas_and_those_of_jax(case):
     y = layer.apply({}, {}, jnp.asarray(Z)[None])[0][0]
     np.testing.assert_array_equal(y, of_jax(jnp.asarray(Z)))
     assert_same(y, expected)
+
+
+def test_relu_may_be_cut_off():
+    x = np.array([-1.0, 0.0, 2.0, 6.0, 7.0])
+    assert_same(applied(layers.Relu(6), {}, x), np.array([0.0, 0.0, 2.0, 6.0, 6.0]))
+    slopes = jax.vmap(jax.grad(lambda x: layers.Relu(6).apply({}, {}, x)[0]))(jnp.array([-1.0, 0.0, 2.0, 7.0]))
+    assert_same(slopes, np.array([0.0, 0.0, 1.0, 0.0]))
+    with pytest.raises(ValueError, match="Relu: `max_value` must be positive; got 0"):
+        layers.Relu(0)
+    for wrong in ("6", True, [6]):
+        with pytest.raises(TypeError, match="Relu: `max_value` must be a number or None; got"):
+            layers.Relu(wrong)

@@ -12,7 +12,7 @@ from train_tiny import DIGITS, LINEAR, WHOLE
 
 from jaxcnn.layers import Dense, Flatten, serial
 from jaxcnn.models import Model
-from jaxcnn.train import TrainState, evaluate, losses, predict
+from jaxcnn.train import TrainState, evaluate, losses, outputs, predict
 
 SUM = Model("sum", serial(Flatten()), (1, 1, 5), 5)  # the logits are the pixels
 
@@ -82,6 +82,18 @@ def test_prediction_of_nothing_is_empty(trained):
     assert p.shape == (0, 10) and p.dtype == np.float32
 
 
+@pytest.mark.parametrize("batch_size", [4, 50])
+def test_outputs_are_those_of_the_layer_in_the_order_given(trained, batch_size):
+    """Of a model or a layer, bytes taken as 0 to 1; not their probabilities."""
+    images = DIGITS.test.images[:23]
+    expected, _ = WHOLE.apply(trained.params, trained.state, jnp.asarray(images) / 255)
+    for layer, x in ((WHOLE, images), (WHOLE.layer, images.astype(np.float32) / 255)):
+        y = outputs(layer, trained.params, trained.state, x, batch_size=batch_size)
+        assert isinstance(y, np.ndarray) and y.shape == (23, 10)
+        np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
+    assert (outputs(WHOLE, trained.params, trained.state, images[:0], batch_size=4)).shape == (0, 10)
+
+
 def test_prediction_follows_the_loss():
     model = Model("one", serial(Flatten(), Dense(1)), (2, 2, 1), 2, "sigmoid_binary_cross_entropy")
     params, state = model.init(jax.random.key(0))
@@ -101,6 +113,12 @@ def test_prediction_follows_the_loss():
         (lambda s, x, y: predict(LINEAR, s, x.tolist(), batch_size=4), ValueError, "`x` must hold images"),
         (lambda s, x, y: predict(LINEAR, s, x, batch_size=0), ValueError, "`batch_size` must be an integer"),
         (lambda s, x, y: predict(LINEAR, s, x.astype(int), batch_size=4), TypeError, "`images` must be uint8"),
+        (
+            lambda s, x, y: outputs(LINEAR, s.params, s.state, x, batch_size=0),
+            ValueError,
+            "`batch_size` must be an int",
+        ),
+        (lambda s, x, y: outputs(LINEAR, s.params, s.state, x.astype(int), batch_size=4), TypeError, "must be uint8"),
         (lambda s, x, y: evaluate(LINEAR, s, (x, y), batch_size=-1), ValueError, "`batch_size` must be an integer"),
         (lambda s, x, y: evaluate(LINEAR, s, (x[:, :7], y), batch_size=4), ValueError, "evaluate: `data` must hold"),
         (lambda s, x, y: evaluate(LINEAR, s, (x, y + 5), batch_size=4), ValueError, "0 to 9 for linear; got"),

@@ -71,6 +71,9 @@ def test_what_it_holds(run):
         "seed": 2,
         "examples": 90,
         "validation_examples": 40,
+        "initial": None,
+        "ema": None,
+        "policy": None,
     }
     versions = json.loads((folder / "versions.json").read_text())
     assert versions["jax"] == jax.__version__ and versions["python"] and "cpu" in versions["device"].lower()

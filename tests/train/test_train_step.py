@@ -152,3 +152,36 @@ def test_every_step_draws_anew(draws):
     assert len(set(first)) == 12
     assert first == met(jax.random.key(0))
     assert not set(first) & set(met(jax.random.key(1)))
+
+
+def three_heads(params, state, x, *, train=False, key=None):
+    x = x.reshape(len(x), -1)
+    logits = tuple(x @ params[name] for name in ("main", "first", "second"))
+    return logits if train else logits[0], state
+
+
+@pytest.mark.parametrize("weight", [0.3, 0.5])
+def test_auxiliary_classifiers_have_their_part(weight):
+    """By hand: main + weight · (first + second), and each head's gradient, x ⊗ (p − one-hot) / N, by its weight."""
+    rng = np.random.default_rng(0)
+    params = {name: rng.standard_normal((64, 10)) / 8 for name in ("main", "first", "second")}
+    x, labels = np.asarray(IMAGES[:16], np.float64).reshape(16, 64) / 255, np.asarray(LABELS[:16])
+    losses, gradients = {}, {}
+    for name, kernel in params.items():
+        logits = x @ kernel
+        p = np.exp(logits - logits.max(axis=1, keepdims=True))
+        p /= p.sum(axis=1, keepdims=True)
+        losses[name] = -np.log(p[np.arange(16), labels]).sum()
+        gradients[name] = x.T @ (p - np.eye(10)[labels]) / 16
+        if name == "main":
+            right = (p.argmax(axis=1) == labels).sum()
+
+    start = jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), params)
+    train_state = TrainState(start, {}, optax.sgd(1.0).init(start), jnp.zeros((), jnp.int32))
+    step = jax.jit(make_step(three_heads, optax.sgd(1.0), auxiliary_weight=weight))
+    new, (loss, correct, count) = step(train_state, IMAGES[:16], LABELS[:16], np.ones(16, bool), KEY)
+    expected = losses["main"] + weight * (losses["first"] + losses["second"])
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+    assert (int(correct), int(count)) == (right, 16)
+    for name, share in (("main", 1.0), ("first", weight), ("second", weight)):
+        np.testing.assert_allclose(start[name] - new.params[name], share * gradients[name], rtol=1e-3, atol=1e-5)

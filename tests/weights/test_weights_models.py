@@ -12,7 +12,7 @@ import pytest
 from jaxcnn import models
 from jaxcnn.layers import BatchNorm, Dense, Flatten, Layer, serial
 from jaxcnn.models import Model
-from jaxcnn.weights import WeightsError, describe, load, save, tensors
+from jaxcnn.weights import Preprocessing, WeightsError, describe, load, save, tensors
 
 SMALL = Model("small", serial(Flatten(), BatchNorm(), Dense(3)), (2, 2, 1), 3)
 
@@ -42,9 +42,25 @@ def saved(tmp_path):
     return tmp_path / "small.safetensors", params, state
 
 
-@pytest.mark.parametrize("name", models.names())
-def test_every_model_comes_back(tmp_path, name):
-    model, rng = models.create(name), np.random.default_rng(0)
+# One of each family; those of a hundred megabytes without their dense layers.
+FAMILIES = [
+    ("lenet5", {}),
+    ("zero_one", {}),
+    ("cats_vs_dogs_cnn", {}),
+    ("resnet20", {}),
+    ("resnet18", {"include_top": False, "input_size": (64, 48)}),
+    ("resnet50", {"form": "keras", "num_classes": 2}),
+    ("alexnet", {"include_top": False}),
+    ("vgg11", {"include_top": False, "batch_norm": True}),
+    ("googlenet", {"auxiliary": False}),
+    ("squeezenet1_1", {"in_channels": 1}),
+    ("mobilenet_v2", {"width": 0.5}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), FAMILIES)
+def test_every_model_comes_back(tmp_path, name, options):
+    model, rng = models.create(name, **options), np.random.default_rng(0)
     shapes = jax.eval_shape(model.init, jax.random.key(0))  # drawing them with JAX would compile for seconds
     params, state = jax.tree.map(lambda a: jnp.asarray(rng.random(a.shape, np.float32), a.dtype), shapes)
     save(tmp_path / "model.safetensors", model, params, state)
@@ -74,11 +90,27 @@ def test_the_description(saved):
         "num_classes": 3,
         "loss": "softmax_cross_entropy",
         "classes": ["a", "b", "c"],
+        "preprocessing": None,
     }
     assert describe(path) == expected
     assert json.loads(path.with_suffix(".json").read_text(encoding="utf-8")) == expected
     assert sorted(os.listdir(path.parent)) == ["small.json", "small.safetensors"]
     assert_same_bits(load(str(path), SMALL), (params, state))  # a path may be a string
+
+
+def test_preprocessing_travels_with_the_weights(saved):
+    path, params, state = saved
+    prepare = Preprocessing((2, 2), channels="BGR", scale=1.0, mean=(104, 117, 123))
+    save(path, SMALL, params, state, preprocessing=prepare)
+    assert describe(path)["preprocessing"] == prepare
+    assert json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["preprocessing"]["mean"] == [104, 117, 123]
+
+
+def test_files_from_before_preprocessing_was_written(saved):
+    path, params, state = saved
+    about = {name: value for name, value in describe(path).items() if name != "preprocessing"}
+    tensors.write(path, {"params": params, "state": state}, about)
+    assert describe(path)["preprocessing"] is None
 
 
 def test_options_create_the_model_again(tmp_path):
@@ -99,6 +131,39 @@ def test_another_models_weights_are_refused(saved):
     plain = Model("plain", serial(Flatten(), Dense(3)), (2, 2, 1), 3)
     with pytest.raises(WeightsError, match=r"4 unknown: params/batch_norm1/bias, .*state/batch_norm1/var"):
         load(path, plain)
+
+
+def test_another_number_of_classes_is_explained(tmp_path):
+    ten, three = models.create("resnet20"), models.create("resnet20", num_classes=3)
+    save(tmp_path / "ten.safetensors", ten, *ten.init(jax.random.key(0)))
+    with pytest.raises(WeightsError) as error:
+        load(tmp_path / "ten.safetensors", three)
+    for words in (
+        "params/top/dense1/bias expects F32[3] but has F32[10]",
+        "The file's resnet20 tells 10 classes apart, this resnet20 3: create it with that many (num_classes=…)",
+    ):
+        assert words in str(error.value)
+
+
+def test_names_of_other_classes_are_not_saved(saved):
+    path, params, state = saved
+    for classes in (["a", "b"], ["a", "b", "c", "d"], []):
+        with pytest.raises(
+            ValueError, match=rf"`classes` must be the names of the 3 classes of small; got {len(classes)}"
+        ):
+            save(path, SMALL, params, state, classes=classes)
+    assert describe(path)["classes"] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_not_finite_are_named(saved, value):
+    path, params, state = saved
+    state["batch_norm1"]["var"] = state["batch_norm1"]["var"].at[2].set(value)
+    save(path, SMALL, params, state)
+    with pytest.raises(
+        WeightsError, match=r"small\.safetensors: state/batch_norm1/var holds NaN or infinity in 1 of 4"
+    ):
+        load(path, SMALL)
 
 
 def test_a_damaged_file_is_named(saved):

@@ -1,0 +1,83 @@
+"""The same layer, run differently: its inner values computed twice rather than kept, its parameters left alone.
+
+A wrapped layer has the kind, the children and the names of what it wraps, so that parameters fit both.
+"""
+
+import dataclasses
+
+import jax
+from jax import lax
+
+from jaxcnn.layers.layer import Layer
+
+
+def checkpointed(layer: Layer) -> Layer:
+    """The layer, of which training keeps the input only and computes the rest again for the gradient: less memory.
+
+    Args:
+      layer: any; a block of a deep network, such as `residual(…)`.
+
+    Returns:
+      A Layer with the same parameters, values and gradients.
+
+    Raises:
+      TypeError: something that is not a Layer.
+
+    Example:
+      >>> from jaxcnn.layers import Dense, Relu, serial
+      >>> net = checkpointed(serial(Dense(8), Relu(), Dense(3)))
+      >>> list(net.init(jax.random.key(0), (5,))[0])
+      ['dense1', 'dense2']
+
+    Source: Chen et al., Training deep nets with sublinear memory cost (2016); `jax.checkpoint`.
+    """
+    _check("checkpointed", layer)
+
+    def apply(params, state, x, *, train=False, key=None):
+        def again(params, state, x, key):
+            return layer.apply(params, state, x, train=train, key=key)
+
+        return jax.checkpoint(again)(params, state, x, key)
+
+    return _wrapped(layer, apply, checkpointed)
+
+
+def frozen(layer: Layer) -> Layer:
+    """The layer as at inference, whatever is trained around it: no gradient reaches its parameters.
+
+    Batch norm uses its running statistics and leaves them as they are, dropout drops nothing. Gradients do go through
+    it to what stands before.
+
+    Args:
+      layer: any; the pretrained part of a network.
+
+    Returns:
+      A Layer with the same parameters, whose gradients are zero.
+
+    Raises:
+      TypeError: something that is not a Layer.
+
+    Example:
+      >>> from jaxcnn.layers import Dense
+      >>> layer = frozen(Dense(1, kernel_init="he_normal"))
+      >>> params, _ = layer.init(jax.random.key(0), (3,))
+      >>> jax.grad(lambda p: layer.apply(p, {}, jax.numpy.ones((2, 3)), train=True)[0].sum())(params)["bias"]
+      Array([0.], dtype=float32)
+    """
+    _check("frozen", layer)
+
+    def apply(params, state, x, *, train=False, key=None):
+        y, _ = layer.apply(lax.stop_gradient(params), lax.stop_gradient(state), x, train=False)
+        return y, state
+
+    return _wrapped(layer, apply, frozen)
+
+
+def _wrapped(layer, apply, wrap) -> Layer:
+    combine = None if layer.combine is None else lambda children: wrap(layer.combine(children))
+    return dataclasses.replace(layer, apply=apply, combine=combine)
+
+
+def _check(name: str, layer) -> None:
+    if not isinstance(layer, Layer):
+        raise TypeError(f"{name}: `layer` must be a Layer; got {layer!r}")

@@ -1,0 +1,177 @@
+"""A network made of another: with a new head, up to a layer, or with layers frozen. What was given stays as it was."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from jaxcnn.layers import Layer, frozen, serial
+from jaxcnn.layers.layer import Tree
+from jaxcnn.models.catalogue import create, names
+from jaxcnn.models.model import Model
+
+
+def with_head(model: Model, params: Tree, state: Tree, num_classes: int, *, key: jax.Array) -> tuple[Model, Tree, Tree]:
+    """The same network for other classes: what depends on their number is fresh, the rest is what was given.
+
+    What depends on it is found by comparing the model for so many classes and for one more, so auxiliary classifiers
+    get new heads too.
+
+    Args:
+      model: from `models.create`, with an option `num_classes`. Freeze its layers afterwards (`with_frozen`).
+      params, state: its own.
+      num_classes: at least 2.
+      key: of the fresh values.
+
+    Returns:
+      (model, params, state); the backbone's arrays are those given.
+
+    Raises:
+      ValueError: a model that the catalogue cannot make again with other classes, arrays that are not its own, fewer
+        than 2 classes.
+
+    Example:
+      >>> model = create("lenet5")
+      >>> old, _ = model.init(jax.random.key(0))
+      >>> model, params, state = with_head(model, old, {}, 3, key=jax.random.key(1))
+      >>> params["dense3"]["kernel"].shape, params["conv1"]["kernel"] is old["conv1"]["kernel"]
+      ((84, 3), True)
+    """
+    if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 2:
+        raise ValueError(f"with_head: `num_classes` must be an integer of at least 2; got {num_classes!r}")
+    own = "For a network of your own, put `features(…, until=…)` and a new Dense into a `serial`."
+    if model.name not in names() or _anatomy(create(model.name, **model.options).layer) != _anatomy(model.layer):
+        raise ValueError(
+            f"with_head: `model` must be one that models.create makes again by name and options; got {model.name!r} "
+            f"with {dict(model.options)}. {own}"
+        )
+    try:
+        new, other = (create(model.name, **{**model.options, "num_classes": n}) for n in (num_classes, num_classes + 1))
+    except TypeError as error:
+        raise ValueError(f"with_head: `model` must have an option num_classes; {error}. {own}") from None
+    expected, larger = (jax.tree.leaves(_shapes(each)) for each in (new, other))
+    fresh = [leaf.shape != counterpart.shape for leaf, counterpart in zip(expected, larger, strict=True)]
+    if not any(fresh):
+        raise ValueError(f"with_head: `model` must have a head, but nothing in {model.name} depends on num_classes")
+
+    given, structure = jax.tree.flatten((params, state))
+    if jax.tree.map(lambda a: (a.shape, a.dtype), (params, state)) != jax.tree.map(
+        lambda a: (a.shape, a.dtype), _shapes(model)
+    ):
+        raise ValueError(f"with_head: `params` and `state` must be those of {model.name} {dict(model.options)}")
+
+    @jax.jit  # computes the fresh values alone
+    def head(key):
+        return [leaf for leaf, is_fresh in zip(jax.tree.leaves(new.init(key)), fresh, strict=True) if is_fresh]
+
+    made = iter(head(key))
+    leaves = [next(made) if is_fresh else leaf for leaf, is_fresh in zip(given, fresh, strict=True)]
+    return new, *jax.tree.unflatten(structure, leaves)
+
+
+def features(model: Model | Layer, params: Tree, state: Tree, *, until: str) -> tuple[Layer, Tree, Tree]:
+    """The network up to a layer, whose output it gives.
+
+    Args:
+      model: a `Model` or a `Layer`.
+      params, state: its own; or their shapes.
+      until: the path of a layer, names joined by slashes ("stage2/residual1/body/conv1"), as `jaxcnn.summary` shows
+        them. Inside of a residual block or one of several branches, only that way is taken.
+
+    Returns:
+      (layer, params, state), with the arrays that it needs, under the names they had. `train.outputs` computes the
+      features of many images; `frozen(layer)` is a backbone to put a head on.
+
+    Raises:
+      ValueError: no such layer, naming those there are.
+
+    Example:
+      >>> model = create("lenet5")
+      >>> layer, params, state = features(model, *model.init(jax.random.key(0)), until="max_pool2")
+      >>> list(params)
+      ['conv1', 'conv2']
+      >>> y, _ = layer.apply(params, state, jax.numpy.ones((1, 28, 28, 1)))
+      >>> y.shape
+      (1, 5, 5, 16)
+    """
+    layer = model.layer if isinstance(model, Model) else model
+    return _cut(layer, params, state, until.split("/"), until)
+
+
+def with_frozen(model: Model, *paths: str) -> Model:
+    """The model with some layers as at inference (see `jaxcnn.layers.frozen`).
+
+    Their running statistics stay and no gradient reaches their parameters. Weight decay would still shrink those:
+    `train.label_params` with the same paths keeps the optimizer off them.
+
+    Args:
+      model: any; its parameters keep their names.
+      *paths: of layers, as in `features`.
+
+    Returns:
+      A Model of the same name, options and parameters.
+
+    Raises:
+      ValueError: no such layer, naming those there are; no paths.
+
+    Example:
+      >>> model = create("lenet5")
+      >>> backbone = [name for name in model.layer.children if name != "dense3"]
+      >>> with_frozen(model, *backbone).name
+      'lenet5'
+    """
+    if not paths:
+        raise ValueError("with_frozen: `paths` must name at least one layer")
+    layer = model.layer
+    for path in paths:
+        layer = _freeze(layer, path.split("/"), path)
+    return dataclasses.replace(model, layer=layer)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _cut(layer: Layer, params: Tree, state: Tree, way: list[str], path: str) -> tuple[Layer, Tree, Tree]:
+    if not way:
+        return layer, params, state
+    name, *rest = way
+    child = _child("features", "until", layer, name, path)
+    last, *trees = _cut(child, params.get(name, {}), state.get(name, {}), rest, path)
+    order = list(layer.children)
+    before = [n for n in order[: order.index(name)] if n not in layer.aside] if layer.chained else []
+    children = {n: layer.children[n] for n in before} | {name: last}
+    # `combine` keeps what a chain is wrapped in; anything else becomes the chain of what leads to the layer.
+    combine = layer.combine if layer.chained and name not in layer.aside else None
+    cut = combine(children) if combine else serial(**children)
+    params, state = (
+        {n: whole[n] for n in before if n in whole} | ({name: part} if part else {})
+        for whole, part in zip((params, state), trees, strict=True)
+    )
+    return cut, params, state
+
+
+def _freeze(layer: Layer, way: list[str], path: str) -> Layer:
+    if not way:
+        return frozen(layer)
+    name, *rest = way
+    child = _child("with_frozen", "paths", layer, name, path)
+    if layer.combine is None:
+        raise ValueError(f"with_frozen: `paths` leads into {layer.kind!r}, which cannot be taken apart; got {path!r}")
+    return layer.combine({**layer.children, name: _freeze(child, rest, path)})
+
+
+def _child(op: str, argument: str, layer: Layer, name: str, path: str) -> Layer:
+    if name not in layer.children:
+        there = f"those of this {layer.kind} are {', '.join(layer.children)}" if layer.children else "it has none"
+        raise ValueError(f"{op}: `{argument}` must name a layer, but in {path!r} there is no {name!r}; {there}")
+    return layer.children[name]
+
+
+def _shapes(model: Model) -> tuple[Tree, Tree]:
+    return jax.eval_shape(model.init, jax.random.key(0))
+
+
+def _anatomy(layer: Layer) -> tuple[str, Mapping[str, Any]]:
+    """Kinds and names all the way down: what two models made alike have in common."""
+    return layer.kind, {name: _anatomy(child) for name, child in layer.children.items()}

@@ -1,0 +1,131 @@
+"""Published files in a cache, checked by their hashes."""
+
+import hashlib
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from jaxcnn.weights.files import replacing
+from jaxcnn.weights.tensors import WeightsError
+
+_CHUNK = 1 << 20  # bytes
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A file that others publish.
+
+    Args:
+      file: its name.
+      url: where it lies; None for a file that is not known to lie anywhere, to be given by its path.
+      hash: "sha256:…" or "md5:…" of it; fewer digits than the algorithm has are its first ones.
+      mebibytes: about how large it is.
+    """
+
+    file: str
+    url: str | None
+    hash: str
+    mebibytes: float
+
+
+def obtain(remote: Remote, path: str | os.PathLike | None = None) -> Path:
+    """The user's file if a path is given, else the cached one, fetched unless it is there; its hash checked each time.
+
+    The cache is `JAXCNN_CACHE` where that is set, else the folder that the operating system gives caches; with
+    `JAXCNN_MIRROR`, files are fetched from `<mirror>/weights/<file>` instead. A download takes its name only once the
+    hash agrees, so a failure leaves nothing behind.
+
+    Raises:
+      FileNotFoundError: no file at `path`.
+      WeightsError: another file than the published one; no download, with what to put where by hand.
+      ImportError: pooch is not installed and the file is not cached.
+    """
+    if path is not None:
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no such weights file")
+        if not agrees(remote, path):
+            raise WeightsError(_other(remote, path))
+        return path
+    target = _cache() / "weights" / remote.file
+    if target.is_file() and agrees(remote, target):
+        return target
+    mirror = os.environ.get("JAXCNN_MIRROR")
+    url = f"{mirror.rstrip('/')}/weights/{remote.file}" if mirror else remote.url
+    if url is None:
+        raise WeightsError(
+            f"{remote.file} is not published at an address of its own: give its path, or put a file with {remote.hash} "
+            f"at {target}"
+        )
+    _download(remote, url, target)
+    return target
+
+
+def agrees(remote: Remote, path: Path) -> bool:
+    """Whether a file has the published hash, as far as its digits are known."""
+    algorithm, _, digits = remote.hash.partition(":")
+    return _digest(algorithm, path).startswith(digits)
+
+
+def _digest(algorithm: str, path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def _other(remote: Remote, path: Path) -> str:
+    algorithm, _, digits = remote.hash.partition(":")
+    beginning = "" if len(digits) == hashlib.new(algorithm).digest_size * 2 else " beginning with"
+    size = path.stat().st_size
+    return (
+        f"{path}: expected the published {remote.file} of about {remote.mebibytes} MiB, {algorithm}{beginning} "
+        f"{digits}; found {size:,} bytes with {_digest(algorithm, path)}"
+    )
+
+
+def _cache() -> Path:
+    folder = os.environ.get("JAXCNN_CACHE")
+    return Path(folder).expanduser() if folder else Path(_pooch("the cache's place").os_cache("jaxcnn"))
+
+
+def _download(remote: Remote, url: str, target: Path) -> None:
+    pooch = _pooch(f"fetching {remote.file}")
+    import requests
+
+    # A bar on a terminal, silence in a log. Without "identity" a server may send another form than the one published.
+    fetch = pooch.HTTPDownloader(sys.stderr.isatty(), _CHUNK, headers={"Accept-Encoding": "identity"})
+    try:
+        with replacing(target) as temporary:
+            fetch(url, str(temporary), None)
+            if not agrees(remote, temporary):
+                raise WeightsError(f"{url}: {_other(remote, temporary).partition(': ')[2]}")
+    except (requests.RequestException, OSError) as error:
+        raise WeightsError(
+            f"{url}: {_reason(error)}. By hand: download it ({remote.mebibytes} MiB, {remote.hash}) and put it at "
+            f"{target}, or give its path"
+        ) from None
+
+
+def _reason(error: Exception) -> str:
+    """A network error in a few words, without the chain of classes that requests and urllib3 print."""
+    import requests
+
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return f"HTTP status {error.response.status_code}"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "the connection ended before the file did"
+    if isinstance(error, requests.Timeout):
+        return "no answer in time"
+    if isinstance(error, requests.ConnectionError):
+        return "no connection"
+    return str(error)
+
+
+def _pooch(purpose: str):
+    try:
+        import pooch  # type: ignore[import-untyped]
+    except ModuleNotFoundError:
+        raise ImportError(
+            f"{purpose} needs the package `pooch`, which is not installed: pip install 'jaxcnn[data]'", name="pooch"
+        ) from None
+    return pooch

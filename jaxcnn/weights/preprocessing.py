@@ -1,0 +1,97 @@
+"""What images must go through before a published network sees them: part of what its weights mean."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+import jax
+import jax.numpy as jnp
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From images to a network's input: y = (pixel · scale − mean) / std, after resizing and cropping.
+
+    A pure function of arrays: `jaxcnn.layers.stateless("preprocessing", preprocessing)` makes it the first layer of a
+    network, which then takes images as others do.
+
+    Args:
+      size: (height, width) that the network gets.
+      resize: the length of the shorter side before the middle is cropped to `size`; None resizes to `size` itself,
+        whatever the aspect ratio.
+      channels: the order of the network's channels; images come in RGB.
+      scale: factor on pixels of 0 to 255.
+      mean, std: of each channel, in the network's order, after scaling.
+
+    Raises:
+      ValueError: sizes below 1, a resize that does not cover the crop, an unknown order, not one mean and positive std
+        per channel.
+
+    Example:
+      >>> images = jnp.full((1, 300, 400, 3), 128, jnp.uint8)
+      >>> x = Preprocessing((224, 224), resize=256, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))(images)
+      >>> x.shape, round(float(x.max()), 4)
+      ((1, 224, 224, 3), 0.0039)
+    """
+
+    size: tuple[int, int]
+    resize: int | None = None
+    channels: Literal["RGB", "BGR"] = "RGB"
+    scale: float = 1 / 255
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        if len(self.size) != 2 or min(self.size) < 1:
+            raise ValueError(f"Preprocessing: `size` must be (height, width), both positive; got {self.size}")
+        if self.resize is not None and self.resize < max(self.size):
+            raise ValueError(f"Preprocessing: `resize` ({self.resize}) must cover the crop of {self.size}")
+        if self.channels not in ("RGB", "BGR"):
+            raise ValueError(f"Preprocessing: `channels` must be 'RGB' or 'BGR'; got {self.channels!r}")
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise ValueError(
+                f"Preprocessing: `mean` and `std` must have a value for each of three channels, std positive; got "
+                f"{self.mean} and {self.std}"
+            )
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """The network's input.
+
+        Args:
+          images: (N, H, W, 3), RGB: uint8, or floating of 0 to 1.
+
+        Returns:
+          (N, *size, 3), float32.
+
+        Raises:
+          TypeError: images of another dtype. ValueError: another shape.
+        """
+        floating = jnp.issubdtype(images.dtype, jnp.floating)
+        if not floating and images.dtype != jnp.uint8:
+            raise TypeError(f"Preprocessing: `images` must be uint8, 0 to 255, or floating, 0 to 1; got {images.dtype}")
+        if images.ndim != 4 or images.shape[-1] != 3 or 0 in images.shape[1:]:
+            raise ValueError(f"Preprocessing: `images` must be (N, H, W, 3); got {images.shape}")
+        x = self._cropped(jnp.asarray(images, jnp.float32) * (255 if floating else 1))
+        if self.channels == "BGR":
+            x = x[..., ::-1]
+        return (x * self.scale - jnp.asarray(self.mean)) / jnp.asarray(self.std)
+
+    def _cropped(self, x: jax.Array) -> jax.Array:
+        (n, *sides, channels), size = x.shape, tuple(self.size)
+        resized = size if self.resize is None else tuple(self.resize * side // min(sides) for side in sides)
+        if resized != tuple(sides):
+            # bilinear, averaging where it shrinks: what Pillow does, but for its rounding to whole pixel values
+            x = jax.image.resize(x, (n, *resized, channels), "linear", antialias=True)
+        top, left = (round((whole - part) / 2) for whole, part in zip(resized, size, strict=True))
+        return x[:, top : top + size[0], left : left + size[1]]
+
+    def to_json(self) -> dict[str, Any]:
+        """As a dict of plain values, for a file's metadata."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """The inverse of `to_json`, lists for tuples allowed."""
+        plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in value.items()}
+        return cls(**plain)

@@ -1,0 +1,108 @@
+"""Networks that others have trained, ready to use."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxcnn import models
+from jaxcnn.layers.layer import Tree
+from jaxcnn.models import Model
+from jaxcnn.weights.arrays import from_arrays
+from jaxcnn.weights.download import obtain
+from jaxcnn.weights.keras import from_keras
+from jaxcnn.weights.published import FILES, IMAGENET_CLASSES, Published
+from jaxcnn.weights.pytorch import from_torch
+from jaxcnn.weights.tensors import WeightsError
+
+READERS: dict[str, Callable[..., tuple[Tree, Tree]]] = {
+    "torch": from_torch,
+    "keras": from_keras,
+    "arrays": from_arrays,
+}
+
+
+class Pretrained(NamedTuple):
+    """A model with published weights, and what there is to know about them."""
+
+    model: Model
+    params: Tree
+    state: Tree
+    about: Published
+
+
+def pretrained_names() -> list[str]:
+    """The names that `pretrained` knows.
+
+    Example:
+      >>> [name for name in pretrained_names() if "resnet50" in name]
+      ['torchvision/resnet50', 'keras/resnet50']
+    """
+    return [published.name for published in FILES]
+
+
+def pretrained(name: str | Published, *, path: str | os.PathLike | None = None, **options: Any) -> Pretrained:
+    """A network with published weights.
+
+    The file is fetched once, into `JAXCNN_CACHE` or the operating system's cache, and its hash compared each time. Of
+    torchvision's files the first eight digits of the SHA-256 are known, of Keras' the MD5.
+
+    Args:
+      name: one of `pretrained_names()`; or a `Published` of your own.
+      path: of a copy of the file, if there is one; it is compared with the published hash as well.
+      **options: the model's, besides those that the weights need: `include_top=False` for a feature map,
+        `input_size`, `remat`.
+
+    Returns:
+      `Pretrained(model, params, state, about)`: `about.preprocessing(images)` makes uint8 images the model's input,
+      `about.licence`, `about.source` and `about.top1` tell about the weights, `labels(about)` names the classes.
+
+    Raises:
+      ValueError: an unknown name. FileNotFoundError: nothing at `path`.
+      WeightsError: no download, saying what to download and where to put it; a file of another hash.
+      ImportError: a file of PyTorch without torch, of Keras without h5py (the extra `parity`), no pooch.
+
+    Example:
+      >>> from jaxcnn import weights
+      >>> model, params, state, about = weights.pretrained("torchvision/resnet18")  # doctest: +SKIP
+      >>> logits, _ = model.apply(params, state, about.preprocessing(images))  # doctest: +SKIP
+    """
+    about = name if isinstance(name, Published) else _known(name)
+    model = models.create(about.model, **{**about.options, **options})
+    params, state = READERS[about.library](obtain(about.remote, path), model)
+    return Pretrained(model, params, state, about)
+
+
+def labels(about: Published, path: str | os.PathLike | None = None) -> tuple[str, ...]:
+    """The names of the classes, in the order of the logits.
+
+    Args:
+      about: of `pretrained`.
+      path: for ImageNet, a text file with one name per line; without it, keras.applications' list is fetched.
+
+    Raises:
+      FileNotFoundError: nothing at `path`. WeightsError: not a thousand names; no download, as `pretrained`.
+
+    Example:
+      >>> from jaxcnn.weights.published import FILES
+      >>> labels(next(published for published in FILES if published.name == "akamaster/resnet20"))[:3]
+      ('airplane', 'automobile', 'bird')
+    """
+    if about.classes != "imagenet":
+        return about.classes
+    if path is None:
+        index = json.loads(obtain(IMAGENET_CLASSES).read_text(encoding="utf-8"))
+        names = [index[str(i)][1].replace("_", " ") for i in range(len(index))]
+    else:
+        names = Path(path).read_text(encoding="utf-8").splitlines()
+    if len(names) != 1000:
+        raise WeightsError(f"{path}: expected the names of ImageNet's 1000 classes, one per line; found {len(names)}")
+    return tuple(names)
+
+
+def _known(name: str) -> Published:
+    for published in FILES:
+        if published.name == name:
+            return published
+    raise ValueError(f"weights.pretrained: unknown name {name!r}; known are {', '.join(pretrained_names())}")
