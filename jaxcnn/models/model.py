@@ -52,8 +52,9 @@ def image_shape(model: str, input_size: int | Sequence[int], in_channels: int, *
       ValueError: a size below `least`, with which nothing would be left of the image; channels below 1.
       TypeError: what is no int.
     """
-    pair = isinstance(input_size, Sequence) and not isinstance(input_size, str)
-    sides = [_int(model, "input_size", side) for side in (input_size if pair else (input_size, input_size))]
+    is_pair = isinstance(input_size, Sequence) and not isinstance(input_size, str)
+    given: Any = input_size if is_pair else (input_size, input_size)
+    sides = [_int(model, "input_size", side) for side in given]
     if len(sides) != 2:
         raise ValueError(f"{model}: `input_size` must be an int or (height, width); got {input_size!r}")
     height, width = sides

@@ -54,6 +54,7 @@ def resnet(
     conv = functools.partial(_conv, kernel_init="he_normal_fan_out")
 
     def block(channels: int, width: int, stride: int) -> Layer:
+        body: tuple[Layer, ...]
         if depth < 50:
             body = (conv(width, 3, stride), norm, Relu(), conv(width, 3), norm)
         else:
