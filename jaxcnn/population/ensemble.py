@@ -249,7 +249,7 @@ def predict(model: Any, train_state: TrainState, x: Any, *, batch_size: int) -> 
     """
     members = _members("predict", (train_state.params, train_state.state))  # of no optimizer, if need be
 
-    def apply(params, state, x, *, train):  # logits (N, members, classes): to jaxcnn.train.predict, one model
+    def apply(params, state, x, *, train=False):  # logits (N, members, classes): to jaxcnn.train.predict, one model
         return jax.vmap(lambda p, s: model.apply(p, s, x, train=train), out_axes=(1, 0))(params, state)
 
     together = types.SimpleNamespace(
