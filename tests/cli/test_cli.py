@@ -188,15 +188,26 @@ def test_ctrl_c_leaves_a_usable_folder(tmp_path, monkeypatch):
     assert main(["evaluate", str(folder)]) == 0
 
 
-def test_summary_models_datasets_print_their_tables(capsys):
+def test_summary_and_datasets_print_their_tables(capsys):
     assert main(["summary", "lenet5"]) == 0
     assert "trainable 61,706" in capsys.readouterr().out
-    assert main(["models"]) == 0
-    out = capsys.readouterr().out
-    assert all(name in out for name in names()) and "19,024,513" in out
     assert main(["datasets"]) == 0
     out = capsys.readouterr().out
     assert all(name in out for name in data.names())
+
+
+def test_models_prints_a_row_for_each_with_its_published_accuracy(capsys):
+    """Parameters and multiply-adds at inference: GoogLeNet's without its auxiliary classifiers."""
+    assert main(["models"]) == 0
+    head, *rows, sources = capsys.readouterr().out.splitlines()
+    assert [row.split()[0] for row in rows] == names()
+    cells = {row.split()[0]: row.split(maxsplit=4)[1:] for row in rows}
+    assert cells["cats_vs_dogs_cnn"] == ["150×150×3", "19,024,513", "161,408,256", "—"]
+    assert cells["resnet50"] == ["224×224×3", "25,557,032", "4,089,184,256", "76.13 % ImageNet-1k"]
+    assert cells["googlenet"][1:] == ["6,624,904", "1,498,376,192", "69.78 % ImageNet-1k"]
+    assert cells["resnet20"][-1] == "91.25 % CIFAR-10"
+    assert "torchvision" in sources and "He et al. (2015)" in sources
+    assert head.split() == ["model", "input", "parameters", "multiply-adds", "published", "top-1"]
 
 
 def test_doctor_finds_the_convolution_right(capsys):

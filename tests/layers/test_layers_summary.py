@@ -5,6 +5,7 @@ import pytest
 
 from jaxcnn import models
 from jaxcnn.layers import (
+    AdaptiveAvgPool,
     BatchNorm,
     Conv,
     ConvTranspose,
@@ -18,9 +19,12 @@ from jaxcnn.layers import (
     SeparableConv,
     Softmax,
     branches,
+    checkpointed,
+    frozen,
     residual,
     serial,
     summary,
+    with_auxiliaries,
 )
 
 
@@ -50,6 +54,7 @@ ROWS = {
     "dense": (Dense(10), (84,), (10,), (84 + 1) * 10, 84 * 10),
     "dense_on_positions": (Dense(10), (5, 4, 3), (5, 4, 10), (3 + 1) * 10, 5 * 4 * 3 * 10),
     "max_pool": (MaxPool(2), (9, 9, 4), (4, 4, 4), 0, 0),
+    "adaptive_pool": (AdaptiveAvgPool(4), (9, 9, 4), (4, 4, 4), 0, 0),
     "flatten": (Flatten(), (3, 4, 5), (60,), 0, 0),
     "softmax": (Softmax(), (7,), (7,), 0, 0),
     "group_norm": (GroupNorm(2), (5, 5, 4), (5, 5, 4), 8, 0),
@@ -121,6 +126,28 @@ def test_nested_layers_have_their_path():
         ("top/dense1", (2,), 290, 288),
     ]
     assert table.total("statistics") == 8
+
+
+def test_auxiliary_classifiers_stand_at_their_place_as_of_training():
+    body = serial(Conv(4, 3), Flatten(), Dense(3))
+    net = with_auxiliaries(body, early=("conv1", serial(MaxPool(2), Flatten(), Dense(2))))
+    table = summary(net, (6, 6, 1))
+    assert [(row.path, row.output_shape, row.multiply_adds, row.training_only) for row in table.rows] == [
+        ("conv1", (4, 4, 4), 16 * 4 * 9, False),
+        ("early/max_pool1", (2, 2, 4), 0, True),
+        ("early/flatten1", (16,), 0, True),
+        ("early/dense1", (2,), 32, True),
+        ("flatten1", (64,), 0, False),  # takes what conv1 gives
+        ("dense1", (3,), 192, False),
+    ]
+    assert str(table).count("in training)") == 3 and "early/dense1 (dense, in training)" in str(table)
+
+
+def test_a_layer_run_differently_has_the_rows_of_the_layer():
+    body = serial(Conv(4, 3), BatchNorm())
+    plain = summary(body, (6, 6, 1)).rows
+    assert summary(checkpointed(body), (6, 6, 1)).rows == summary(frozen(body), (6, 6, 1)).rows == plain
+    assert only_row(checkpointed(Conv(4, 3)), (6, 6, 1)).multiply_adds == 16 * 4 * 9
 
 
 def test_a_model_may_be_seen_at_another_input():

@@ -3,6 +3,7 @@
 import functools
 
 import jax
+import numpy as np
 import pytest
 
 from jaxcnn import models, summary
@@ -292,6 +293,14 @@ def test_where_a_bottleneck_strides():
     assert (keras[first].output_shape[0], keras[second].output_shape[0]) == (28, 28)
     assert torch.keys() == keras.keys()
     assert shapes(abstract("resnet50")[1]) == shapes(abstract("resnet50", form="keras")[1])
+
+
+def test_the_shortcut_without_parameters_takes_every_other_pixel_and_pads_the_channels():
+    block = models.create("resnet20").layer.children["stage2"].children["block1"]
+    x = np.random.default_rng(0).standard_normal((2, 5, 6, 16)).astype(np.float32)
+    expected = np.zeros((2, 3, 3, 32), np.float32)
+    expected[..., 8:24] = x[:, [0, 2, 4]][:, :, [0, 2, 4]]
+    np.testing.assert_array_equal(block.children["shortcut"].apply({}, {}, x)[0], expected)
 
 
 def test_auxiliary_classifiers_are_said_to_be_of_training():

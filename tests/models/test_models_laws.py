@@ -21,7 +21,7 @@ MEMBERS = {  # with the dense layers of AlexNet and VGG they would have 61 and 1
     "resnet18": {"input_size": 32, "num_classes": 10},
     "mobilenet_v2": {"input_size": 32, "num_classes": 10, "width": 0.25},
 }
-FIRST = {  # as far as this there is every kind of layer, so as far as this they are run without jit
+FIRST = {  # as far as this there is every kind of layer but the last, so as far as this they are run in several ways
     "resnet20": "stage2/block1",
     "alexnet": "max_pool2",
     "squeezenet1_1": "fire3",
@@ -30,7 +30,7 @@ FIRST = {  # as far as this there is every kind of layer, so as far as this they
     "resnet18": "stage2/block1",
     "mobilenet_v2": "stage2",
 }
-ROUNDING = 1e-4  # of sums of some thousand terms, through up to 57 convolutions, relative to the largest value
+ROUNDING = 1e-9  # in float64, relative to the largest value: through up to 57 convolutions and batch norms of 4 images
 QUICK = {"xla_backend_optimization_level": 0}  # compiles in two thirds of the time
 KEY = jax.random.key(0, impl="rbg")
 
@@ -58,16 +58,19 @@ def without_dropout(layer: Layer) -> Layer:
 def test_a_member_of_each_family_keeps_the_laws(name):
     model = models.create(name, **MEMBERS[name])
     params, state = model.init(KEY)
-    x = jnp.asarray(np.random.default_rng(0).uniform(-1, 1, (4, *model.input_shape)), jnp.float32)
     initial_values(model, params, state)
-    state, trained = training(model, params, state, x)
-    forward = compiled(model.apply, params, state, x)
-    y = inference(model, forward, params, state, x)
-    if state:  # with the statistics of the batch
-        assert_near(y, trained)
-    eager_is_compiled(name, model, params, state, x)
-    vmap_is_a_loop(model, params, state, x, y)
-    folding_changes_nothing(model, params, state, x, y)
+    promised = output_shape(model.layer, params, state, model.input_shape)
+    with jax.enable_x64(True):
+        params, state = jax.tree.map(lambda leaf: leaf.astype("float64"), (params, state))
+        x = jnp.asarray(np.random.default_rng(0).uniform(-1, 1, (4, *model.input_shape)))
+        state, trained = training(model, params, state, x)
+        y = inference(model, params, state, x)
+        assert y.shape == (4, *promised) and promised[-1] == (model.num_classes or promised[-1])
+        if state:  # with the statistics of the batch
+            assert_near(y, trained)
+            folding_changes_nothing(model, params, state, x, y)
+        first = features(model, params, state, until=FIRST[name])
+        jit_is_eager_and_vmap_is_a_loop(*first, x)
 
 
 def initial_values(model, params, state):
@@ -85,32 +88,27 @@ def initial_values(model, params, state):
     assert len(set(pointers)) == len(pointers)
 
 
-def inference(model, forward, params, state, x):
-    """Logits of the promised shape, always the same; the statistics stay."""
+def inference(model, params, state, x):
+    """Always the same logits; the statistics stay."""
+    forward = compiled(model.apply, params, state, x)
     y, after = forward(params, state, x)
-    assert y.shape[1:] == output_shape(model.layer, params, state, model.input_shape)
-    assert y.shape[1:] == ((model.num_classes,) if model.num_classes else y.shape[1:])
-    assert np.isfinite(y).all() and len(np.unique(y.round(6))) > y.size / 4
+    assert np.isfinite(y).all() and (np.ptp(y, axis=0) > 1e-3 * np.abs(y).max()).any()  # images make a difference
     np.testing.assert_array_equal(forward(params, state, x)[0], y)
     jax.tree.map(np.testing.assert_array_equal, after, state)
     return y
 
 
-def eager_is_compiled(name, model, params, state, x):
-    layer, params, state = features(model, params, state, until=FIRST[name])
-    assert_near(layer.apply(params, state, x)[0], compiled(layer.apply, params, state, x)(params, state, x)[0])
-
-
-def vmap_is_a_loop(model, params, state, x, y):
-    single = jax.vmap(lambda image: model.apply(params, state, image[None])[0][0])
-    assert_near(compiled(single, x)(x), y)
-
-
 def folding_changes_nothing(model, params, state, x, y):
-    if state:
-        layer, params, state = fold_batch_norm(model.layer, params, state)
-        assert state == {} and "batch_norm" not in str(jax.tree.structure(params))
-        assert_near(compiled(layer.apply, params, state, x)(params, state, x)[0], y)
+    layer, params, state = fold_batch_norm(model.layer, params, state)
+    assert state == {} and "batch_norm" not in str(jax.tree.structure(params))
+    assert_near(compiled(layer.apply, params, state, x)(params, state, x)[0], y)
+
+
+def jit_is_eager_and_vmap_is_a_loop(layer, params, state, x):
+    y, _ = compiled(layer.apply, params, state, x)(params, state, x)
+    assert_near(layer.apply(params, state, x)[0], y)
+    single = jax.vmap(lambda image: layer.apply(params, state, image[None])[0][0])
+    assert_near(compiled(single, x)(x), y)
 
 
 def training(model, params, state, x):
