@@ -8,6 +8,7 @@ from textbook_tools import close, normal, run
 
 pytestmark = pytest.mark.usefixtures("float64")
 
+
 @pytest.mark.parametrize("rank", [1, 2, 3])
 @pytest.mark.parametrize(
     ("stride", "dilation", "pads", "groups"),

@@ -208,7 +208,7 @@ ROWS |= {
 }
 
 UNFIT = {  # a name's product that it cannot compute, and what it says it takes
-    "depthwise": ({}, (X, KERNEL), "groups of one channel in and one out, and at most 100 taps; got float32, window (3, 2)"),
+    "depthwise": ({}, (X, KERNEL), "groups of one channel in and one out, and at most 100 taps; got float32, window"),
     "overlap": ({"stride": (1, 2)}, (X, KERNEL), "stride 1; got float32, window (3, 2), stride (1, 2)"),
     "taps": ({}, (X[..., :3], np.ones((6, 2, 3, 4), np.float32)), "at most 32 weights per output channel; got"),
     "winograd": ({"precision": "high"}, (X, KERNEL), "per group, precision high"),
