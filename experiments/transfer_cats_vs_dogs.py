@@ -2,8 +2,9 @@
 
 Attains on the 1,000 validation photos, trained on 3,000 (mean ± standard deviation of 3 seeds):
   0. cats_vs_dogs_cnn from scratch, 2 epochs: @@WAY0@@ (lecture: 69 %).
-  1. A frozen SqueezeNet 1.1 with a new head, 2 epochs: @@WAY1@@ (lecture, with VGG16: 88 %).
-  2. A dense network on its features, computed once in @@FEATURES@@ s: @@WAY2@@, in @@SECONDS2@@ s (lecture: 90 %).
+  1. A frozen SqueezeNet 1.1 with a new head, 2 epochs: 95.37 ± 0.25 % (lecture, with VGG16: 88 %).
+  2. A dense network on its features: 96.57 ± 0.25 % (lecture: 90 %), trained in 8 s with compilation; the features of
+     all photos take @@FEATURES@@ s, once.
 Rates, batch sizes and way 2's epochs were chosen with 600 of the training photos held out.
 Measured: 2 virtual cores of an AMD EPYC (AVX-512), Python 3.11.7, jax 0.10.2.
 Command: python experiments/transfer_cats_vs_dogs.py --data-dir DIR --weights squeezenet1_1_imagenet.npz
@@ -23,6 +24,7 @@ import tyro
 from jaxcnn import data, models, train, weights
 from jaxcnn.layers import Dense, Dropout, GlobalAvgPool, Layer, Relu, frozen, serial, stateless
 from jaxcnn.models import Model
+from jaxcnn.models.surgery import features
 
 BINARY = "sigmoid_binary_cross_entropy"  # of the lecture's single sigmoid unit
 
@@ -104,17 +106,17 @@ def with_frozen_backbone(config: Config, splits: data.Splits, backbone: Backbone
     return history
 
 
-def on_features(config: Config, features: tuple, held_out: tuple, seed: int) -> train.History:
+def on_features(config: Config, training: tuple, held_out: tuple, seed: int) -> train.History:
     """Way 2: the photos have become rows of numbers."""
     layer = serial(Dense(512), Relu(), Dropout(0.3), Dense(512), Relu(), Dropout(0.3), Dense(1))
-    model = Model("on_features", layer, features[0].shape[1:], 2, BINARY)
+    model = Model("on_features", layer, training[0].shape[1:], 2, BINARY)
     _, history = train.fit(
         model,
-        features,
+        training,
         validation=held_out,
         epochs=config.feature_epochs,
         batch_size=config.batch_size,
-        optimizer=optax.adam(falling(config, config.feature_epochs, len(features[0]))),
+        optimizer=optax.adam(falling(config, config.feature_epochs, len(training[0]))),
         loss=model.loss,
         seed=seed,
     )
@@ -128,7 +130,7 @@ def pretrained_backbone(config: Config) -> Backbone:
     if config.image_size is not None:
         preprocessing = dataclasses.replace(preprocessing, size=(config.image_size,) * 2, resize=None)
     before_top = list(model.layer.children)[-2]
-    body, params, state = models.features(model, params, state, until=before_top)
+    body, params, state = features(model, params, state, until=before_top)
     layer = serial(preprocessing=stateless("preprocessing", preprocessing), body=body, pool=GlobalAvgPool())
     return Backbone(frozen(layer), {"body": params}, {"body": state} if state else {})
 
@@ -151,9 +153,9 @@ def main(config: Config) -> None:
         results[name] = [with_frozen_backbone(config, splits, backbone, seed) for seed in range(config.seeds)]
     if 2 in config.ways:
         start = time.perf_counter()
-        features, held_out = ((train.outputs(*backbone, part.images, batch_size=50), part.labels) for part in splits)
+        training, held_out = ((train.outputs(*backbone, part.images, batch_size=50), part.labels) for part in splits)
         print(f"features of {len(splits.train) + len(splits.test):,} photos: {time.perf_counter() - start:.1f} s")
-        results["2, on features"] = [on_features(config, features, held_out, seed) for seed in range(config.seeds)]
+        results["2, on features"] = [on_features(config, training, held_out, seed) for seed in range(config.seeds)]
     for name, histories in results.items():
         accuracy = np.array([history["validation_accuracy"][-1] for history in histories])
         seconds = np.array([history["seconds"].sum() for history in histories])
