@@ -4,9 +4,7 @@ The AlexNet paper: each convolution holds no more than 1 % of the parameters, ye
 costs about 2 % of top-1 accuracy. Here the first convolution of either pair is left out, the padded one, so that all
 others keep their sizes. Few epochs and no dropout: the networks are compared, not finished.
 
-Attains, test accuracy after 2 epochs, mean ± standard deviation of 3 seeds:
-  @@TABLE@@
-Measured: 2 virtual cores of an AMD EPYC (AVX-512), Python 3.11.7, jax 0.10.2; @@MINUTES@@ minutes in all.
+Attains: not run yet.
 Command: python experiments/depth_ablation.py --data-dir DIR
 Source: Krizhevsky et al., ImageNet classification with deep convolutional neural networks (2012), sections 1 and 7.
 """
