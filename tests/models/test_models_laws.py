@@ -79,7 +79,7 @@ def test_a_member_of_each_family_keeps_the_laws(name):
     initial_values(model, params, state)
     promised = output_shape(model.layer, params, state, model.input_shape)
     with jax.enable_x64(True):
-        params, state = jax.tree.map(lambda leaf: leaf.astype("float64"), (params, state))
+        params, state = jax.tree.map(lambda leaf: np.asarray(leaf, "float64"), (params, state))
         x = jnp.asarray(np.random.default_rng(0).uniform(-1, 1, (4, *model.input_shape)))
         state, trained = training(model, params, state, x)
         y = inference(model, params, state, x)
@@ -137,7 +137,7 @@ def training(model, params, state, x):
         y, state = layer.apply(params, state, x, train=True, key=KEY)
         return sum(jnp.sum(part**2) for part in jax.tree.leaves(y)), (y, state)
 
-    state = jax.tree.map(jnp.zeros_like, state)  # new = 0.9 · 0 + 0.1 batch
+    state = jax.tree.map(np.zeros_like, state)  # new = 0.9 · 0 + 0.1 batch
     traced = jax.jit(jax.grad(loss, has_aux=True)).trace(params, state, x)
     assert [word for word in FORBIDDEN if word in str(traced.jaxpr)] == []
     lowered = traced.lower()
@@ -150,4 +150,4 @@ def training(model, params, state, x):
         assert np.isfinite(leaf).all() and np.any(leaf), path
     y, *auxiliaries = y if isinstance(y, tuple) else (y,)
     assert [part.shape for part in auxiliaries] == [y.shape] * len(model.layer.aside)
-    return jax.tree.map(lambda new: new / 0.1, after), y
+    return jax.tree.map(lambda new: np.asarray(new) / 0.1, after), y
