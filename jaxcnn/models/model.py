@@ -1,11 +1,12 @@
 """A model: a layer that knows its name, what it takes in and what its logits mean."""
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from jaxcnn.layers import Layer
 from jaxcnn.layers.layer import Tree
@@ -39,10 +40,17 @@ class Model:
         """Fresh (params, state)."""
         return self.layer.init(key, self.input_shape)
 
-    @property
-    def apply(self) -> Callable[..., tuple[jax.Array, Tree]]:
-        """`(params, state, x, *, train=False, key=None) -> (logits, state)`, x `(N, *input_shape)`."""
-        return self.layer.apply
+    def apply(
+        self, params: Tree, state: Tree, x: jax.Array, *, train: bool = False, key: jax.Array | None = None
+    ) -> tuple[jax.Array, Tree]:
+        """`(logits, state)`, x `(N, *input_shape)`. Networks that end in global pooling take other sizes as well."""
+        try:
+            return self.layer.apply(params, state, x, train=train, key=key)
+        except (TypeError, ValueError) as error:
+            if jnp.shape(x)[1:] != self.input_shape:
+                expected = ", ".join(map(str, ("N", *self.input_shape)))
+                error.add_note(f"{self.name} was made for `x` of shape ({expected}); got {jnp.shape(x)}")
+            raise
 
 
 def image_shape(model: str, input_size: int | Sequence[int], in_channels: int, *, least: int) -> tuple[int, int, int]:

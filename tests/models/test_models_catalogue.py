@@ -214,3 +214,12 @@ def test_an_unknown_option_lists_the_known_ones():
 def test_a_new_list_of_names_each_time():
     models.names().clear()
     assert models.names()
+
+
+@pytest.mark.parametrize("shape", [(2, 32, 32, 1), (2, 28, 28, 3), (28, 28, 1)])
+def test_images_of_another_size_are_told_what_the_model_takes(shape):
+    model = models.create("lenet5")
+    params, state = jax.eval_shape(model.init, jax.random.key(0))
+    with pytest.raises(ValueError) as error:
+        jax.eval_shape(model.apply, params, state, jax.ShapeDtypeStruct(shape, "float32"))
+    assert f"lenet5 was made for `x` of shape (N, 28, 28, 1); got {shape}" in error.value.__notes__
