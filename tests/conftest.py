@@ -1,11 +1,19 @@
 """What must be settled before any test touches a device."""
 
 import os
+from importlib.metadata import version
 
 # Two devices, so that shard_map and automatic sharding can be tested on a CPU. Read when JAX starts its backend.
-FLAG = "--xla_force_host_platform_device_count"
-if FLAG not in os.environ.get("XLA_FLAGS", ""):
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAG}=2".strip()
+DEVICES = "--xla_force_host_platform_device_count"
+# The suite's time is XLA's, compiling thousands of small programs; so it takes less than half. Flags of one's own are
+# left alone (XLA_FLAGS=" " is the compiler as users have it), and so are versions that may not know these: XLA ends the
+# process at an unknown flag. test_default_compiler.py, the notebooks and the command's subprocesses run as users do.
+QUICK = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+
+flags = os.environ.get("XLA_FLAGS", "")
+if not flags and tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11):
+    flags = QUICK
+os.environ["XLA_FLAGS"] = flags if DEVICES in flags else f"{flags} {DEVICES}=2".strip()
 
 
 import jax  # noqa: E402
@@ -17,3 +25,9 @@ def float64():
     """Double precision for one test."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture
+def users_environment() -> dict[str, str]:
+    """For subprocesses that run as users do."""
+    return os.environ | {"XLA_FLAGS": os.environ["XLA_FLAGS"].replace(QUICK, "")}

@@ -14,10 +14,10 @@ PACKAGE = Path(jaxcnn.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 # Imports go down this list: a room may import those after it.
 ORDER = ["cli", "viz", "population", "train", "weights", "models", "layers", "ops"]
-APART = ["data", "textbook"]  # import no room; cli and train import data, nothing imports the textbook but cli
+APART = ["data", "textbook"]  # import no room; from train and weights up data is imported, the textbook by cli alone
 MAY_IMPORT = {room: set(ORDER[i + 1 :]) for i, room in enumerate(ORDER)} | {room: set() for room in APART}
 MAY_IMPORT["train"] -= {"models", "layers"}  # training is given `apply`, and knows no model
-for above in ("viz", "population", "train"):
+for above in ("viz", "population", "train", "weights"):
     MAY_IMPORT[above] |= {"data"}
 MAY_IMPORT["cli"] |= {"data", "textbook"}
 ROOMS = [name for name in (*ORDER, *APART) if (PACKAGE / name / "__init__.py").exists()]

@@ -4,12 +4,13 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jaxcnn.data.errors import DataError, require
 
-__all__ = ["Remote", "fetch", "find", "obtain"]
+__all__ = ["Remote", "cache", "downloader", "fetch", "find", "obtain", "reason"]
 
-_CHUNK = 1 << 16  # bytes
+_CHUNK = 1 << 18  # bytes
 
 
 @dataclass(frozen=True)
@@ -75,17 +76,20 @@ def fetch(remote: Remote, *, mirror: str | None = None) -> Path:
         ImportError: pooch is not installed.
     """
     pooch = require("pooch", f"fetching {remote.dataset}")
-    requests = require("requests", f"fetching {remote.dataset}")
-    folder = Path(os.environ.get("JAXCNN_CACHE") or pooch.os_cache("jaxcnn")).expanduser() / remote.dataset
+    import requests  # type: ignore[import-untyped]
+
+    folder = cache() / remote.dataset
     mirror = mirror or os.environ.get("JAXCNN_MIRROR")
     urls = (f"{mirror.rstrip('/')}/{remote.dataset}/{remote.file}",) if mirror else remote.urls
 
     found = []
     for url in urls:
         try:
-            return _download(url, remote, folder)
+            return Path(
+                pooch.retrieve(url, f"md5:{remote.md5}", remote.file, folder, downloader=downloader(remote.file))
+            )
         except (requests.RequestException, ValueError) as error:  # pooch raises ValueError for another hash
-            found.append(f"{url}: {_reason(error)}")
+            found.append(f"{url}: {reason(error)}")
         except OSError as error:  # of the disk, which another address would not mend
             raise DataError(folder / remote.file, "to be able to write it", str(error)) from None
     raise DataError(
@@ -95,18 +99,25 @@ def fetch(remote: Remote, *, mirror: str | None = None) -> Path:
     )
 
 
-def _download(url: str, remote: Remote, folder: Path) -> Path:
-    import pooch  # type: ignore[import-untyped]
-
-    # A bar on a terminal, silence in a log. Without "identity" a server may call the .gz file an encoding, and it would
-    # arrive unpacked.
-    downloader = pooch.HTTPDownloader(sys.stderr.isatty(), _CHUNK, headers={"Accept-Encoding": "identity"})
-    return Path(pooch.retrieve(url, f"md5:{remote.md5}", remote.file, folder, downloader=downloader))
+def cache() -> Path:
+    """The folder of fetched files: `JAXCNN_CACHE` where that is set, else where the operating system has caches."""
+    folder = os.environ.get("JAXCNN_CACHE")
+    return Path(folder).expanduser() if folder else Path(require("pooch", "the cache's place").os_cache("jaxcnn"))
 
 
-def _reason(error: Exception) -> str:
+def downloader(file: str) -> Any:
+    """Pooch's, for this file: called with (url, path, None), it writes what the address serves.
+
+    A bar on a terminal, silence in a log. Without "identity" a server may call the .gz file an encoding, and it would
+    arrive unpacked.
+    """
+    pooch = require("pooch", f"fetching {file}")
+    return pooch.HTTPDownloader(sys.stderr.isatty(), _CHUNK, headers={"Accept-Encoding": "identity"})
+
+
+def reason(error: Exception) -> str:
     """A network error in a few words, without the chain of classes that requests and urllib3 print."""
-    import requests  # type: ignore[import-untyped]
+    import requests
 
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return f"HTTP status {error.response.status_code}"

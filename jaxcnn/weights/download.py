@@ -2,14 +2,12 @@
 
 import hashlib
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from jaxcnn.data.fetch import cache, downloader, reason
 from jaxcnn.weights.files import replacing
 from jaxcnn.weights.tensors import WeightsError
-
-_CHUNK = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ def obtain(remote: Remote, path: str | os.PathLike | None = None) -> Path:
         if not agrees(remote, path):
             raise WeightsError(_other(remote, path))
         return path
-    target = _cache() / "weights" / remote.file
+    target = cache() / "weights" / remote.file
     if target.is_file() and agrees(remote, target):
         return target
     mirror = os.environ.get("JAXCNN_MIRROR")
@@ -83,17 +81,10 @@ def _other(remote: Remote, path: Path) -> str:
     )
 
 
-def _cache() -> Path:
-    folder = os.environ.get("JAXCNN_CACHE")
-    return Path(folder).expanduser() if folder else Path(_pooch("the cache's place").os_cache("jaxcnn"))
-
-
 def _download(remote: Remote, url: str, target: Path) -> None:
-    pooch = _pooch(f"fetching {remote.file}")
+    fetch = downloader(remote.file)
     import requests
 
-    # A bar on a terminal, silence in a log. Without "identity" a server may send another form than the one published.
-    fetch = pooch.HTTPDownloader(sys.stderr.isatty(), _CHUNK, headers={"Accept-Encoding": "identity"})
     try:
         with replacing(target) as temporary:
             fetch(url, str(temporary), None)
@@ -101,31 +92,6 @@ def _download(remote: Remote, url: str, target: Path) -> None:
                 raise WeightsError(f"{url}: {_other(remote, temporary).partition(': ')[2]}")
     except (requests.RequestException, OSError) as error:
         raise WeightsError(
-            f"{url}: {_reason(error)}. By hand: download it ({remote.mebibytes} MiB, {remote.hash}) and put it at "
+            f"{url}: {reason(error)}. By hand: download it ({remote.mebibytes} MiB, {remote.hash}) and put it at "
             f"{target}, or give its path"
         ) from None
-
-
-def _reason(error: Exception) -> str:
-    """A network error in a few words, without the chain of classes that requests and urllib3 print."""
-    import requests
-
-    if isinstance(error, requests.HTTPError) and error.response is not None:
-        return f"HTTP status {error.response.status_code}"
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return "the connection ended before the file did"
-    if isinstance(error, requests.Timeout):
-        return "no answer in time"
-    if isinstance(error, requests.ConnectionError):
-        return "no connection"
-    return str(error)
-
-
-def _pooch(purpose: str):
-    try:
-        import pooch  # type: ignore[import-untyped]
-    except ModuleNotFoundError:
-        raise ImportError(
-            f"{purpose} needs the package `pooch`, which is not installed: pip install 'jaxcnn[data]'", name="pooch"
-        ) from None
-    return pooch

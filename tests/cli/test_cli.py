@@ -1,7 +1,6 @@
 """The command as a user calls it: exit codes, what is printed, what is left behind."""
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -173,11 +172,13 @@ def test_two_classes_train_the_two_class_network_of_another_shape_only_where_it_
     assert "on 7" in capsys.readouterr().out, "only the test images of the two classes are met"
 
 
-def test_ctrl_c_leaves_a_usable_folder(tmp_path, monkeypatch):
+def test_ctrl_c_leaves_a_usable_folder(tmp_path, monkeypatch, users_environment):
     monkeypatch.setitem(catalogue.MODELS, "digits_cnn", digits_cnn)
     folder = tmp_path / "run"
     command = [sys.executable, "-m", "jaxcnn", "train", "--epochs", "500", "--run-dir", str(folder)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=users_environment
+    )
     deadline = time.monotonic() + 120
     while not (folder / "metrics.csv").exists() and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.1)
