@@ -1,0 +1,34 @@
+"""What the animations take: small arrays of numbers."""
+
+import numpy as np
+
+MOST_FRAMES = 200
+
+
+def array(function: str, argument: str, value: object, shapes: dict[int, str]) -> np.ndarray:
+    """`value` as floats of as many axes as the longest of `shapes`; axes that are left out at the end have length 1.
+
+    Args:
+      shapes: number of axes → how such an array is described.
+
+    Raises:
+      ValueError: another number of axes, no values, values that are no finite numbers.
+    """
+    try:
+        numbers = np.asarray(value, np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"viz.{function}: `{argument}` must hold numbers; got {value!r}") from None
+    if numbers.ndim not in shapes:
+        raise ValueError(f"viz.{function}: `{argument}` must be {' or '.join(shapes.values())}; got {numbers.shape}")
+    if not numbers.size or not np.isfinite(numbers).all():
+        raise ValueError(f"viz.{function}: `{argument}` must hold finite numbers, at least one; got {value!r}")
+    return numbers.reshape(numbers.shape + (1,) * (max(shapes) - numbers.ndim))
+
+
+def check_frames(function: str, count: int) -> None:
+    """ValueError where an animation would be too long to watch."""
+    if count > MOST_FRAMES:
+        raise ValueError(
+            f"viz.{function}: `x` would give {count} frames, and at most {MOST_FRAMES} are drawn; take a part of it, "
+            "such as x[:8, :8]"
+        )

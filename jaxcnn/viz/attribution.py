@@ -1,0 +1,255 @@
+"""What in an image speaks for a class: saliency, SmoothGrad and Grad-CAM, as arrays.
+
+The score of a class is its logit. Where there is one logit (a sigmoid unit), it is the score of class 1, and its
+negative that of class 0.
+"""
+
+import functools
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxcnn.data import to_float
+from jaxcnn.layers import Layer
+from jaxcnn.layers.layer import Tree
+from jaxcnn.models import Model
+from jaxcnn.models.surgery import features
+
+AT_ONCE = 8  # noisy images in a batch: more would not be faster on a CPU, and need more memory
+
+
+def saliency_map(model: Model | Layer, params: Tree, state: Tree, image: Any, *, target: int | None = None):
+    """How much each pixel moves the score of a class: max_c |∂score/∂x_c|.
+
+    Args:
+      model: a `Model` or a `Layer` that gives logits (N, classes).
+      params, state: its own.
+      image: (H, W, C), uint8 or floating of 0 to 1, as `train.fit` takes them.
+      target: the class; None for the one the model predicts.
+
+    Returns:
+      (H, W), in units of the score per unit of intensity.
+
+    Raises:
+      ValueError: an image of another shape, a class that is not there, a model without logits.
+      TypeError: what is neither a Model nor a Layer, a target that is no integer.
+
+    Example:
+      >>> from jaxcnn import models
+      >>> model = models.create("lenet5")
+      >>> saliency_map(model, *model.init(jax.random.key(0)), jnp.ones((28, 28, 1)), target=3).shape
+      (28, 28)
+
+    Source: Simonyan, Vedaldi, Zisserman, Deep inside convolutional networks (2013), section 3.
+    """
+    return _attributed("saliency_map", _saliency, model, params, state, image, target)
+
+
+def smooth_grad_map(
+    model: Model | Layer,
+    params: Tree,
+    state: Tree,
+    image: Any,
+    *,
+    target: int | None = None,
+    noise: float = 0.15,
+    samples: int = 32,
+    key: jax.Array,
+):
+    """The saliency of the gradient's mean over noisy copies of the image: max_c |mean_i ∂score/∂x_c at x + n_i|.
+
+    Args:
+      model, params, state, image: as in `saliency_map`.
+      target: the class; None for the one the model predicts for the image without noise.
+      noise: standard deviation of the noise, as a part of the image's range (max − min).
+      samples: how many copies.
+      key: of the noise.
+
+    Returns:
+      (H, W).
+
+    Raises:
+      ValueError: as `saliency_map`; noise below 0, samples below 1. TypeError: as `saliency_map`.
+
+    Source: Smilkov et al., SmoothGrad: removing noise by adding noise (2017), section 3.
+    """
+    if isinstance(noise, bool) or not isinstance(noise, int | float) or not noise >= 0:
+        raise ValueError(f"viz.smooth_grad_map: `noise` is a part of the range and must be at least 0; got {noise!r}")
+    if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
+        raise ValueError(f"viz.smooth_grad_map: `samples` must be an integer of at least 1; got {samples!r}")
+    return _attributed(
+        "smooth_grad_map", _smooth_grad, model, params, state, image, target, key, noise, samples=samples
+    )
+
+
+def grad_cam_map(model: Model | Layer, params: Tree, state: Tree, image: Any, *, layer: str, target: int | None = None):
+    """Where a layer sees what speaks for a class: ReLU(Σ_k α_k A_k), α_k the mean over positions of ∂score/∂A_k.
+
+    Args:
+      model, params, state, image, target: as in `saliency_map`.
+      layer: the path of a layer that gives a feature map A, as in `models.features`; mostly the last one that does.
+
+    Returns:
+      (h, w), as large as the layer's feature map.
+
+    Raises:
+      ValueError: as `saliency_map`; no such layer, naming those there are; one without positions, or without a part in
+        the logits. TypeError: as `saliency_map`.
+
+    Example:
+      >>> from jaxcnn import models
+      >>> model = models.create("lenet5")
+      >>> grad_cam_map(model, *model.init(jax.random.key(0)), jnp.ones((28, 28, 1)), layer="relu2").shape
+      (10, 10)
+
+    Source: Selvaraju et al., Grad-CAM (2016), equations 1 and 2.
+    """
+    return _attributed("grad_cam_map", _grad_cam, model, params, state, image, target, path=layer)
+
+
+def class_scores(model: Model | Layer, params: Tree, state: Tree, image: Any) -> jax.Array:
+    """The score of each class: the logits, or of a single one its negative and itself.
+
+    Args:
+      model, params, state, image: as in `saliency_map`.
+
+    Returns:
+      (classes,), at least two.
+
+    Raises:
+      ValueError, TypeError: as `saliency_map`.
+    """
+    return _forward(
+        Network("class_scores", model), params, state, _checked("class_scores", model, image), op="class_scores"
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+class Network:
+    """A layer as a static argument of `jax.jit`, which then compiles once for each layer."""
+
+    def __init__(self, op: str, model: Model | Layer):
+        layer = model.layer if isinstance(model, Model) else model
+        if not isinstance(layer, Layer):
+            raise TypeError(f"viz.{op}: `model` must be a Model or a Layer; got {model!r}")
+        self.layer = layer
+
+    def __hash__(self) -> int:
+        return id(self.layer)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Network) and self.layer is other.layer
+
+
+def replaced(op: str, layer: Layer, path: str, change: Callable[[Layer], Layer]) -> Layer:
+    """The network with the layer at a path changed; ValueError for a path that leads to no layer of inference."""
+
+    def along(layer: Layer, way: list[str]) -> Layer:
+        if not way:
+            return change(layer)
+        name, *rest = way
+        there = [child for child in layer.children if child not in layer.aside] if layer.combine else []
+        if layer.combine is None or name not in there:
+            says = f"those of this {layer.kind} are {', '.join(there)}" if there else f"this {layer.kind} has none"
+            raise ValueError(
+                f"viz.{op}: `layer` must be the path of a layer that inference uses, but in {path!r} there is no "
+                f"{name!r}; {says}"
+            )
+        return layer.combine({**layer.children, name: along(layer.children[name], rest)})
+
+    return along(layer, path.split("/"))
+
+
+def _attributed(op: str, function: Callable, model, params, state, image, target, *arguments, **static) -> jax.Array:
+    """What `function` gives for a class, after a check of the arguments."""
+    if target is not None:
+        if isinstance(target, bool) or not hasattr(target, "__index__"):
+            raise TypeError(f"viz.{op}: `target` must be the number of a class; got {target!r}")
+        target = operator.index(target)
+    network, x = Network(op, model), _checked(op, model, image)
+    values, scores = function(network, params, state, x, target, *arguments, op=op, **static)
+    if target is not None and not 0 <= target < scores.size:  # known only now: the logits say how many there are
+        raise ValueError(f"viz.{op}: `target` must be a class from 0 to {scores.size - 1}; got {target}")
+    return values
+
+
+def _checked(op: str, model, image) -> jax.Array:
+    shape = np.shape(image)
+    known = isinstance(model, Model)
+    if len(shape) != 3 or (known and shape != tuple(model.input_shape)):
+        expected = f"{tuple(model.input_shape)} for {model.name}" if known else "(H, W, C)"
+        raise ValueError(f"viz.{op}: `image` must be one image, {expected}; got {shape}")
+    return to_float(image)
+
+
+def _scores(op: str, layer: Layer, params, state, x) -> jax.Array:
+    logits, _ = layer.apply(params, state, x[None])
+    if logits.ndim != 2:
+        raise ValueError(f"viz.{op}: `model` must give logits (N, classes); got {logits.shape} for one image")
+    (row,) = logits
+    return jnp.concatenate([-row, row]) if row.size == 1 else row
+
+
+def _of_class(scores, target):
+    return scores[jnp.argmax(scores) if target is None else target]
+
+
+@functools.partial(jax.jit, static_argnums=0, static_argnames="op")
+def _forward(network, params, state, x, *, op):
+    return _scores(op, network.layer, params, state, x)
+
+
+@functools.partial(jax.jit, static_argnums=0, static_argnames="op")
+def _saliency(network, params, state, x, target, *, op):
+    def score(x):
+        scores = _scores(op, network.layer, params, state, x)
+        return _of_class(scores, target), scores
+
+    gradient, scores = jax.grad(score, has_aux=True)(x)
+    return jnp.abs(gradient).max(axis=-1), scores
+
+
+@functools.partial(jax.jit, static_argnums=0, static_argnames=("op", "samples"))
+def _smooth_grad(network, params, state, x, target, key, noise, *, op, samples):
+    scores = _scores(op, network.layer, params, state, x)
+    target = jnp.argmax(scores) if target is None else target  # the same for all copies
+    deviation = noise * (x.max() - x.min())
+
+    def gradient(key):
+        noisy = x + deviation * jax.random.normal(key, x.shape)
+        return jax.grad(lambda x: _scores(op, network.layer, params, state, x)[target])(noisy)
+
+    gradients = lax.map(gradient, jax.random.split(key, samples), batch_size=min(samples, AT_ONCE))
+    return jnp.abs(gradients.mean(axis=0)).max(axis=-1), scores
+
+
+@functools.partial(jax.jit, static_argnums=0, static_argnames=("op", "path"))
+def _grad_cam(network, params, state, x, target, *, op, path):
+    """∂score/∂A is the derivative with respect to zeros that are added to A, wherever in the network A is."""
+
+    def score(zeros):
+        def plus_zeros(layer):
+            def apply(params, state, x, *, train=False, key=None):
+                y, state = layer.apply(params, state, x, train=train, key=key)
+                return y + zeros, state
+
+            return Layer(layer.init, apply, layer.kind)
+
+        scores = _scores(op, replaced(op, network.layer, path, plus_zeros), params, state, x)
+        return _of_class(scores, target), scores
+
+    replaced(op, network.layer, path, lambda layer: layer)  # refuses a wrong path
+    until, *trees = features(network.layer, params, state, until=path)
+    maps, _ = until.apply(*trees, x[None])  # (1, h, w, K)
+    if maps.ndim != 4:
+        raise ValueError(f"viz.{op}: `layer` must give a feature map (h, w, channels); {path!r} gives {maps.shape[1:]}")
+    gradient, scores = jax.grad(score, has_aux=True)(jnp.zeros_like(maps))
+    alpha = gradient.mean(axis=(1, 2), keepdims=True)
+    return jax.nn.relu((alpha * maps).sum(axis=-1))[0], scores

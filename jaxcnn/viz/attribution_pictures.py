@@ -1,0 +1,150 @@
+"""Pictures of what in an image speaks for a class: saliency, SmoothGrad, Grad-CAM."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from jaxcnn.layers import Layer
+from jaxcnn.layers.layer import Tree
+from jaxcnn.models import Model
+from jaxcnn.viz.attribution import class_scores, grad_cam_map, saliency_map, smooth_grad_map
+from jaxcnn.viz.style import SEQUENTIAL, figure
+
+HEAT = "inferno"  # over a photo: its bright end stands out, and its order is seen in grey as well
+
+
+def saliency(
+    model: Model | Layer,
+    params: Tree,
+    state: Tree,
+    image: Any,
+    *,
+    target: int | None = None,
+    classes: Sequence[str] | None = None,
+) -> Figure:
+    """The image beside its `saliency_map`.
+
+    Args:
+      model, params, state, image, target: as in `saliency_map`.
+      classes: their names, for the title.
+
+    Returns:
+      A figure with two axes and a colour bar, which ends at the 99th percentile of the map.
+
+    Raises:
+      ValueError, TypeError: as `saliency_map`.
+    """
+    target, name = _class("saliency", model, params, state, image, target, classes)
+    values = saliency_map(model, params, state, image, target=target)
+    return _beside(image, values, f"Saliency for {name}")
+
+
+def smooth_grad(
+    model: Model | Layer,
+    params: Tree,
+    state: Tree,
+    image: Any,
+    *,
+    target: int | None = None,
+    noise: float = 0.15,
+    samples: int = 32,
+    key: jax.Array,
+    classes: Sequence[str] | None = None,
+) -> Figure:
+    """The image beside its `smooth_grad_map`.
+
+    Args:
+      model, params, state, image, target, noise, samples, key: as in `smooth_grad_map`.
+      classes: their names, for the title.
+
+    Returns:
+      A figure with two axes and a colour bar, which ends at the 99th percentile of the map.
+
+    Raises:
+      ValueError, TypeError: as `smooth_grad_map`.
+    """
+    target, name = _class("smooth_grad", model, params, state, image, target, classes)
+    values = smooth_grad_map(model, params, state, image, target=target, noise=noise, samples=samples, key=key)
+    return _beside(image, values, f"SmoothGrad for {name}: {samples} samples, noise {noise:.0%}")
+
+
+def grad_cam(
+    model: Model | Layer,
+    params: Tree,
+    state: Tree,
+    image: Any,
+    *,
+    layer: str,
+    target: int | None = None,
+    classes: Sequence[str] | None = None,
+) -> Figure:
+    """The image, and the same with its `grad_cam_map` laid over it, enlarged to its size.
+
+    Args:
+      model, params, state, image, layer, target: as in `grad_cam_map`.
+      classes: their names, for the title.
+
+    Returns:
+      A figure with two axes and a colour bar.
+
+    Raises:
+      ValueError, TypeError: as `grad_cam_map`.
+    """
+    target, name = _class("grad_cam", model, params, state, image, target, classes)
+    values = grad_cam_map(model, params, state, image, layer=layer, target=target)
+    heat = np.asarray(jax.image.resize(values, np.shape(image)[:2], "linear"))
+    heat = heat / (heat.max() or 1)  # no part of the image may speak for the class
+    fig, axes = figure(1, 2, (7.4, 3.7))
+    left, right = axes[0]
+    for ax in (left, right):
+        draw_image(ax, image)
+    drawn = right.imshow(heat, cmap=HEAT, vmin=0, vmax=1, alpha=0.8 * np.sqrt(heat))  # where nothing is, the photo
+    fig.colorbar(drawn, ax=right, label="part of the largest value", shrink=0.85, alpha=0.8)
+    left.set_title("Image")
+    right.set_title(f"{layer}, {values.shape[0]} × {values.shape[1]}")
+    fig.suptitle(f"Grad-CAM for {name}")
+    return fig
+
+
+def draw_image(ax: Axes, image: Any) -> None:
+    """An image (H, W, C), uint8 or floating of 0 to 1, in colour for three channels; of others, their mean in grey."""
+    pixels = np.asarray(image)
+    pixels = pixels / 255 if pixels.dtype == np.uint8 else np.clip(pixels, 0, 1)
+    if pixels.shape[-1] == 3:
+        ax.imshow(pixels)
+    else:
+        ax.imshow(pixels.mean(axis=-1), cmap="gray", vmin=0, vmax=1)
+    ax.set_axis_off()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _class(op: str, model, params, state, image, target, classes) -> tuple[int, str]:
+    """The class that is explained, and what it is called."""
+    chosen = int(class_scores(model, params, state, image).argmax()) if target is None else target
+    if classes is None:
+        name = f"class {chosen}"
+    elif 0 <= chosen < len(classes):
+        name = str(classes[chosen])
+    else:
+        raise ValueError(f"viz.{op}: `classes` must have a name for class {chosen}; got {len(classes)} names")
+    return chosen, f"{name} (predicted)" if target is None else name
+
+
+def _beside(image: Any, values: jax.Array, title: str) -> Figure:
+    fig, axes = figure(1, 2, (7.4, 3.7))
+    left, right = axes[0]
+    draw_image(left, image)
+    # a few pixels are far above the rest, which would be left in the dark
+    drawn = right.imshow(values, cmap=SEQUENTIAL, vmin=0, vmax=np.percentile(values, 99) or 1)
+    fig.colorbar(drawn, ax=right, label="|∂score / ∂intensity| (logits)", extend="max", shrink=0.85)
+    right.set_axis_off()
+    left.set_title("Image")
+    right.set_title("How much a pixel moves the score")
+    fig.suptitle(title)
+    return fig

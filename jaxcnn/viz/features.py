@@ -1,0 +1,302 @@
+"""What a network has learned to look for, and what it finds in an image: filters and feature maps."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from jaxcnn.data import to_float
+from jaxcnn.layers import Layer
+from jaxcnn.layers.layer import Tree
+from jaxcnn.models import Model
+from jaxcnn.viz.style import SEQUENTIAL, figure
+
+SIGNED = "PuOr"  # orange below zero, violet above: told apart by colour-blind people
+CONVOLUTIONS = ("conv", "conv_transpose", "depthwise_conv")
+POOLS = ("max_pool", "avg_pool", "lp_pool", "adaptive_avg_pool")
+
+
+def filters(kernel: Any, *, most: int = 64, title: str = "Learned filters") -> Figure:
+    """The filters of a convolution as small images, all on one scale around 0.
+
+    Args:
+      kernel: (kh, kw, C_in, C_out). Filters on three channels are drawn in colour, grey for 0, as red, green and blue
+        (give `kernel[:, :, ::-1]` of a network that takes BGR); those on one channel by sign; of any other number, a
+        row is a filter and its columns are its first channels.
+      most: images that are drawn at most.
+      title: above them.
+
+    Returns:
+      A figure with an axes for each image, and a colour bar unless they are in colour.
+
+    Raises:
+      ValueError: another shape; a `most` below 1.
+
+    Example:
+      >>> figure = filters(np.ones((5, 5, 1, 6)))
+      >>> [ax.get_title() for ax in figure.axes[:6]]
+      ['0', '1', '2', '3', '4', '5']
+    """
+    kernel = np.asarray(kernel, float)
+    if kernel.ndim != 4 or not kernel.size:
+        raise ValueError(f"viz.filters: `kernel` must be (kh, kw, C_in, C_out); got {kernel.shape}")
+    if most < 1:
+        raise ValueError(f"viz.filters: `most` must be at least 1; got {most}")
+    channels, outputs = kernel.shape[2:]
+    top = float(np.abs(kernel).max()) or 1.0
+    per_filter = 1 if channels in (1, 3) else channels
+    columns = min(8, most, per_filter if per_filter > 1 else outputs)
+    shown = min(outputs, most if per_filter == 1 else most // columns)
+    rows = -(-shown // columns) if per_filter == 1 else shown
+    fig, axes = figure(rows, columns, (1.0 * columns + 1.6, 1.15 * rows + 0.9))
+    image = None
+    for place, ax in enumerate(axes.flat):
+        row, column = divmod(place, columns)
+        which, channel = (place, 0) if per_filter == 1 else (row, column)
+        if which >= shown:
+            ax.set_axis_off()
+        elif channels == 3:
+            _draw(ax, 0.5 + kernel[..., which] / (2 * top))
+        else:
+            image = _draw(ax, kernel[:, :, channel, which], cmap=SIGNED, vmin=-top, vmax=top)
+        if per_filter == 1:
+            ax.set_title(str(place) if place < shown else "", fontsize="small")
+        else:
+            ax.set_title(f"channel {channel}" if row == 0 else "", fontsize="small")
+            if column == 0:
+                ax.set_ylabel(f"filter {which}", fontsize="small")
+    if image is not None:
+        fig.colorbar(image, ax=axes, label="weight", shrink=min(1.0, 2.5 / (1.15 * rows)))
+    parts = [title]
+    if shown < outputs:
+        parts.append(f"{shown} of {outputs} filters")
+    if columns < per_filter:
+        parts.append(f"{columns} of {channels} channels")
+    if channels == 3:
+        parts.append("grey is 0")
+    fig.suptitle(", ".join(parts), fontsize="large")
+    return fig
+
+
+def feature_maps(
+    model: Model | Layer,
+    params: Tree,
+    state: Tree,
+    image: Any,
+    *,
+    layers: Sequence[str] | None = None,
+    most: int = 12,
+) -> Figure:
+    """The first channels of what layers make of an image, a row for each layer.
+
+    Args:
+      model, params, state: a `Model` or a `Layer`, and its own.
+      image: (H, W, C), as the network takes it: uint8 (taken as 0 to 1) or floating.
+      layers: paths, as in `models.surgery.features`; by default all convolutions and pools.
+      most: channels that are drawn at most of each.
+
+    Returns:
+      A figure with an axes per channel and one for the image. Each channel has its own scale, from its least value to
+      its greatest: the title of a row tells those of all its channels together.
+
+    Raises:
+      ValueError: an image or layers that do not fit, a `most` below 1. TypeError: neither a Model nor a Layer.
+    """
+    whole, image = _arguments("feature_maps", model, image)
+    if most < 1:
+        raise ValueError(f"viz.feature_maps: `most` must be at least 1; got {most}")
+    if layers is None:
+        layers = [path for path, kind in _leaves(whole) if kind in (*CONVOLUTIONS, *POOLS)]
+        if not layers:
+            raise ValueError("viz.feature_maps: `model` has no convolution or pool; name the `layers`")
+    if not layers:
+        raise ValueError("viz.feature_maps: `layers` must name at least one")
+    maps = _outputs("feature_maps", whole, params, state, image, layers)
+    for path, values in maps.items():
+        if values.ndim != 3:
+            raise ValueError(
+                f"viz.feature_maps: `layers` must give maps (H, W, C); {path!r} gives {values.shape}, without rows and "
+                "columns"
+            )
+    columns = min(most, max(values.shape[-1] for values in maps.values()))
+    fig, axes = figure(len(maps) + 1, columns, (1.05 * columns + 2.0, 1.2 * (len(maps) + 1) + 0.5))
+    for ax in axes.flat:
+        ax.set_axis_off()
+    _draw(axes[0, 0], _as_picture(image))
+    _label(axes[0, 0], f"image\n{image.shape[0]} × {image.shape[1]}")
+    for row, (path, values) in zip(axes[1:], maps.items(), strict=True):
+        for channel, ax in zip(range(values.shape[-1]), row, strict=False):
+            _draw_map(ax, values[..., channel])
+            ax.set_title(str(channel), fontsize="x-small", pad=2)
+        height, width, channels = values.shape
+        _label(row[0], f"{path}\n{height} × {width} × {channels}\n{_number(values.min())} to {_number(values.max())}")
+    fig.suptitle("Feature maps by channel; 0 is dark, or white between orange (−) and violet (+)", fontsize="large")
+    return fig
+
+
+def filter_path(
+    model: Model | Layer,
+    params: Tree,
+    state: Tree,
+    image: Any,
+    *,
+    channel: int = 0,
+    conv: str | None = None,
+    pool: str | None = None,
+) -> Figure:
+    """One filter's path: the image, what the convolution finds in it, what the pool keeps of that.
+
+    What stands between the two (batch norm, ReLU) is in the second panel already, as its title says.
+
+    Args:
+      model, params, state, image: as in `feature_maps`.
+      channel: the filter, from 0.
+      conv: the path of a convolution; by default the last one before the pool.
+      pool: the path of a pool; by default the first one after the convolution, or of all.
+
+    Returns:
+      A figure with three axes and two colour bars.
+
+    Raises:
+      ValueError: no such convolution followed by a pool, another convolution between them, a channel that is not there,
+        an image that does not fit. TypeError: neither a Model nor a Layer.
+    """
+    whole, image = _arguments("filter_path", model, image)
+    kinds = dict(_leaves(whole))
+    order = list(kinds)
+    conv, pool = _ends("filter_path", kinds, conv, pool)
+    between = order[order.index(conv) : order.index(pool)]
+    maps = _outputs("filter_path", whole, params, state, image, [between[-1], pool])
+    if not 0 <= channel < maps[pool].shape[-1]:
+        raise ValueError(
+            f"viz.filter_path: `channel` must be one of the {maps[pool].shape[-1]} filters of {conv!r}, from 0; got "
+            f"{channel}"
+        )
+    fig, axes = figure(1, 3, (11, 3.8))
+    _draw(axes[0, 0], _as_picture(image))
+    axes[0, 0].set(title="image", xlabel=f"{image.shape[0]} × {image.shape[1]} pixels")
+    panels = zip(axes[0, 1:], (between[-1], pool), (" → ".join(between), pool), strict=True)
+    for ax, path, title in panels:
+        values = maps[path][..., channel]
+        drawn = _draw_map(ax, values)
+        ax.set(title=f"after {title}", xlabel=f"{values.shape[0]} × {values.shape[1]} values")
+        fig.colorbar(drawn, ax=ax, label="activation", shrink=0.8)
+    fig.suptitle(f"The path of filter {channel} of {conv}", fontsize="large")
+    return fig
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _arguments(op: str, model: Any, image: Any) -> tuple[Layer, np.ndarray]:
+    """The layer, and the image in floats."""
+    whole = getattr(model, "layer", model)
+    if not isinstance(whole, Layer):
+        raise TypeError(f"viz.{op}: `model` must be a Model or a Layer; got {model!r}")
+    image = np.asarray(image)
+    expected = getattr(model, "input_shape", None)
+    if image.ndim != 3 or image.shape[-1] not in (1, 3) or (expected and image.shape != tuple(expected)):
+        wanted = tuple(expected) if expected else "(H, W, 1) or (H, W, 3)"
+        raise ValueError(f"viz.{op}: `image` must be {wanted}; got {image.shape}")
+    return whole, np.asarray(to_float(image))
+
+
+def _leaves(layer: Layer, path: str = "") -> Iterator[tuple[str, str]]:
+    """(path, kind) of the layers that are made of no others, but for those of training only."""
+    for name, child in layer.children.items():
+        if name not in layer.aside:
+            place = f"{path}/{name}" if path else name
+            yield from _leaves(child, place) if child.children else [(place, child.kind)]
+
+
+def _ends(op: str, kinds: Mapping[str, str], conv: str | None, pool: str | None) -> tuple[str, str]:
+    """The convolution and the pool, those not given found: nothing else with filters lies between them."""
+    order = list(kinds)
+    for argument, path, known in (("conv", conv, CONVOLUTIONS), ("pool", pool, POOLS)):
+        there = [each for each, kind in kinds.items() if kind in known]
+        if path not in (None, *there):
+            raise ValueError(f"viz.{op}: `{argument}` must be one of {', '.join(there) or 'none'}; got {path!r}")
+    start = order.index(conv) if conv else -1
+    pools = [pool] if pool else [path for path in order[start + 1 :] if kinds[path] in POOLS]
+    for end in pools[:1]:
+        before = order[: order.index(end)]
+        with_filters = [path for path in before if kinds[path] in (*CONVOLUTIONS, "dense")]
+        if with_filters and kinds[with_filters[-1]] != "dense" and conv in (None, with_filters[-1]):
+            return with_filters[-1], end
+    raise ValueError(
+        f"viz.{op}: `conv` and `pool` must be a convolution and a pool after it, with no other convolution between "
+        f"them; got {conv!r} and {pool!r} of {', '.join(order)}"
+    )
+
+
+def _outputs(
+    op: str, whole: Layer, params: Tree, state: Tree, image: np.ndarray, paths: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """What layers give for an image, without the batch axis, all in one pass."""
+
+    @jax.jit
+    def run(params, state, x):
+        found: dict[str, jax.Array] = {}
+        _record(whole, params, state, x, "", frozenset(paths), found)
+        return found
+
+    found = run(params, state, image[None])
+    for path in paths:
+        if path not in found:
+            raise ValueError(f"viz.{op}: `layers` must name layers of the model; there is no {path!r}")
+    return {path: np.asarray(found[path][0], np.float32) for path in paths}
+
+
+def _record(
+    layer: Layer, params: Tree, state: Tree, x: Any, path: str, wanted: frozenset[str], found: dict[str, jax.Array]
+) -> jax.Array:
+    """The layer's output, in which those wanted are noted. What is computed twice on the way, XLA computes once."""
+    last = x
+    for name, child in layer.children.items():
+        place = f"{path}/{name}" if path else name
+        inner = any(each == place or each.startswith(f"{place}/") for each in wanted)
+        if name in layer.aside and not inner:
+            continue
+        if layer.chained or inner:
+            y = _record(child, params.get(name, {}), state.get(name, {}), last, place, wanted, found)
+            last = y if layer.chained and name not in layer.aside else last
+    if not (layer.chained and layer.children):
+        last, _ = layer.apply(params, state, x)
+    if path in wanted:
+        found[path] = last
+    return last
+
+
+def _draw(ax: Axes, values: np.ndarray, **options: Any) -> Any:
+    ax.set_axis_on()
+    ax.grid(False)
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
+    return ax.imshow(values, **options)
+
+
+def _draw_map(ax: Axes, values: np.ndarray) -> Any:
+    """One channel, so that 0 is always the same colour."""
+    size = np.abs(values)
+    top = float(np.percentile(size, 99.5) or size.max()) or 1.0  # not what a few outliers need
+    if values.min() < 0:
+        return _draw(ax, values, cmap=SIGNED, vmin=-top, vmax=top)
+    return _draw(ax, values, cmap=SEQUENTIAL, vmin=0, vmax=top)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 10 else f"{value:.2g}"
+
+
+def _label(ax: Axes, text: str) -> None:
+    ax.set_ylabel(text, rotation=0, ha="right", va="center", fontsize="small")
+
+
+def _as_picture(image: np.ndarray) -> np.ndarray:
+    """Values for imshow: what a network was given beyond 0 to 1 is stretched to that."""
+    low, high = min(float(image.min()), 0.0), max(float(image.max()), 1.0)
+    scaled = (image - low) / (high - low)
+    return scaled.repeat(3, axis=-1) if image.shape[-1] == 1 else scaled

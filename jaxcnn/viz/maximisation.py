@@ -1,0 +1,163 @@
+"""What a layer's channels look for: the image that excites each the most."""
+
+import functools
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+from matplotlib.figure import Figure
+
+from jaxcnn.layers import Layer
+from jaxcnn.layers.layer import Tree
+from jaxcnn.models import Model
+from jaxcnn.models.surgery import features
+from jaxcnn.viz.attribution import Network, replaced
+from jaxcnn.viz.attribution_pictures import draw_image
+from jaxcnn.viz.style import figure
+
+LEARNING_RATE = 0.05
+START = 0.01  # standard deviation of the first coefficients, so small that the first steps replace them
+SHIFT = 16  # the image is shifted by at most this part of its side before each step
+
+
+def maximal_input(
+    model: Model | Layer,
+    params: Tree,
+    state: Tree,
+    *,
+    layer: str,
+    channel: int,
+    steps: int = 128,
+    key: jax.Array,
+    input_shape: tuple[int, int, int] | None = None,
+) -> jax.Array:
+    """An image that makes a channel's mean over all positions as large as `steps` of gradient ascent can.
+
+    The image is sigmoid(z) of a z that is held to one length, mean z² = 1: else it would only grow in contrast. z is
+    a sum of waves, irfft2(a / f), f a wave's frequency, and Adam moves their coefficients a, so coarse shapes grow
+    before fine noise does. Before each step the image is shifted at random, up to a sixteenth of its side, so that the
+    pattern counts and not its place.
+
+    Args:
+      model: a `Model`, or a `Layer` together with its input_shape.
+      params, state: its own.
+      layer: the path of a layer, as in `models.features`. Take convolutions and logits rather than the ReLU after them,
+        which lets no gradient through where the start does not excite it.
+      channel: of the layer's output, in its last axis; a class, for the layer that gives the logits.
+      steps: of gradient ascent.
+      key: of the start and of the shifts.
+      input_shape: (H, W, C); a `Model` knows its own.
+
+    Returns:
+      (H, W, C), values 0 to 1.
+
+    Raises:
+      ValueError: no such layer, naming those there are, or no such channel; steps below 1; a Layer without an
+        input_shape, or an input that is no image. TypeError: neither a Model nor a Layer.
+
+    Example:
+      >>> from jaxcnn import models
+      >>> model = models.create("lenet5")
+      >>> trees = model.init(jax.random.key(0))
+      >>> maximal_input(model, *trees, layer="conv1", channel=0, steps=2, key=jax.random.key(1)).shape
+      (28, 28, 1)
+
+    Source: Erhan et al., Visualizing higher-layer features of a deep network (2009), section 3.1; Simonyan et al.,
+    Deep inside convolutional networks (2013), section 2, for classes; Olah et al., Feature visualization (2017), for
+    waves and shifts.
+    """
+    return _maximised("maximal_input", model, params, state, layer, channel, steps, key, input_shape)[0]
+
+
+def activation_maximisation(
+    model: Model | Layer,
+    params: Tree,
+    state: Tree,
+    *,
+    layer: str,
+    channels: Sequence[int] = (0, 1, 2, 3),
+    steps: int = 128,
+    key: jax.Array,
+    input_shape: tuple[int, int, int] | None = None,
+) -> Figure:
+    """The `maximal_input` of several channels, each with the channel's mean that it attains.
+
+    Args:
+      model, params, state, layer, steps, key, input_shape: as in `maximal_input`.
+      channels: at least one.
+
+    Returns:
+      A figure with an axes per channel, at most eight in a row.
+
+    Raises:
+      ValueError, TypeError: as `maximal_input`; no channels.
+    """
+    op = "activation_maximisation"
+    if not len(channels):
+        raise ValueError(f"viz.{op}: `channels` must not be empty")
+    results = [_maximised(op, model, params, state, layer, c, steps, key, input_shape) for c in channels]
+    columns = min(8, len(results))
+    rows = -(-len(results) // columns)
+    fig, axes = figure(rows, columns, (2.0 * columns, 2.4 * rows + 0.2))
+    for ax in axes.flat:
+        ax.set_axis_off()
+    for ax, channel, (image, mean) in zip(axes.flat, channels, results, strict=False):
+        draw_image(ax, image)
+        ax.set_title(f"channel {channel}\nmean {float(mean):.3g}", fontsize="small")
+    fig.suptitle(f"What excites {layer} most ({steps} steps)", fontsize="medium")
+    return fig
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _maximised(op: str, model, params, state, path, channel, steps, key, input_shape) -> tuple[jax.Array, jax.Array]:
+    """The image, and the channel's mean for it."""
+    network = Network(op, model)
+    shape: Any = getattr(model, "input_shape", None) if input_shape is None else input_shape
+    if shape is None or len(shape) != 3:
+        raise ValueError(f"viz.{op}: `input_shape` must be (H, W, C), and given for a Layer; got {shape}")
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+        raise ValueError(f"viz.{op}: `steps` must be an integer of at least 1; got {steps!r}")
+    image, means = _ascended(network, params, state, operator.index(channel), key, op, path, steps, tuple(shape))
+    if not 0 <= channel < means.size:  # known only now: the layer says how many there are
+        raise ValueError(f"viz.{op}: a channel of {path!r} must be 0 to {means.size - 1}; got {channel}")
+    return image, means[channel]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 5, 6, 7, 8))
+def _ascended(network, params, state, channel, key, op, path, steps, shape):
+    """The image, and the means of all channels for it."""
+    replaced(op, network.layer, path, lambda layer: layer)  # refuses a wrong path
+    until, *trees = features(network.layer, params, state, until=path)
+    height, width, _ = shape
+    frequency = jnp.hypot(jnp.fft.fftfreq(height)[:, None], jnp.fft.rfftfreq(width))  # (H, W // 2 + 1), cycles a pixel
+    amplitude = (1 / jnp.maximum(frequency, 1 / max(height, width)))[..., None]
+    farthest = jnp.array([height // SHIFT, width // SHIFT])
+    optimizer = optax.adam(LEARNING_RATE)
+
+    def drawn(waves):
+        real, imaginary = waves
+        z = jnp.fft.irfft2(amplitude * (real + 1j * imaginary), s=(height, width), axes=(0, 1), norm="ortho")
+        return jax.nn.sigmoid(z * lax.rsqrt(jnp.square(z).mean()))
+
+    def means(image):
+        y, _ = until.apply(*trees, image[None])
+        return y.reshape(-1, y.shape[-1]).mean(axis=0)
+
+    def step(carry, key):
+        waves, moments = carry
+        shift = jax.random.randint(key, (2,), -farthest, farthest + 1)
+        gradient = jax.grad(lambda waves: -means(jnp.roll(drawn(waves), shift, (0, 1)))[channel])(waves)
+        updates, moments = optimizer.update(gradient, moments)
+        return (optax.apply_updates(waves, updates), moments), None
+
+    start_key, shift_key = jax.random.split(key)
+    waves = START * jax.random.normal(start_key, (2, *amplitude.shape[:2], shape[-1]))
+    (waves, _), _ = lax.scan(step, (waves, optimizer.init(waves)), jax.random.split(shift_key, steps))
+    image = drawn(waves)
+    return image, means(image)

@@ -1,0 +1,267 @@
+"""Where the time and the memory of a network go: a table, and a bar chart, of what each layer takes."""
+
+import dataclasses
+import functools
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+from matplotlib.figure import Figure
+
+from jaxcnn.layers import Layer
+from jaxcnn.layers.layer import Tree, output_shape
+from jaxcnn.layers.summary import multiply_adds
+from jaxcnn.models import Model
+from jaxcnn.viz.style import BLUE, GREEN, ORANGE, VERMILION, figure
+
+HEAD = ("layer", "output shape", "ms", "GFLOP/s", "weights KiB", "output KiB", "temporary KiB")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a layer, or a network, takes for one batch.
+
+    Args:
+      path: the names on the way to it, joined with slashes.
+      kind: of the layer.
+      output_shape: without the batch axis.
+      milliseconds: the median over the rounds, without compilation.
+      multiply_adds: of convolutions and matrix products.
+      parameter_bytes: of parameters and statistics.
+      output_bytes: of its output.
+      temporary_bytes: what XLA sets aside beside input, parameters and output; None where it does not say.
+    """
+
+    path: str
+    kind: str
+    output_shape: tuple[int, ...]
+    milliseconds: float
+    multiply_adds: int
+    parameter_bytes: int
+    output_bytes: int
+    temporary_bytes: int | None
+
+    @property
+    def gflops(self) -> float:
+        """Billions of floating-point operations a second, two for each multiply-add."""
+        return 2 * self.multiply_adds / self.milliseconds / 1e6
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The costs of each layer and of the whole network; printing it gives the table.
+
+    Args:
+      name: of the model.
+      batch_size: images in the batch.
+      device: on which it was measured.
+      rows: of the layers, in their order.
+      whole: of the network, compiled as one.
+    """
+
+    name: str
+    batch_size: int
+    device: str
+    rows: tuple[Cost, ...]
+    whole: Cost
+
+    def __str__(self) -> str:
+        total = dataclasses.replace(
+            self.whole,
+            output_shape=(),
+            milliseconds=sum(row.milliseconds for row in self.rows),
+            output_bytes=sum(row.output_bytes for row in self.rows),
+            temporary_bytes=None,
+        )
+        lines = [HEAD, *map(_cells, self.rows), ("layers, one by one", *_cells(total)[1:])]
+        lines += [("whole network", *_cells(self.whole)[1:])]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        texts = [
+            "  ".join(
+                cell.ljust(width) if place < 2 else cell.rjust(width)
+                for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+            ).rstrip()
+            for line in lines
+        ]
+        rule = "─" * (sum(widths) + 2 * (len(widths) - 1))
+        title = f"{self.name}, a batch of {self.batch_size} at inference, {self.device}"
+        return "\n".join([title, rule, texts[0], rule, *texts[1:-2], rule, *texts[-2:]])
+
+    def picture(self, *, most: int = 40) -> Figure:
+        """Bars of the time and of the bytes of each layer.
+
+        Args:
+          most: how many layers have a bar, those that take the longest, in the order of the network; one more bar is
+            the sum of the others.
+
+        Returns:
+          A figure with two axes, time at the left and bytes at the right.
+
+        Raises:
+          ValueError: most below 1.
+        """
+        if isinstance(most, bool) or not isinstance(most, int) or most < 1:
+            raise ValueError(f"viz.Profile.picture: `most` must be an integer of at least 1; got {most!r}")
+        ranks = sorted(range(len(self.rows)), key=lambda i: -self.rows[i].milliseconds)
+        shown, others = ([self.rows[i] for i in sorted(part)] for part in (ranks[:most], ranks[most:]))
+        groups = [(row.path, [row]) for row in shown] + ([(f"{len(others)} others", others)] if others else [])
+        places = range(len(groups))
+
+        fig, axes = figure(1, 2, (9.6, 0.24 * len(groups) + 1.7), sharey=True)
+        left, right = axes[0]
+        times = [sum(row.milliseconds for row in rows) for _, rows in groups]
+        left.barh(places, times, color=BLUE)
+        left.set(yticks=places, yticklabels=[name for name, _ in groups], xlabel="time (ms)")
+        left.set_title("Each layer alone")
+        left.set_ylim(len(groups) - 0.4, -0.6)  # the first on top
+        start = [0.0] * len(groups)
+        for label, colour, column in (
+            ("weights", VERMILION, "parameter_bytes"),
+            ("output", GREEN, "output_bytes"),
+            ("temporary", ORANGE, "temporary_bytes"),
+        ):
+            sizes = [sum(getattr(row, column) or 0 for row in rows) / 2**20 for _, rows in groups]
+            right.barh(places, sizes, left=start, color=colour, label=label)
+            start = [a + b for a, b in zip(start, sizes, strict=True)]
+        right.set(xlabel="memory (MiB)", title="Bytes of each layer")
+        fig.legend(loc="outside lower right", ncols=3, frameon=False)
+        for ax in (left, right):
+            ax.grid(False, axis="y")
+        fig.suptitle(
+            f"{self.name}, a batch of {self.batch_size} on {self.device}: "
+            f"whole network {self.whole.milliseconds:.3g} ms, layers one by one {sum(times):.3g} ms"
+        )
+        return fig
+
+
+def profile(
+    model: Model | Layer,
+    params: Tree | None = None,
+    state: Tree | None = None,
+    *,
+    batch_size: int = 32,
+    rounds: int = 10,
+    input_shape: tuple[int, ...] | None = None,
+) -> Profile:
+    """The time and bytes of each layer at inference, and of the whole network.
+
+    Each layer is compiled alone and run on random values of the shape that it gets in the network. So the layers
+    together take longer than the network: there XLA fuses what is elementwise (ReLU, batch norm) with its neighbours,
+    and nothing is written out between them; a call by itself costs some microseconds besides. Take the rows for which
+    layers count, and the whole network's row for how long it takes. What joins layers (a residual's sum, the
+    concatenation of branches) has no row of its own. The layers take turns, so that what disturbs the machine for a
+    moment disturbs all of them; one call of each, and compiling, are not counted.
+
+    Args:
+      model: a `Model`, or a `Layer` together with its input_shape.
+      params, state: its own; fresh ones when None.
+      batch_size: images at a time.
+      rounds: over which the median is taken.
+      input_shape: without the batch axis; a `Model` knows its own.
+
+    Returns:
+      A `Profile`: print it, draw its `picture()`, or read its rows.
+
+    Raises:
+      ValueError: a batch_size or rounds below 1, a Layer without an input_shape. TypeError: neither a Model nor a
+        Layer.
+
+    Example:
+      >>> from jaxcnn.layers import Conv, Relu, serial
+      >>> table = profile(serial(Conv(8, 3), Relu()), batch_size=2, rounds=1, input_shape=(8, 8, 1))
+      >>> [(row.path, row.output_shape, row.parameter_bytes, row.output_bytes) for row in table.rows]
+      [('conv1', (6, 6, 8), 320, 2304), ('relu1', (6, 6, 8), 0, 2304)]
+    """
+    layer = model.layer if isinstance(model, Model) else model
+    if not isinstance(layer, Layer):
+        raise TypeError(f"viz.profile: `model` must be a Model or a Layer; got {model!r}")
+    for name, value in (("batch_size", batch_size), ("rounds", rounds)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"viz.profile: `{name}` must be an integer of at least 1; got {value!r}")
+    given: Any = getattr(model, "input_shape", None) if input_shape is None else input_shape
+    if given is None:
+        raise ValueError("viz.profile: `input_shape` must be given for a Layer; only a Model knows its own")
+    shape = tuple(given)
+    if params is None:
+        params, fresh = layer.init(jax.random.key(0), shape)
+        state = fresh if state is None else state
+    params, state = jax.device_put((params, state or {}))
+
+    programs = []
+    inputs: dict[tuple[int, ...], jax.Array] = {}  # layers whose inputs are alike share one, and their program
+    executables: dict[Any, Any] = {}
+    for path, part, p, s, part_shape in (*_leaves(layer, params, state, shape), ("", layer, params, state, shape)):
+        if part_shape not in inputs:
+            inputs[part_shape] = jax.random.normal(jax.random.key(0), (batch_size, *part_shape))
+        programs.append(_program(path, part, p, s, inputs[part_shape], executables))
+
+    seconds: list[list[float]] = [[] for _ in programs]
+    for _ in range(rounds):
+        for (_, run), times in zip(programs, seconds, strict=True):
+            start = time.perf_counter()
+            run()
+            times.append(time.perf_counter() - start)
+    medians = [1e3 * statistics.median(times) for times in seconds]
+    *rows, whole = (cost(milliseconds=median) for (cost, _), median in zip(programs, medians, strict=True))
+    # auxiliary classifiers' are among the parameters, but have no part in inference
+    whole = dataclasses.replace(whole, parameter_bytes=sum(row.parameter_bytes for row in rows))
+    return Profile(getattr(model, "name", layer.kind), batch_size, jax.devices()[0].device_kind, tuple(rows), whole)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _leaves(layer: Layer, params: Tree, state: Tree, shape: tuple[int, ...], path: str = "") -> Iterator[tuple]:
+    """(path, layer, params, state, input shape) of all that is not made of others and that inference uses."""
+    if not layer.children:
+        yield path or layer.kind, layer, params, state, shape
+    for name, child in layer.children.items():
+        if name in layer.aside:
+            continue
+        p, s = params.get(name, {}), state.get(name, {})
+        yield from _leaves(child, p, s, shape, f"{path}/{name}" if path else name)
+        if layer.chained:
+            shape = output_shape(child, p, s, shape)
+
+
+def _program(
+    path: str, layer: Layer, params: Tree, state: Tree, x: jax.Array, executables: dict[Any, Any]
+) -> tuple[Callable[..., Cost], Callable[[], Any]]:
+    """Its `Cost` but for the time, and what is to be timed: compiled, and called once."""
+
+    def forward(params, state, x):
+        return layer.apply(params, state, x)[0]
+
+    arguments = params, state, x
+    lowered = jax.jit(forward, keep_unused=True).lower(*arguments)
+    known_by = lowered.as_text(), jax.tree.structure(arguments)
+    if known_by not in executables:
+        executables[known_by] = lowered.compile()
+    executable = executables[known_by]
+    memory = executable.memory_analysis()
+    y = jax.block_until_ready(executable(*arguments))
+    cost = functools.partial(
+        Cost,
+        path,
+        layer.kind,
+        y.shape[1:],
+        multiply_adds=multiply_adds(jax.make_jaxpr(forward)(*arguments)),
+        parameter_bytes=sum(leaf.nbytes for leaf in jax.tree.leaves((params, state))),
+        output_bytes=y.nbytes,
+        temporary_bytes=memory.temp_size_in_bytes if memory else None,
+    )
+    return cost, lambda: jax.block_until_ready(executable(*arguments))
+
+
+def _cells(row: Cost) -> tuple[str, ...]:
+    sizes = (row.parameter_bytes, row.output_bytes, row.temporary_bytes)
+    return (
+        f"{row.path} ({row.kind})",
+        " × ".join(map(str, row.output_shape)),
+        f"{row.milliseconds:,.3f}",
+        f"{row.gflops:,.1f}" if row.multiply_adds else "",
+        *("" if size is None else f"{size / 1024:,.1f}" for size in sizes),
+    )

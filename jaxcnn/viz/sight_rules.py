@@ -1,0 +1,286 @@
+"""What each primitive sees of its operands.
+
+For each value there is an array of its own shape per edge of its box: the first position that it sees on each spatial
+axis of the input, and minus the last one. A value that depends on several others sees the smallest box around theirs,
+which is the minimum of those arrays. They are `np.broadcast_to` views, a few numbers in memory: an edge that is the
+same for all channels is there once.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcnn.ops.geometry import Window
+
+NOTHING = 1 << 30  # an edge of what sees nothing: the minimum with any other edge is that one
+Edges = tuple[np.ndarray, ...]  # first and minus last of axis 0, first and minus last of axis 1, …
+Edge = Callable[[np.ndarray], np.ndarray]
+Equation = Any  # a JaxprEqn; its type hides that values have shapes
+
+
+@dataclass(frozen=True)
+class Sight:
+    """The boxes of all values of an array.
+
+    Args:
+      seen: their edges, in the input; padding sees nothing.
+      wide: the edges if padding were more of the image, on and on: these are what lies on a regular grid.
+      step: by axis of the input, how far the wide boxes of neighbours are apart. The edges tell as well, but for an
+        axis with a single position.
+    """
+
+    seen: Edges
+    wide: Edges
+    step: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the array."""
+        return self.seen[0].shape
+
+    def map(self, function: Edge) -> "Sight":
+        """The same done to all edges."""
+        return Sight(tuple(map(function, self.seen)), tuple(map(function, self.wide)), self.step)
+
+    def broadcast(self, shape: tuple[int, ...]) -> "Sight":
+        """The same boxes for an array of this shape."""
+        return self.map(lambda edge: np.broadcast_to(edge, shape))
+
+    def closed(self, function: Edge) -> "Sight":
+        """As `map`, for what looks at all positions at once: nothing goes on beyond the image after that."""
+        seen = tuple(map(function, self.seen))
+        return Sight(seen, seen, (0,) * len(self.step))
+
+
+def blind(shape: tuple[int, ...], rank: int) -> Sight:
+    """Of an array that does not depend on the input."""
+    edges = (np.broadcast_to(NOTHING, shape),) * (2 * rank)
+    return Sight(edges, edges, (0,) * rank)
+
+
+def _union(sights: Sequence[Sight]) -> Sight:
+    """The smallest boxes around several, value by value."""
+
+    def around(edges):
+        return np.minimum.reduce(np.broadcast_arrays(*map(_thin, edges)))
+
+    seen = tuple(map(around, zip(*(s.seen for s in sights), strict=True)))
+    wide = tuple(map(around, zip(*(s.wide for s in sights), strict=True)))
+    return Sight(seen, wide, tuple(map(max, zip(*(s.step for s in sights), strict=True))))
+
+
+def _reduced(x: Sight, axes: Sequence[int]) -> Sight:
+    """The boxes around whole axes; that over the last one, the channels, has a place in the grid still."""
+    of_channels = tuple(axes) == (len(x.shape) - 1,)
+    return (x.map if of_channels else x.closed)(lambda edge: _thin(edge).min(axis=tuple(axes)))
+
+
+def _thin(edge: np.ndarray) -> np.ndarray:
+    """Axes along which nothing changes, as the strides tell, at length 1."""
+    return edge[tuple(slice(None) if stride else slice(1) for stride in edge.strides)]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Windows
+
+
+def _slide(x: Sight, axis: int, index: np.ndarray, along: int | None) -> Sight:
+    """Along an axis, output o sees the positions index[o, :]. A NaN there is none, and those outside are padding.
+
+    `along` is the axis of the input that this one follows; None for channels, which do not go on beyond their end.
+    """
+    shape = (*x.shape[:axis], len(index), *x.shape[axis + 1 :])
+    n, column = x.shape[axis], (...,) + (None,) * (len(x.shape) - 1 - axis)
+    place = np.nan_to_num(index).astype(int)
+    nearest = np.clip(place, 0, n - 1)
+    beyond = (place - nearest)[column]  # by how many positions outside
+    none = np.isnan(index)[column]
+
+    def take(edge, hidden, slope_if_single):
+        thin = _thin(edge)
+        values = np.broadcast_to(thin, (*thin.shape[:axis], n, *thin.shape[axis + 1 :]))
+        low, high = slope_if_single, slope_if_single
+        if n > 1:
+            ends = values.take([0, 1, n - 2, n - 1], axis)
+            low, high = (np.expand_dims(np.diff(ends.take(pair, axis), axis=axis), axis) for pair in ([0, 1], [2, 3]))
+        values = values.take(nearest, axis) + beyond * np.where(beyond < 0, low, high)
+        return np.broadcast_to(np.where(hidden, NOTHING, values).min(axis + 1), shape)
+
+    seen = tuple(take(edge, none | (beyond != 0), 0) for edge in x.seen)
+    if along is None:
+        return Sight(seen, tuple(take(edge, none | (beyond != 0), 0) for edge in x.wide), x.step)
+    slopes = [0] * len(x.wide)
+    slopes[2 * along : 2 * along + 2] = x.step[along], -x.step[along]
+    wide = tuple(take(edge, none, slope) for edge, slope in zip(x.wide, slopes, strict=True))
+    return Sight(seen, wide, x.step)
+
+
+def _through(window: Window, x: Sight, first_axis: int) -> Sight:
+    """o sees s·o + δ·k − p."""
+    step = list(x.step)
+    for a, n in enumerate(window.output_size(x.shape[first_axis : first_axis + window.rank])):
+        taps = window.dilation[a] * np.arange(window.size[a]) - window.padding[a][0]
+        x = _slide(x, first_axis + a, window.stride[a] * np.arange(float(n))[:, None] + taps, a)
+        step[a] *= window.stride[a]
+    return Sight(x.seen, x.wide, tuple(step))
+
+
+def _back(window: Window, size: Sequence[int], x: Sight, first_axis: int) -> Sight:
+    """i sees (i + p − δ·k) / s, where that is whole."""
+    for a, n in enumerate(size):
+        taps = window.dilation[a] * np.arange(window.size[a]) - window.padding[a][0]
+        index = (np.arange(n)[:, None] - taps) / window.stride[a]
+        x = _slide(x, first_axis + a, np.where(index % 1, np.nan, index), a)
+    return x
+
+
+def _conv(eqn: Equation, x: Any, kernel: Any) -> Sight:
+    if not isinstance(x, Sight) or isinstance(kernel, Sight):
+        raise ValueError("receptive field: the layer makes a kernel of its input, which then has no fixed geometry")
+    form, channels = eqn.params["form"], eqn.outvars[0].aval.shape[-1]
+
+    def of_group(edge):
+        thin = _thin(edge)
+        by_group = thin.reshape(*thin.shape[:-1], -1, max(thin.shape[-1] // form.groups, 1)).min(axis=-1)
+        return np.broadcast_to(by_group, (*edge.shape[:-1], form.groups))
+
+    x = x.map(of_group)
+    x = _through(form.window, x, 2) if eqn.primitive.name == "conv" else _back(form.window, form.size, x, 2)
+    return x.map(lambda edge: edge if form.groups == 1 else edge.repeat(channels // form.groups, axis=-1))
+
+
+def _pool(eqn: Equation, x: Sight) -> Sight:
+    return _through(eqn.params["window"], x, 1)
+
+
+def _pad(eqn: Equation, x: Sight, value: Any) -> Sight:
+    for axis, (before, _, between) in enumerate(eqn.params["padding_config"]):
+        index = (np.arange(eqn.outvars[0].aval.shape[axis])[:, None] - before) / (between + 1)
+        spatial = 1 <= axis <= len(x.step) and axis < len(x.shape) - 1
+        if tuple(eqn.params["padding_config"][axis]) != (0, 0, 0):
+            x = _slide(x, axis, np.where(index % 1, np.nan, index), axis - 1 if spatial else None)
+    return x
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Products and rearrangements
+
+
+def _dot(eqn: Equation, *operands: Any) -> Sight:
+    """Each output sees what it sums over: axes (batch, free of the left, free of the right)."""
+    contracted, batch = eqn.params["dimension_numbers"]
+    free = [
+        [a for a in range(v.aval.ndim) if a not in (*contracted[side], *batch[side])]
+        for side, v in enumerate(eqn.invars)
+    ]
+
+    def arranged(side, x):
+        kept = sorted((*batch[side], *free[side]))
+        order = [kept.index(a) for a in (*batch[side], *free[side])]
+        others = len(batch[0]) + (0 if side else len(free[0])) + np.arange(len(free[1 - side]))
+        reduced = _reduced(x, contracted[side])
+        return reduced.map(lambda edge: np.expand_dims(edge.transpose(order), tuple(others)))
+
+    return _union([arranged(side, x) for side, x in enumerate(operands) if isinstance(x, Sight)])
+
+
+def _concatenate(eqn: Equation, *operands: Any) -> Sight:
+    """Side by side; what does not depend on the input sees nothing."""
+    axis = eqn.params["dimension"] if "dimension" in eqn.params else eqn.params["axis"]
+    some = next(x for x in operands if isinstance(x, Sight))
+    sights = [
+        x if isinstance(x, Sight) else blind(v.aval.shape, len(some.step))
+        for x, v in zip(operands, eqn.invars, strict=True)
+    ]
+    if eqn.primitive.name == "stack":
+        sights = [x.map(lambda edge: np.expand_dims(edge, axis)) for x in sights]
+
+    def joined(edges):
+        changes = [a == axis or any(e.strides[a] for e in edges) for a in range(edges[0].ndim)]
+        return np.concatenate([e[tuple(slice(None if c else 1) for c in changes)] for e in edges], axis)
+
+    seen, wide = (
+        tuple(map(joined, zip(*of, strict=True))) for of in ([s.seen for s in sights], [s.wide for s in sights])
+    )
+    return Sight(seen, wide, tuple(map(max, zip(*(s.step for s in sights), strict=True))))
+
+
+def _gather(eqn: Equation, x: Any, indices: Any) -> Sight:
+    """By known indices, the values there; else all of them."""
+    if isinstance(x, Sight) and indices is not None and not isinstance(indices, Sight):
+        return x.map(  # floats, because what lies outside may be filled with NaN; edges are exact in them
+            lambda edge: np.asarray(eqn.primitive.bind(jnp.asarray(edge, jnp.float32), indices, **eqn.params)).astype(
+                int
+            )
+        )
+    return _union([s.closed(lambda edge: _thin(edge).min()) for s in (x, indices) if isinstance(s, Sight)])
+
+
+def _slice(eqn: Equation, x: Sight) -> Sight:
+    starts, stops, strides = (eqn.params[f"{name}"] for name in ("start_indices", "limit_indices", "strides"))
+    strides = strides or (1,) * len(starts)
+    step = tuple(s * strides[a] for a, s in enumerate(x.step, start=1)) if len(x.shape) == len(x.step) + 2 else x.step
+    cut = x.map(lambda edge: edge[tuple(map(slice, starts, stops, strides))])
+    return Sight(cut.seen, cut.wide, step)
+
+
+def _split(eqn: Equation, x: Sight) -> list[Sight]:
+    axis = eqn.params["axis"]
+
+    def part(start, end):
+        cut = (slice(None),) * axis + (slice(start, end),)
+        return x.map(lambda edge: edge[cut])
+
+    ends = np.cumsum(eqn.params["sizes"])
+    return [part(end - size, end) for size, end in zip(eqn.params["sizes"], ends, strict=True)]
+
+
+def _reshape(eqn: Equation, x: Sight) -> Sight:
+    return x.map(lambda edge: edge.reshape(eqn.outvars[0].aval.shape))
+
+
+def _broadcast(eqn: Equation, x: Sight) -> Sight:
+    shape = np.ones(len(eqn.params["shape"]), int)
+    shape[list(eqn.params["broadcast_dimensions"])] = x.shape
+    return x.map(lambda edge: edge.reshape(shape))
+
+
+# A rule takes the equation and its operands: a Sight, or else an array where the value is known, None for a parameter.
+# Its edges broadcast to the shape of the result.
+Rule = Callable[..., Sight | list[Sight]]
+
+ON_EACH_VALUE = """
+abs add and atan2 cbrt ceil clamp convert_element_type copy copy_p cos cosh div eq erf erf_inv erfc exp exp2 expm1 floor
+ge gt integer_pow is_finite le log log1p logistic lt max min mul ne neg not or pow reduce_precision rem round rsqrt
+select_n sign sin sinh sqrt square stop_gradient sub tan tanh xor
+"""
+ELEMENTWISE: dict[str, Rule] = dict.fromkeys(
+    ON_EACH_VALUE.split(), lambda eqn, *operands: _union([x for x in operands if isinstance(x, Sight)])
+)
+REDUCTIONS: dict[str, Rule] = dict.fromkeys(
+    ("argmax", "argmin", "reduce_and", "reduce_max", "reduce_min", "reduce_or", "reduce_prod", "reduce_sum"),
+    lambda eqn, x: _reduced(x, eqn.params["axes"]),
+)
+RULES: dict[str, Rule] = {
+    **ELEMENTWISE,
+    **REDUCTIONS,
+    "broadcast_in_dim": _broadcast,
+    "concatenate": _concatenate,
+    "conv": _conv,
+    "conv_input_gradient": _conv,
+    "dot_general": _dot,
+    "gather": _gather,
+    "max_pool": _pool,
+    "pad": _pad,
+    "reshape": _reshape,
+    "rev": lambda eqn, x: x.map(lambda edge: np.flip(edge, eqn.params["dimensions"])),
+    "slice": _slice,
+    "split": _split,
+    "squeeze": _reshape,
+    "stack": _concatenate,
+    "transpose": lambda eqn, x: x.map(lambda edge: edge.transpose(eqn.params["permutation"])),
+    "window_sum": _pool,
+}
