@@ -17,7 +17,7 @@ author = "the authors of jaxcnn"
 release = jaxcnn.__version__
 language = "en"
 
-smartquotes = False  # what stands in quotation marks is often code
+smartquotes_action = "D"  # dashes, but no curly quotation marks: what stands in them is often code
 
 root_doc = "docs/index"
 include_patterns = ["docs/*.md", "docs/api/*.md", "jaxcnn/ops/**.md", "notebooks/*.ipynb"]

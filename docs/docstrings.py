@@ -40,7 +40,7 @@ def to_rst(docstring: str) -> str:
     for paragraph in re.split(r"\n\s*\n", docstring.strip("\n")):
         lines = paragraph.split("\n")
         if _is_verbatim(lines, indent):
-            result += [f"{' ' * indent}::", "", *(f"    {line}" for line in lines), ""]
+            result += [f"{' ' * indent}.. code-block:: text", "", *(f"    {line}" for line in lines), ""]
             continue
         escaped = DOCTEST_OR_CODE_OR_MARKUP.sub(_escaped, paragraph)
         result += [*_with_fields(escaped.split("\n")), ""]

@@ -276,6 +276,9 @@ print("the nearest training image is of the same class:")
 print(f"by features {same.mean():.1%} of the times, by pixels {same_by_pixels.mean():.1%}")
 
 # %% [markdown]
+# On the photos it is 90.7 % by features and 51.7 %, a guess, by pixels: two photos of one cat have few pixels in
+# common. Small digits in the middle of their frame are the opposite, and there pixels do about as well.
+#
 # ## Where it looked when it was wrong
 #
 # Grad-CAM lays over an image where the last feature map held what speaks for a class. For the mistakes of way 1, here

@@ -3,6 +3,7 @@
 python docs/pictures/draw.py writes them beside this file.
 """
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from PIL import Image
 
 from jaxcnn import ops
 from jaxcnn.ops.algorithms import winograd
-from jaxcnn.viz.style import BLUE, GREEN, ORANGE, VERMILION, figure, save
+from jaxcnn.viz.style import BLUE, VERMILION, figure, save
 
 WHITE, GREY = "#FFFFFF", "#E5E5E5"
 PALE_BLUE, PALE_ORANGE, PALE_GREEN, PALE_RED = "#BBD9EC", "#F8DFAE", "#B3E0D2", "#F2C7AD"
@@ -135,7 +136,7 @@ def choice() -> Figure:
                 about = ops.explain((32, 28, 28, c), (k, k, c, 32), padding="SAME", platform="cpu")
                 found[row, column] = names.index(getattr(about, part).algorithm)
             ends = [0, *(np.flatnonzero(np.diff(found[row])) + 1), len(channels)]
-            for first, last in zip(ends, ends[1:], strict=False):  # one label for neighbours that are alike
+            for first, last in itertools.pairwise(ends):  # one label for neighbours that are alike
                 ax.text((first + last - 1) / 2, row, names[found[row, first]], ha="center", va="center", fontsize=8)
         ax.imshow(found, cmap=ListedColormap(list(colours.values())), vmin=0, vmax=len(names) - 1, aspect="auto")
         ax.grid(False)

@@ -23,7 +23,9 @@ from jaxcnn.models.surgery import features
 AT_ONCE = 8  # noisy images in a batch: more would not be faster on a CPU, and need more memory
 
 
-def saliency_map(model: Model | Layer, params: Tree, state: Tree, image: Any, *, target: int | None = None):
+def saliency_map(
+    model: Model | Layer, params: Tree, state: Tree, image: Any, *, target: int | None = None
+) -> jax.Array:
     """How much each pixel moves the score of a class: max_c |∂score/∂x_c|.
 
     Args:
@@ -60,7 +62,7 @@ def smooth_grad_map(
     noise: float = 0.15,
     samples: int = 32,
     key: jax.Array,
-):
+) -> jax.Array:
     """The saliency of the gradient's mean over noisy copies of the image: max_c |mean_i ∂score/∂x_c at x + n_i|.
 
     Args:
@@ -87,7 +89,9 @@ def smooth_grad_map(
     )
 
 
-def grad_cam_map(model: Model | Layer, params: Tree, state: Tree, image: Any, *, layer: str, target: int | None = None):
+def grad_cam_map(
+    model: Model | Layer, params: Tree, state: Tree, image: Any, *, layer: str, target: int | None = None
+) -> jax.Array:
     """Where a layer sees what speaks for a class: ReLU(Σ_k α_k A_k), α_k the mean over positions of ∂score/∂A_k.
 
     Args:

@@ -5,14 +5,13 @@ from typing import Any
 
 import jax
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jaxcnn.layers import Layer
 from jaxcnn.layers.layer import Tree
 from jaxcnn.models import Model
 from jaxcnn.viz.attribution import class_scores, grad_cam_map, saliency_map, smooth_grad_map
-from jaxcnn.viz.style import SEQUENTIAL, figure
+from jaxcnn.viz.style import SEQUENTIAL, draw_image, figure
 
 HEAT = "inferno"  # over a photo: its bright end stands out, and its order is seen in grey as well
 
@@ -102,23 +101,13 @@ def grad_cam(
     left, right = axes[0]
     for ax in (left, right):
         draw_image(ax, image)
+        ax.set_axis_off()
     drawn = right.imshow(heat, cmap=HEAT, vmin=0, vmax=1, alpha=0.8 * np.sqrt(heat))  # where nothing is, the photo
     fig.colorbar(drawn, ax=right, label="part of the largest value", shrink=0.85, alpha=0.8)
     left.set_title("Image")
     right.set_title(f"{layer}, {values.shape[0]} × {values.shape[1]}")
     fig.suptitle(f"Grad-CAM for {name}")
     return fig
-
-
-def draw_image(ax: Axes, image: Any) -> None:
-    """An image (H, W, C), uint8 or floating of 0 to 1, in colour for three channels; of others, their mean in grey."""
-    pixels = np.asarray(image)
-    pixels = pixels / 255 if pixels.dtype == np.uint8 else np.clip(pixels, 0, 1)
-    if pixels.shape[-1] == 3:
-        ax.imshow(pixels)
-    else:
-        ax.imshow(pixels.mean(axis=-1), cmap="gray", vmin=0, vmax=1)
-    ax.set_axis_off()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -140,6 +129,7 @@ def _beside(image: Any, values: jax.Array, title: str) -> Figure:
     fig, axes = figure(1, 2, (7.4, 3.7))
     left, right = axes[0]
     draw_image(left, image)
+    left.set_axis_off()
     # a few pixels are far above the rest, which would be left in the dark
     drawn = right.imshow(values, cmap=SEQUENTIAL, vmin=0, vmax=np.percentile(values, 99) or 1)
     fig.colorbar(drawn, ax=right, label="|∂score / ∂intensity| (logits)", extend="max", shrink=0.85)

@@ -94,7 +94,9 @@ def feature_maps(
 
     Args:
       model, params, state: a `Model` or a `Layer`, and its own.
-      image: (H, W, C), as the network takes it: uint8 (taken as 0 to 1) or floating.
+      image: (H, W, C), as the network takes it: uint8 (taken as 0 to 1) or floating. To show a photo as it is, not as
+        published weights want it, put their preprocessing first: `serial(first=stateless("preprocessing",
+        about.preprocessing), net=model.layer)` with params `{"net": params}`.
       layers: paths, as in `models.surgery.features`; by default all convolutions and pools.
       most: channels that are drawn at most of each.
 
@@ -129,7 +131,7 @@ def feature_maps(
     _label(axes[0, 0], f"image\n{image.shape[0]} × {image.shape[1]}")
     for row, (path, values) in zip(axes[1:], maps.items(), strict=True):
         for channel, ax in zip(range(values.shape[-1]), row, strict=False):
-            _draw_map(ax, values[..., channel])
+            _draw(ax, values[..., channel], **_scale(values[..., channel]))
             ax.set_title(str(channel), fontsize="x-small", pad=2)
         height, width, channels = values.shape
         _label(row[0], f"{path}\n{height} × {width} × {channels}\n{_number(values.min())} to {_number(values.max())}")
@@ -158,7 +160,7 @@ def filter_path(
       pool: the path of a pool; by default the first one after the convolution, or of all.
 
     Returns:
-      A figure with three axes and two colour bars.
+      A figure with three axes and two colour bars, of one scale.
 
     Raises:
       ValueError: no such convolution followed by a pool, another convolution between them, a channel that is not there,
@@ -179,9 +181,10 @@ def filter_path(
     _draw(axes[0, 0], _as_picture(image))
     axes[0, 0].set(title="image", xlabel=f"{image.shape[0]} × {image.shape[1]} pixels")
     panels = zip(axes[0, 1:], (between[-1], pool), (" → ".join(between), pool), strict=True)
+    scale = _scale(np.concatenate([values[..., channel].ravel() for values in maps.values()]))
     for ax, path, title in panels:
         values = maps[path][..., channel]
-        drawn = _draw_map(ax, values)
+        drawn = _draw(ax, values, **scale)
         ax.set(title=f"after {title}", xlabel=f"{values.shape[0]} × {values.shape[1]} values")
         fig.colorbar(drawn, ax=ax, label="activation", shrink=0.8)
     fig.suptitle(f"The path of filter {channel} of {conv}", fontsize="large")
@@ -278,13 +281,12 @@ def _draw(ax: Axes, values: np.ndarray, **options: Any) -> Any:
     return ax.imshow(values, **options)
 
 
-def _draw_map(ax: Axes, values: np.ndarray) -> Any:
-    """One channel, so that 0 is always the same colour."""
+def _scale(values: np.ndarray) -> dict[str, Any]:
+    """Colours in which 0 is always the same."""
     size = np.abs(values)
     top = float(np.percentile(size, 99.5) or size.max()) or 1.0  # not what a few outliers need
-    if values.min() < 0:
-        return _draw(ax, values, cmap=SIGNED, vmin=-top, vmax=top)
-    return _draw(ax, values, cmap=SEQUENTIAL, vmin=0, vmax=top)
+    signed = values.min() < 0
+    return {"cmap": SIGNED if signed else SEQUENTIAL, "vmin": -top if signed else 0, "vmax": top}
 
 
 def _number(value: float) -> str:

@@ -16,8 +16,7 @@ from jaxcnn.layers.layer import Tree
 from jaxcnn.models import Model
 from jaxcnn.models.surgery import features
 from jaxcnn.viz.attribution import Network, replaced
-from jaxcnn.viz.attribution_pictures import draw_image
-from jaxcnn.viz.style import figure
+from jaxcnn.viz.style import draw_image, figure
 
 LEARNING_RATE = 0.05
 START = 0.01  # standard deviation of the first coefficients, so small that the first steps replace them

@@ -17,7 +17,7 @@ from jaxcnn.models import Model
 from jaxcnn.models.surgery import features
 from jaxcnn.viz.sight import sight
 from jaxcnn.viz.sight_rules import NOTHING, Sight
-from jaxcnn.viz.style import BLUE, ORANGE, VERMILION, figure
+from jaxcnn.viz.style import BLUE, ORANGE, VERMILION, draw_image, figure
 
 Unit = int | Sequence[int]
 
@@ -130,7 +130,7 @@ def receptive_field(model: Model | Layer, layer: str, *, unit: Unit | None = Non
     positions = _positions(edges, shape)
     at = _unit("receptive_field", unit, positions)
     seen, field = _box(edges, at), _grid(edges, shape)
-    fig, axes = figure(1, 2 if positions else 1, (9.6 if positions else 5.2, 5.7))
+    fig, axes = figure(1, 2 if positions else 1, (9.6, 5.7) if positions else (5.2, 6))
     ax = axes[0, 0]
     _draw_input(ax, image, shape)
     _draw_box(ax, seen, "what it sees", color=VERMILION, rest=shape)
@@ -233,9 +233,7 @@ def _draw_input(ax: Axes, image: np.ndarray | None, shape: tuple[int, ...]) -> N
     if image is None:
         _draw_cells(ax, shape[:2])
     else:
-        single = image.shape[-1] == 1
-        top = 255 if image.dtype == np.uint8 else 1
-        ax.imshow(image[..., 0] if single else image, cmap="gray" if single else None, vmin=0, vmax=top)
+        draw_image(ax, image)
     ax.grid(False)
     ax.set(title=f"input, {shape[0]} × {shape[1]} pixels", xlabel="column (pixels)", ylabel="row (pixels)")
 

@@ -4,6 +4,8 @@ import os
 from typing import Any
 
 import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jaxcnn.weights.files import replacing
@@ -29,6 +31,16 @@ def figure(rows: int, columns: int, size: tuple[float, float], **options: Any) -
     with matplotlib.rc_context(LOOK):
         fig = Figure(figsize=size, layout="constrained")
         return fig, fig.subplots(rows, columns, squeeze=False, **options)
+
+
+def draw_image(ax: Axes, image: Any) -> None:
+    """An image (H, W, C), uint8 or floating of 0 to 1, in colour for three channels; of others, their mean in grey."""
+    image = np.asarray(image)
+    top = 255 if image.dtype == np.uint8 else 1
+    if image.shape[-1] == 3:
+        ax.imshow(np.clip(image, 0, top))
+    else:
+        ax.imshow(image[..., 0] if image.shape[-1] == 1 else image.mean(axis=-1), cmap="gray", vmin=0, vmax=top)
 
 
 def save(fig: Figure, path: str | os.PathLike) -> None:

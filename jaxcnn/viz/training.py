@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from jaxcnn.train import History
-from jaxcnn.viz.style import BLUE, GREEN, ORANGE, SEQUENTIAL, VERMILION, figure
+from jaxcnn.viz.style import BLUE, GREEN, ORANGE, SEQUENTIAL, VERMILION, draw_image, figure
 
 
 def curves(history: History) -> Figure:
@@ -105,9 +105,7 @@ def samples(
     for ax in axes.flat:
         ax.set_axis_off()
     for ax, i in zip(axes.flat, shown, strict=False):
-        single = images[i].shape[-1] == 1
-        top = 255 if images.dtype == np.uint8 else 1
-        ax.imshow(images[i, ..., 0] if single else images[i], cmap="gray" if single else None, vmin=0, vmax=top)
+        draw_image(ax, images[i])
         ok = predicted[i] == labels[i]
         says = "" if ok else f"\n{probabilities[i, predicted[i]]:.0%}"
         title = f"{classes[labels[i]]}:{classes[predicted[i]]}{says}"

@@ -255,7 +255,7 @@ def test_pictures_show_the_image_beside_its_map():
     classes = ("ape", "bat", "cat")
     best = classes[int(class_scores(*net, IMAGE).argmax())]
     left, right, bar = saliency(*net, IMAGE, target=1, classes=classes).axes
-    np.testing.assert_allclose(left.images[0].get_array(), X)
+    np.testing.assert_array_equal(left.images[0].get_array(), IMAGE)
     np.testing.assert_array_equal(right.images[0].get_array(), saliency_map(*net, IMAGE, target=1))
     assert left.figure.get_suptitle() == "Saliency for bat"
     assert bar.get_ylabel() == "|∂score / ∂intensity| (logits)"
@@ -270,7 +270,7 @@ def test_grad_cam_is_laid_over_the_image_in_its_size():
     figure = grad_cam(*net, IMAGE, layer="relu1", target=2)
     _, right, bar = figure.axes
     photo, heat = right.images
-    np.testing.assert_allclose(photo.get_array(), X)
+    np.testing.assert_array_equal(photo.get_array(), IMAGE)
     expected = jax.image.resize(grad_cam_map(*net, IMAGE, layer="relu1", target=2), SHAPE[:2], "linear")
     np.testing.assert_allclose(heat.get_array(), expected / expected.max(), rtol=1e-6)
     assert heat.get_alpha().max() == pytest.approx(0.8) and heat.get_alpha().shape == SHAPE[:2]
@@ -281,8 +281,8 @@ def test_grad_cam_is_laid_over_the_image_in_its_size():
 def test_a_grey_image_is_drawn_in_grey():
     figure = saliency(serial(Flatten()), {}, {}, np.full((8, 8, 1), 51, np.uint8))
     drawn = figure.axes[0].images[0]
-    assert (drawn.get_cmap().name, drawn.get_clim()) == ("gray", (0, 1))
-    np.testing.assert_allclose(drawn.get_array(), np.full((8, 8), 0.2))
+    assert (drawn.get_cmap().name, drawn.get_clim()) == ("gray", (0, 255))
+    np.testing.assert_array_equal(drawn.get_array(), np.full((8, 8), 51))
 
 
 # ------------------------------------------------------------------------------------------------------ what is refused

@@ -149,7 +149,7 @@ def pieces():
         block=checkpointed(block),
         top=serial(Flatten(), Dense(2)),
     )
-    return with_auxiliaries(body, early=("stem", serial(Flatten(), Dense(2))))
+    return with_auxiliaries(body, early=("stem", serial(Conv(2, 3), Flatten(), Dense(2))))
 
 
 def test_layers_inside_of_others_give_what_they_give_by_themselves():
@@ -174,9 +174,17 @@ def test_layers_inside_of_others_give_what_they_give_by_themselves():
     stem = alone(children["stem"], "stem", image[None])
     joined = alone(children["parts"], "parts", stem)
     relu = alone(children["parts"].children["other"].children["a"], "parts/other/a", stem)
+    head = alone(children["early"].children["conv1"], "early/conv1", stem)
     block = alone(children["block"], "block", joined)
     shortcut = alone(children["block"].children["shortcut"], "block/shortcut", joined)
-    expected = {"stem": stem, "parts": joined, "parts/other/a/relu1": relu, "block": block, "block/shortcut": shortcut}
+    expected = {
+        "stem": stem,
+        "early/conv1": head,
+        "parts": joined,
+        "parts/other/a/relu1": relu,
+        "block": block,
+        "block/shortcut": shortcut,
+    }
     cells = iter(shown(feature_maps(net, params, state, image, layers=list(expected)))[1:])
     for values in expected.values():
         for channel in range(values.shape[-1]):
@@ -201,6 +209,7 @@ def test_the_path_of_a_filter_in_three_panels(lenet):
     np.testing.assert_allclose(image_of(image)[..., 0], digit[..., 0] / 255, atol=1e-6)
     np.testing.assert_allclose(image_of(convolved), outputs["relu1"][..., 4], atol=1e-5)
     np.testing.assert_allclose(image_of(pooled), outputs["max_pool1"][..., 4], atol=1e-5)
+    assert convolved.images[0].get_clim() == pooled.images[0].get_clim()
     assert [ax.get_title() for ax in (image, convolved, pooled)] == ["image", "after conv1 → relu1", "after max_pool1"]
     assert [ax.get_xlabel() for ax in (image, pooled)] == ["28 × 28 pixels", "14 × 14 values"]
     assert figure.get_suptitle() == "The path of filter 4 of conv1"
