@@ -174,7 +174,7 @@ print("validation accuracies:", results)
 # work is done, so a measurement must wait.
 
 # %%
-optimizer = optax.adam(2e-3)
+optimizer = optax.sgd(0.05, momentum=0.9)
 step = jax.jit(train.make_step(model.apply, optimizer))
 params, state = model.init(jax.random.key(0))
 start = train.TrainState(params, state, optimizer.init(params), jnp.int32(0), model.loss)
