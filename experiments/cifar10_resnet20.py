@@ -1,6 +1,10 @@
 """ResNet-20 on CIFAR-10 from scratch, as far as it comes within the hour on 2 cores.
 
-Attains: not run to its end yet; the paper's 91.25 % are those of 160 epochs.
+Attains: 87.18 % test accuracy in 10 epochs, 53.0 minutes (seed 0); 85 % after epoch 9. Minutes and test accuracy: 6.0,
+43.0 %; 11.4, 61.5 %; 16.6, 62.5 %; 22.1, 65.7 %; 27.4, 56.5 %; 32.7, 75.3 %; 38.1, 76.2 %; 43.0, 85.0 %; 47.7, 86.8 %;
+53.0, 87.2 % (results/cifar10_resnet20.png). The paper's 91.25 % are those of 160 epochs.
+Measured: 2 virtual cores of an AMD EPYC (AVX-512), Python 3.11.7, jax 0.10.2, other programs running beside
+it; batch normalization has since become faster, a step 1.4 times.
 Command: python experiments/cifar10_resnet20.py --data-dir DIR
 """
 

@@ -6,6 +6,7 @@ from jax import lax
 
 from jaxcnn.layers.layer import Layer
 from jaxcnn.ops.geometry import per_axis
+from jaxcnn.ops.layout import settled
 
 
 def BatchNorm(momentum: float = 0.9, eps: float = 1e-5, axis_name: str | None = None) -> Layer:
@@ -59,7 +60,7 @@ def BatchNorm(momentum: float = 0.9, eps: float = 1e-5, axis_name: str | None = 
             return momentum * old + (1 - momentum) * lax.stop_gradient(batch).reshape(-1).astype(old.dtype)
 
         new = {"mean": moved(state["mean"], mean), "var": moved(state["var"], var)}
-        return _normalize(x, mean, var, eps, params), new
+        return settled(_normalize(x, mean, var, eps, params)), new
 
     return Layer(init, apply, "batch_norm")
 
@@ -110,10 +111,11 @@ def GroupNorm(groups: int, eps: float = 1e-5) -> Layer:
         return _scale_and_bias(key, input_shape)
 
     def apply(params, state, x, *, train=False, key=None):
-        grouped = x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)  # (N, *spatial, G, C/G)
+        dtype = jnp.promote_types(x.dtype, jnp.float32)
+        grouped = x.astype(dtype).reshape(*x.shape[:-1], groups, x.shape[-1] // groups)  # (N, *spatial, G, C/G)
         axes = (*range(1, x.ndim - 1), grouped.ndim - 1)
-        mean, var = _moments(grouped, axes)
-        y = _standardize(grouped, mean, var, eps).reshape(x.shape)
+        mean, var = (moment(grouped, axes, keepdims=True) for moment in (jnp.mean, jnp.var))
+        y = ((grouped - mean) * lax.rsqrt(var + eps)).reshape(x.shape)
         return (y * params["scale"] + params["bias"]).astype(x.dtype), state
 
     return Layer(init, apply, "group_norm")
@@ -131,17 +133,13 @@ def _moments(x: jax.Array, axes: tuple[int, ...], axis_name: str | None = None) 
         mean = jnp.mean(values, axes, keepdims=True)
         return lax.pmean(mean, axis_name) if axis_name else mean
 
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    x = settled(x.astype(jnp.promote_types(x.dtype, jnp.float32)))
     mean = average(x)
-    return mean, average(jnp.square(x - mean))
-
-
-def _standardize(x, mean, var, eps):
-    return (x - mean) * lax.rsqrt(var + eps)
+    return mean, average(jnp.square(settled(x - mean)))
 
 
 def _normalize(x, mean, var, eps, params):
-    return (_standardize(x, mean, var, eps) * params["scale"] + params["bias"]).astype(x.dtype)
+    return (settled(x - mean) * (lax.rsqrt(var + eps) * params["scale"]) + params["bias"]).astype(x.dtype)
 
 
 def _check_eps(layer: str, eps: float) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import jax
 from jax.experimental.layout import Layout, with_layout_constraint
 
-from jaxcnn.ops.bilinear import Target
+from jaxcnn.ops.bilinear import Operation, Target, linear
 
 LANES = 8  # from this many images on, the batch is the innermost axis; a smaller one stands before the spatial axes
 
@@ -57,11 +57,20 @@ def arranged(compute: Callable) -> Callable:
         if target.platform != "cpu":
             return compute(*arrays, **static)
         c = arrays[0].shape[-1]
-        moved = [arrange(x[None], 1, None) for x in arrays]  # unconstrained, so that what precedes can be fused
+        moved = [arrange(x[None], 1, target) for x in arrays]
         y = compute(*[x.reshape(-1, *x.shape[3:]) for x in moved], **static)
         return restore(y.reshape(1, c, *moved[0].shape[2:3], *y.shape[1:]), 1, target)[0]
 
     return wrapped
+
+
+def settled(x: jax.Array) -> jax.Array:
+    """x itself, (N, *spatial, C), laid out as the sliding windows want it, and so its cotangent.
+
+    For what stands between them and is more than elementwise, as normalization is: without it XLA computes that in
+    another order, and copies before and after.
+    """
+    return _settled(x) if x.ndim > 2 else x
 
 
 def _order(members: int, rank: int, n: int) -> tuple[int, ...]:
@@ -79,3 +88,11 @@ def _keep(x: jax.Array, order: Sequence[int], target: Target | None) -> jax.Arra
         if target and target.platform == "cpu" and not target.exported
         else x
     )
+
+
+def _compute_settled(x: jax.Array, *, target: Target) -> jax.Array:
+    return _keep(x, _order(1, x.ndim - 2, len(x)), target)
+
+
+_settled = Operation("settled", shape=lambda x: x.shape, compute=_compute_settled, batch=(0,), batch_result=0)
+linear(_settled, _settled)
