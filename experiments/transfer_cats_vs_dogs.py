@@ -1,7 +1,7 @@
 """The lecture's three ways to tell cats from dogs by few photos: from scratch, on a pretrained net, on its features.
 
 Attains on the 1,000 validation photos, trained on 3,000 (mean ± standard deviation of 3 seeds):
-  0. cats_vs_dogs_cnn from scratch, 2 epochs: not measured yet (lecture: 69 %).
+  0. cats_vs_dogs_cnn from scratch, 2 epochs: 73.90 ± 0.73 % (lecture: 69 %), 82 s.
   1. A frozen SqueezeNet 1.1 with a new head, 2 epochs: 95.37 ± 0.25 % (lecture, with VGG16: 88 %).
   2. A dense network on its features: 96.57 ± 0.25 % (lecture: 90 %), trained in 8 s with compilation, once the features
      of all photos are there.
