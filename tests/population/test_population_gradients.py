@@ -250,6 +250,8 @@ def test_the_clipped_gradient_of_a_large_dense_layer_is_never_stored():
 
     if jax.default_backend() != "cpu":
         pytest.skip("a statement about XLA on CPU")
+    if jax.__version_info__ < (0, 10):
+        pytest.skip("the XLA of JAX 0.8.2 stores it; that of 0.10.2 fuses the norm into the product")
     assert temporary(lambda *args: clip_and_average(per_example_gradients(loss, *args), 1.0)) > 0.9 * bytes_of_all
     assert temporary(lambda *args: clipped_gradient(loss, *args, max_norm=1.0)) < 0.1 * bytes_of_all
 
