@@ -19,6 +19,7 @@ from jaxcnn.layers import Layer
 from jaxcnn.layers.layer import Tree
 from jaxcnn.models import Model
 from jaxcnn.models.surgery import features
+from jaxcnn.viz.network import layer_of
 
 AT_ONCE = 8  # noisy images in a batch: more would not be faster on a CPU, and need more memory
 
@@ -140,10 +141,7 @@ class Network:
     """A layer as a static argument of `jax.jit`, which then compiles once for each layer."""
 
     def __init__(self, op: str, model: Model | Layer):
-        layer = model.layer if isinstance(model, Model) else model
-        if not isinstance(layer, Layer):
-            raise TypeError(f"viz.{op}: `model` must be a Model or a Layer; got {model!r}")
-        self.layer = layer
+        self.layer = layer_of(f"viz.{op}", model)
 
     def __hash__(self) -> int:
         return id(self.layer)

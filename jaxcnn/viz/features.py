@@ -12,6 +12,7 @@ from jaxcnn.data import to_float
 from jaxcnn.layers import Layer
 from jaxcnn.layers.layer import Tree
 from jaxcnn.models import Model
+from jaxcnn.viz.network import layer_of
 from jaxcnn.viz.style import SEQUENTIAL, figure
 
 SIGNED = "PuOr"  # orange below zero, violet above: told apart by colour-blind people
@@ -196,9 +197,7 @@ def filter_path(
 
 def _arguments(op: str, model: Any, image: Any) -> tuple[Layer, np.ndarray]:
     """The layer, and the image in floats."""
-    whole = getattr(model, "layer", model)
-    if not isinstance(whole, Layer):
-        raise TypeError(f"viz.{op}: `model` must be a Model or a Layer; got {model!r}")
+    whole = layer_of(f"viz.{op}", model)
     image = np.asarray(image)
     expected = getattr(model, "input_shape", None)
     if image.ndim != 3 or image.shape[-1] not in (1, 3) or (expected and image.shape != tuple(expected)):

@@ -15,6 +15,7 @@ from jaxcnn.layers import Layer
 from jaxcnn.layers.layer import Tree, output_shape
 from jaxcnn.layers.summary import multiply_adds
 from jaxcnn.models import Model
+from jaxcnn.viz.network import input_shape_of, layer_of
 from jaxcnn.viz.style import BLUE, GREEN, ORANGE, VERMILION, figure
 
 HEAD = ("layer", "output shape", "ms", "GFLOP/s", "weights KiB", "output KiB", "temporary KiB")
@@ -175,16 +176,11 @@ def profile(
       >>> [(row.path, row.output_shape, row.parameter_bytes, row.output_bytes) for row in table.rows]
       [('conv1', (6, 6, 8), 320, 2304), ('relu1', (6, 6, 8), 0, 2304)]
     """
-    layer = model.layer if isinstance(model, Model) else model
-    if not isinstance(layer, Layer):
-        raise TypeError(f"viz.profile: `model` must be a Model or a Layer; got {model!r}")
+    layer = layer_of("viz.profile", model)
     for name, value in (("batch_size", batch_size), ("rounds", rounds)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(f"viz.profile: `{name}` must be an integer of at least 1; got {value!r}")
-    given: Any = getattr(model, "input_shape", None) if input_shape is None else input_shape
-    if given is None:
-        raise ValueError("viz.profile: `input_shape` must be given for a Layer; only a Model knows its own")
-    shape = tuple(given)
+    shape = input_shape_of("viz.profile", model, input_shape)
     if params is None:
         params, fresh = layer.init(jax.random.key(0), shape)
         state = fresh if state is None else state

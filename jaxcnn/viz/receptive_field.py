@@ -15,6 +15,7 @@ from matplotlib.patheffects import withStroke
 from jaxcnn.layers import Layer
 from jaxcnn.models import Model
 from jaxcnn.models.surgery import features
+from jaxcnn.viz.network import layer_of
 from jaxcnn.viz.sight import sight
 from jaxcnn.viz.sight_rules import NOTHING, Sight
 from jaxcnn.viz.style import BLUE, ORANGE, VERMILION, draw_image, figure
@@ -157,9 +158,7 @@ def receptive_field(model: Model | Layer, layer: str, *, unit: Unit | None = Non
 
 def _look(op: str, model: Any, layer: str, input_shape: Sequence[int] | None) -> tuple[Sight, tuple[int, ...]]:
     """The edges of the layer's output, and the shape of the input."""
-    whole = getattr(model, "layer", model)
-    if not isinstance(whole, Layer):
-        raise TypeError(f"{op}: `model` must be a Model or a Layer; got {model!r}")
+    whole = layer_of(op, model)
     shape = input_shape or getattr(model, "input_shape", None)
     if shape is None:
         given = "image" if op == "receptive_field" else "input_shape"

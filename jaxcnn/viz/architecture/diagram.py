@@ -11,6 +11,7 @@ from matplotlib.patches import Rectangle
 from jaxcnn.layers import Layer
 from jaxcnn.models import Model
 from jaxcnn.viz.architecture.blocks import Block, blocks_of
+from jaxcnn.viz.network import input_shape_of, layer_of
 from jaxcnn.viz.style import BLUE, VERMILION, figure
 
 # Inches. Text of 8 points: a letter is LETTER wide, a line LINE high.
@@ -45,13 +46,8 @@ def architecture(model: Model | Layer, input_shape: tuple[int, ...] | None = Non
       >>> picture.get_suptitle()
       'lenet5: 61,706 parameters'
     """
-    layer = model if isinstance(model, Layer) else getattr(model, "layer", None)
-    if not isinstance(layer, Layer):
-        raise TypeError(f"viz.architecture: `model` must be a Model or a Layer; got {model!r}")
-    shape = input_shape or getattr(model, "input_shape", None)
-    if shape is None:
-        raise ValueError("viz.architecture: `input_shape` must be given for a Layer; only a Model knows its own")
-    blocks = blocks_of(layer, tuple(shape))
+    layer = layer_of("viz.architecture", model)
+    blocks = blocks_of(layer, input_shape_of("viz.architecture", model, input_shape))
     whole = sum(block.parameters * block.times for block in blocks if not block.aside)
     extra = sum(block.parameters for block in blocks if block.aside)
     columns = _columns(_pieces(blocks))
