@@ -1,6 +1,7 @@
 """Many models or many gradients at once.
 
 gradients.py    a gradient for every example, their norms, and clipping by them
+bookkeeping.py  clipping in one pass, without the gradients of every example
 ensemble.py     several models of one architecture, trained side by side; sweeps
 """
 
