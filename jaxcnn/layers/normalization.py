@@ -6,7 +6,7 @@ from jax import lax
 
 from jaxcnn.layers.layer import Layer
 from jaxcnn.ops.geometry import per_axis
-from jaxcnn.ops.layout import settled
+from jaxcnn.ops.layout import channels_first, channels_last
 
 
 def BatchNorm(momentum: float = 0.9, eps: float = 1e-5, axis_name: str | None = None) -> Layer:
@@ -54,13 +54,17 @@ def BatchNorm(momentum: float = 0.9, eps: float = 1e-5, axis_name: str | None = 
     def apply(params, state, x, *, train=False, key=None):
         if not train:
             return _normalize(x, state["mean"], state["var"], eps, params), state
-        mean, var = _moments(x, tuple(range(x.ndim - 1)), axis_name)
+        turned = x.ndim > 2 and jax.default_backend() == "cpu"  # elsewhere nothing was measured
+        inner = channels_first(x) if turned else x
+        axes = tuple(range(1, inner.ndim) if turned else range(inner.ndim - 1))
+        mean, var = _moments(inner, axes, axis_name)
 
         def moved(old, batch):
             return momentum * old + (1 - momentum) * lax.stop_gradient(batch).reshape(-1).astype(old.dtype)
 
         new = {"mean": moved(state["mean"], mean), "var": moved(state["var"], var)}
-        return settled(_normalize(x, mean, var, eps, params)), new
+        y = _normalize(inner, mean, var, eps, {name: jnp.expand_dims(p, axes) for name, p in params.items()})
+        return (channels_last(y) if turned else y), new
 
     return Layer(init, apply, "batch_norm")
 
@@ -133,13 +137,13 @@ def _moments(x: jax.Array, axes: tuple[int, ...], axis_name: str | None = None) 
         mean = jnp.mean(values, axes, keepdims=True)
         return lax.pmean(mean, axis_name) if axis_name else mean
 
-    x = settled(x.astype(jnp.promote_types(x.dtype, jnp.float32)))
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     mean = average(x)
-    return mean, average(jnp.square(settled(x - mean)))
+    return mean, average(jnp.square(x - mean))
 
 
 def _normalize(x, mean, var, eps, params):
-    return (settled(x - mean) * (lax.rsqrt(var + eps) * params["scale"]) + params["bias"]).astype(x.dtype)
+    return ((x - mean) * (lax.rsqrt(var + eps) * params["scale"]) + params["bias"]).astype(x.dtype)
 
 
 def _check_eps(layer: str, eps: float) -> None:

@@ -33,6 +33,12 @@ def arrange(x: jax.Array, groups: int, target: Target | None, *, cotangent: bool
     return x.reshape(members * groups, c // groups, outer, *size, inner)
 
 
+def _around(size: Sequence[int], n: int) -> tuple[int, ...]:
+    """(B, *spatial, n)."""
+    outer, inner = images_of(n)
+    return outer, *size, inner
+
+
 def images_of(n: int) -> tuple[int, int]:
     """(B, n): the images before the spatial axes and the images innermost."""
     return (n, 1) if n < LANES else (1, n)
@@ -64,13 +70,20 @@ def arranged(compute: Callable) -> Callable:
     return wrapped
 
 
-def settled(x: jax.Array) -> jax.Array:
-    """x itself, (N, *spatial, C), laid out as the sliding windows want it, and so its cotangent.
+def channels_first(x: jax.Array) -> jax.Array:
+    """(N, *spatial, C) as (C, B, *spatial, n), in the order in which the sliding windows have it in memory.
 
-    For what stands between them and is more than elementwise, as normalization is: without it XLA computes that in
-    another order, and copies before and after.
+    For what stands between them and sums over positions, as normalization does: written on the array as it is, XLA
+    computes that in another order, and copies before and after.
     """
-    return _settled(x) if x.ndim > 2 else x
+    y = _arranged(x.reshape(1, *x.shape))
+    return y.reshape(y.shape[1:])
+
+
+def channels_last(y: jax.Array) -> jax.Array:
+    """The inverse of `channels_first`."""
+    x = _restored(y.reshape(1, *y.shape))
+    return x.reshape(x.shape[1:])
 
 
 def _order(members: int, rank: int, n: int) -> tuple[int, ...]:
@@ -90,9 +103,19 @@ def _keep(x: jax.Array, order: Sequence[int], target: Target | None) -> jax.Arra
     )
 
 
-def _compute_settled(x: jax.Array, *, target: Target) -> jax.Array:
-    return _keep(x, _order(1, x.ndim - 2, len(x)), target)
-
-
-_settled = Operation("settled", shape=lambda x: x.shape, compute=_compute_settled, batch=(0,), batch_result=0)
-linear(_settled, _settled)
+_arranged = Operation(
+    "arranged",
+    shape=lambda x: (x.shape[0], x.shape[-1], *_around(x.shape[2:-1], x.shape[1])),
+    compute=lambda x, *, target: arrange(x, 1, target, cotangent=True),
+    batch=(0,),
+    batch_result=0,
+)
+_restored = Operation(
+    "restored",
+    shape=lambda y: (y.shape[0], y.shape[2] * y.shape[-1], *y.shape[3:-1], y.shape[1]),
+    compute=lambda y, *, target: restore(y, y.shape[0], target),
+    batch=(0,),
+    batch_result=0,
+)
+linear(_arranged, _restored)
+linear(_restored, _arranged)

@@ -277,7 +277,6 @@ RULES: dict[str, Rule] = {
     "pad": _pad,
     "reshape": _reshape,
     "rev": lambda eqn, x: x.map(lambda edge: np.flip(edge, eqn.params["dimensions"])),
-    "settled": lambda eqn, x: x,
     "slice": _slice,
     "split": _split,
     "squeeze": _reshape,
