@@ -76,6 +76,7 @@ def _steps() -> Iterator[Row]:
         floor = {"": net.multiply_adds(batch, training=True)}
         programs = _of_network("training_step", net, batch, beside={WHOLE_BATCH: "whole_step"})
         yield Row(f"step/{net.name}", programs, floor, net in (LENET5, CIFAR10_CNN))
+    yield Row("step/resnet20", _asking("catalogue_step", "resnet20", 128))
 
 
 def _scans() -> Iterator[Row]:

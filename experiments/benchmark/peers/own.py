@@ -7,7 +7,7 @@ import jax
 
 from benchmark.networks import Network
 from benchmark.peers.layers_on_jax import LayersOnJax
-from benchmark.peers.on_jax import CLIP_NORM, WithTransformations, check_norms, gradients_of, mean_loss
+from benchmark.peers.on_jax import CLIP_NORM, OPTIMIZER, WithTransformations, check_norms, gradients_of, mean_loss
 from benchmark.timing import Program, compiled
 from benchmark.windows import Convolution, MaxPool
 from jaxcnn import layers, models, ops, population, train
@@ -76,6 +76,16 @@ class Own(LayersOnJax, WithTransformations):
         params, state = jax.tree.map(lambda leaf: leaf.astype(self.dtype), (params, state))
         x = jax.random.uniform(jax.random.key(1), (batch, *built.input_shape), self.dtype)
         return compiled(lambda params, state, x: built.apply(params, state, x)[0], params, state, x)
+
+    def catalogue_step(self, name: str, batch: int) -> Program:
+        """Loss, backward and Adam of any model of the catalogue."""
+        built = models.create(name)
+        params, state = built.init(jax.random.key(0))
+        train_state = train.TrainState(params, state, OPTIMIZER.init(params), jax.numpy.int32(0), built.loss)
+        x = jax.random.uniform(jax.random.key(1), (batch, *built.input_shape))
+        labels, mask = jax.numpy.arange(batch) % built.num_classes, jax.numpy.ones(batch, bool)
+        step = train.make_step(built.apply, OPTIMIZER)
+        return compiled(step, train_state, x, labels, mask, jax.random.key(2), compared=lambda result: result[1][0])
 
     def conv(self, x: jax.Array, kernel: jax.Array, layer: Convolution) -> jax.Array:
         """`jaxcnn.ops.conv` and `conv_transpose`."""

@@ -1,5 +1,6 @@
 """The same networks and layers on XLA's own convolution and window reduction, with jaxcnn's parameters."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 from unittest import mock
@@ -37,26 +38,13 @@ class Lax(LayersOnJax, WithTransformations):
 
     def catalogue_inference(self, name: str, batch: int) -> Program:
         """jaxcnn's model with its convolution and max pool exchanged for these."""
-
-        def window_of(x, size, stride, padding, dilation, ceil_mode=False):
-            options = {"stride": stride, "padding": padding, "dilation": dilation, "ceil_mode": ceil_mode}
-            return sliding_window("lax", x.shape[1:-1], window=size, **options)
-
-        def conv(x, kernel, *, stride=1, padding="VALID", dilation=1, groups=1):
-            w = window_of(x, kernel.shape[:2], stride, padding, dilation)
-            return lax.conv_general_dilated(
-                x, kernel, w.stride, w.padding, None, w.dilation, DIMENSIONS[2], feature_group_count=groups
-            )
-
-        def max_pool(x, window, *, stride=None, padding="VALID", dilation=1, ceil_mode=False):
-            size = (window, window) if isinstance(window, int) else window
-            w = window_of(x, size, stride or size, padding, dilation, ceil_mode)
-            sizes, strides = (1, *w.size, 1), (1, *w.stride, 1)
-            pads = ((0, 0), *w.padding, (0, 0))
-            return lax.reduce_window(x, _lowest(x), lax.max, sizes, strides, pads, window_dilation=(1, *w.dilation, 1))
-
-        with mock.patch.multiple(ops, conv=conv, max_pool=max_pool):
+        with _exchanged():
             return own.Own(self.dtype).catalogue_inference(name, batch)
+
+    def catalogue_step(self, name: str, batch: int) -> Program:
+        """The same."""
+        with _exchanged():
+            return own.Own(self.dtype).catalogue_step(name, batch)
 
     def conv(self, x: jax.Array, kernel: jax.Array, layer: Convolution) -> jax.Array:
         """`lax.conv_general_dilated` and `lax.conv_transpose`."""
@@ -72,6 +60,29 @@ class Lax(LayersOnJax, WithTransformations):
     def max_pool(self, x: jax.Array, layer: MaxPool) -> jax.Array:
         """`lax.reduce_window`."""
         return _max_pool(x, layer.window, layer.stride)
+
+
+def _exchanged() -> contextlib.AbstractContextManager:
+    """In it, jaxcnn's layers call XLA's convolution and window reduction."""
+
+    def window_of(x, size, stride, padding, dilation, ceil_mode=False):
+        options = {"stride": stride, "padding": padding, "dilation": dilation, "ceil_mode": ceil_mode}
+        return sliding_window("lax", x.shape[1:-1], window=size, **options)
+
+    def conv(x, kernel, *, stride=1, padding="VALID", dilation=1, groups=1):
+        w = window_of(x, kernel.shape[:2], stride, padding, dilation)
+        return lax.conv_general_dilated(
+            x, kernel, w.stride, w.padding, None, w.dilation, DIMENSIONS[2], feature_group_count=groups
+        )
+
+    def max_pool(x, window, *, stride=None, padding="VALID", dilation=1, ceil_mode=False):
+        size = (window, window) if isinstance(window, int) else window
+        w = window_of(x, size, stride or size, padding, dilation, ceil_mode)
+        sizes, strides = (1, *w.size, 1), (1, *w.stride, 1)
+        pads = ((0, 0), *w.padding, (0, 0))
+        return lax.reduce_window(x, _lowest(x), lax.max, sizes, strides, pads, window_dilation=(1, *w.dilation, 1))
+
+    return mock.patch.multiple(ops, conv=conv, max_pool=max_pool)
 
 
 def _in_order(params: dict) -> list[dict]:

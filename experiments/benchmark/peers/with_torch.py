@@ -11,6 +11,7 @@ from torch.func import functional_call, grad, vmap
 
 from benchmark.networks import Network, Shape
 from benchmark.peers.on_jax import CLIP_NORM, check_parameters
+from benchmark.peers.torch_models import NAMED
 from benchmark.timing import Program
 from benchmark.windows import TURNS, Convolution, MaxPool
 
@@ -29,12 +30,12 @@ class Torch:
 
     def training_step(self, net: Network, x: np.ndarray, labels: np.ndarray) -> Program:
         """Loss, backward and Adam on one batch."""
-        step, batch = self._trainer(net), (self._images(x), torch.from_numpy(labels).long())
+        step, batch = _trainer(self._model(net)), (self._images(x), torch.from_numpy(labels).long())
         return Program(lambda: step(*batch))
 
     def ensemble(self, net: Network, x: np.ndarray, labels: np.ndarray) -> Program:
         """A training step of each model in turn: x `(models, N, H, W, C)`."""
-        steps = [self._trainer(net) for _ in x]
+        steps = [_trainer(self._model(net)) for _ in x]
         batches = [(self._images(a), torch.from_numpy(b).long()) for a, b in zip(x, labels, strict=True)]
         return Program(lambda: [step(*batch) for step, batch in zip(steps, batches, strict=True)])
 
@@ -66,6 +67,23 @@ class Torch:
                 return model(images)
 
         return Program(run)
+
+    def catalogue_inference(self, name: str, batch: int) -> Program:
+        """Logits of a model that jaxcnn has by name."""
+        model = self._placed_model(NAMED[name]()).eval()
+        x = self._normal((batch, 224, 224, 3))
+
+        def run():
+            with torch.inference_mode():
+                return model(x)
+
+        return Program(run)
+
+    def catalogue_step(self, name: str, batch: int) -> Program:
+        """Loss, backward and Adam of a model that jaxcnn has by name, for CIFAR."""
+        step = _trainer(self._placed_model(NAMED[name]()))
+        x, labels = self._normal((batch, 32, 32, 3)), torch.arange(batch) % 10
+        return Program(lambda: step(x, labels))
 
     def forward(self, layer: Convolution) -> Program:
         """y."""
@@ -113,20 +131,10 @@ class Torch:
     def _model(self, net: Network) -> nn.Module:
         model = nn.Sequential(*(_layer(layer, shape) for layer, shape, _ in net.shapes()))
         check_parameters(net, sum(p.numel() for p in model.parameters()), "PyTorch")
+        return self._placed_model(model)
+
+    def _placed_model(self, model: nn.Module) -> nn.Module:
         return model.to(memory_format=torch.channels_last) if self.channels_last else model
-
-    def _trainer(self, net: Network) -> Callable:
-        model = self._model(net)
-        optimizer = torch.optim.Adam(model.parameters(), 1e-3)
-
-        def step(images, labels):
-            optimizer.zero_grad()
-            loss = nn.functional.cross_entropy(model(images), labels)
-            loss.backward()
-            optimizer.step()
-            return loss
-
-        return step
 
     def _images(self, x: np.ndarray) -> torch.Tensor:
         return self._placed(torch.from_numpy(np.ascontiguousarray(np.moveaxis(x, -1, 1))))
@@ -150,6 +158,19 @@ class Torch:
     def _backward(self, layer: Convolution, mask: list[bool], which: int) -> Program:
         x, kernel, dy, call = self._convolution(layer)
         return Program(lambda: torch.ops.aten.convolution_backward(dy, x, kernel, None, *call, mask)[which])
+
+
+def _trainer(model: nn.Module) -> Callable:
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+
+    def step(images, labels):
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(images), labels)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return step
 
 
 def _layer(layer: tuple, shape: Shape) -> Any:
