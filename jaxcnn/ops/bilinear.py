@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
+from jaxlib.mlir import ir
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
@@ -32,14 +33,20 @@ class Target:
     Args:
       platform: one of `PLATFORMS`, or None where it is not known.
       exported: by `jax.export`, which admits no hints about memory layout: their form may change between versions.
+      alone: whether an operand comes straight from outside the program, so that no operation before it had a say in
+        where it lies in memory. Of operations that `ask_alone` only.
     """
 
     platform: str | None
     exported: bool = False
+    alone: bool = False
 
 
 class Operation:
-    """A new primitive, called as a function `op(*operands, **static)`; `bilinear` or `linear` give it derivatives."""
+    """A new primitive, called as a function `op(*operands, **static)`.
+
+    `bilinear`, `linear` or `piecewise_linear` give it derivatives.
+    """
 
     def __init__(
         self,
@@ -50,6 +57,7 @@ class Operation:
         batch: Sequence[int | None],
         batch_result: int | None,
         dtype: Callable | None = None,
+        ask_alone: bool = False,
     ) -> None:
         self.primitive = primitive = Primitive(name)
 
@@ -67,8 +75,11 @@ class Operation:
             result = dtype(first, *rest, **static) if dtype else first.dtype
             return first.update(shape=shape(first, *rest, **static), dtype=result, weak_type=False)
 
-        for platform in (None, *PLATFORMS):
-            mlir.register_lowering(primitive, _lowering(compute, platform), platform=platform)
+        # A rule whose result is cached does not see where its operands come from; one that is not cannot be chosen by
+        # platform when a program is exported for several.
+        for platform in (None,) if ask_alone else (None, *PLATFORMS):
+            rule = _lowering(compute, platform, ask_alone)
+            mlir.register_lowering(primitive, rule, platform=platform, cacheable=not ask_alone)
 
         batching.primitive_batchers[primitive] = functools.partial(_batch, self, batch, batch_result)
 
@@ -99,10 +110,22 @@ def linear(op: Operation, transpose: Callable, constants: int = 0) -> None:
     ad.primitive_transposes[op.primitive] = transpose_rule
 
 
-def _lowering(compute: Callable, platform: str | None) -> Callable:
+def piecewise_linear(op: Operation, tangent: Callable) -> None:
+    """Give `op(x)` its derivative `tangent(t, x, **static)`, linear in t."""
+
+    def jvp(primals, tangents, **static):
+        (x,), (t,) = primals, tangents
+        return op(x, **static), tangent(t, x, **static)
+
+    ad.primitive_jvps[op.primitive] = jvp
+
+
+def _lowering(compute: Callable, platform: str | None, ask_alone: bool) -> Callable:
     def rule(ctx, *operands, **static):
         (result,) = ctx.avals_out
-        target = Target(platform, ctx.module_context.lowering_parameters.for_export)
+        module, alone = ctx.module_context, ask_alone and any(map(_from_outside, operands))
+        here = module.platforms[0] if ask_alone and len(module.platforms) == 1 else platform
+        target = Target(here, module.lowering_parameters.for_export, alone)
 
         def computed(*operands):
             if any(x.size == 0 for x in (result, *operands)):  # a sum over nothing
@@ -112,6 +135,16 @@ def _lowering(compute: Callable, platform: str | None) -> Callable:
         return mlir.lower_fun(computed, multiple_results=False)(ctx, *operands)
 
     return rule
+
+
+def _from_outside(value: Any) -> bool:
+    """Whether an operand is an argument of the whole program, reshaped at most."""
+    while not isinstance(value.owner, ir.Block):
+        if value.owner.name != "stablehlo.reshape":
+            return False
+        value = value.owner.operands[0]
+    function = value.owner.owner  # or a loop
+    return "sym_name" in function.attributes and ir.StringAttr(function.attributes["sym_name"]).value == "main"
 
 
 def _batch(op, batch_axes, result_axis, operands, axes, **static):

@@ -9,7 +9,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.ops.bilinear import Operation, linear
+from jaxcnn.ops.bilinear import Operation, linear, piecewise_linear
 from jaxcnn.ops.geometry import Window
 from jaxcnn.ops.layout import arranged
 from jaxcnn.ops.windows import pad, spread_taps, taps, total
@@ -18,17 +18,9 @@ from jaxcnn.ops.windows import pad, spread_taps, taps, total
 # Maximum: linear once its switches are known
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def maximum(x: jax.Array, window: Window) -> jax.Array:
     """y[o] = max_k x[s·o + δ·k − p], padding below everything."""
     return _largest(x, window=window)
-
-
-@maximum.defjvp
-def _(window, primals, tangents):
-    (x,), (t,) = primals, tangents
-    switches = _switches(jax.lax.stop_gradient(x), window=window)
-    return maximum(x, window), _at_switches(t, switches, window=window, size=_size(x))
 
 
 @arranged
@@ -53,7 +45,12 @@ def _compute_switches(x: jax.Array, *, window: Window) -> jax.Array:
 
 
 _largest = Operation(
-    "max_pool", shape=lambda x, *, window: _pooled(x, window), compute=_compute_maximum, batch=(0,), batch_result=0
+    "max_pool",
+    shape=lambda x, *, window: _pooled(x, window),
+    compute=_compute_maximum,
+    batch=(0,),
+    batch_result=0,
+    ask_alone=True,
 )
 _switches = Operation(
     "max_pool_switches",
@@ -62,6 +59,7 @@ _switches = Operation(
     compute=_compute_switches,
     batch=(0,),
     batch_result=0,
+    ask_alone=True,
 )
 
 
@@ -85,6 +83,7 @@ _at_switches = Operation(
     compute=_take,
     batch=(0, 0),
     batch_result=0,
+    ask_alone=True,
 )
 _to_switches = Operation(
     "max_pool_give",
@@ -92,7 +91,16 @@ _to_switches = Operation(
     compute=_give,
     batch=(0, 0),
     batch_result=0,
+    ask_alone=True,
 )
+
+
+def _tangent_of_largest(t: jax.Array, x: jax.Array, *, window: Window) -> jax.Array:
+    switches = _switches(jax.lax.stop_gradient(x), window=window)
+    return _at_switches(t, switches, window=window, size=_size(x))
+
+
+piecewise_linear(_largest, _tangent_of_largest)
 linear(_at_switches, _to_switches, constants=1)
 linear(_to_switches, _at_switches, constants=1)
 
@@ -128,6 +136,7 @@ _sum_taps = Operation(
     compute=arranged(_compute_sum),
     batch=(0,),
     batch_result=0,
+    ask_alone=True,
 )
 _spread_sum = Operation(
     "window_spread",
@@ -135,6 +144,7 @@ _spread_sum = Operation(
     compute=_compute_spread,
     batch=(0,),
     batch_result=0,
+    ask_alone=True,
 )
 linear(_sum_taps, _spread_sum)
 linear(_spread_sum, _sum_taps)

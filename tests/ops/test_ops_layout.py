@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxcnn import ops
 from jaxcnn.ops.layout import LANES, channels_first, channels_last
 
 X = np.random.default_rng(0).normal(size=(9, 4, 3, 2)).astype(np.float32)
@@ -47,3 +48,17 @@ def test_derivatives():
     np.testing.assert_array_equal(dy, 2 * permuted(X))
     hvp = jax.jit(lambda x, t: jax.jvp(jax.grad(f), (x,), (t,))[1])(X, X)
     np.testing.assert_allclose(hvp, 6 * X**2 * np.arange(2), rtol=1e-6)
+
+
+@pytest.mark.parametrize("pool", [ops.max_pool, ops.avg_pool], ids=["max", "average"])
+def test_pooling_alone_leaves_its_argument_as_it_lies(pool):
+    """An argument of the program is pooled where it is; what an operation computed, in the order of the windows."""
+
+    def transposes(function):
+        return jax.jit(function).lower(X).as_text().count("stablehlo.transpose")
+
+    assert transposes(lambda x: pool(x, 2)) == 0
+    if jax.default_backend() == "cpu":
+        assert transposes(lambda x: pool(jnp.abs(x), 2)) > 0
+    inside = jax.jit(lambda x: pool(jnp.abs(x), 2) - pool(x, 2))(np.abs(X))
+    np.testing.assert_array_equal(inside, np.zeros_like(inside))

@@ -86,8 +86,11 @@ def _exchanged() -> contextlib.AbstractContextManager:
 
 
 def _in_order(params: dict) -> list[dict]:
-    """conv1, conv2, …, dense1, …: convolutions come before dense layers in all these networks."""
-    return [params[name] for name in sorted(params, key=lambda name: (name.rstrip("0123456789"), len(name), name))]
+    """conv1, …, dense1, …, also inside stage1, …, top: in all these networks the order of their names."""
+    if "kernel" in params:
+        return [params]
+    names = sorted(params, key=lambda name: (name.rstrip("0123456789"), len(name), name))
+    return [layer for name in names for layer in _in_order(params[name])]
 
 
 def _apply(layer: tuple, weights: Any, x: jax.Array) -> jax.Array:
