@@ -21,7 +21,6 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
-from jaxlib.mlir import ir
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
@@ -139,12 +138,12 @@ def _lowering(compute: Callable, platform: str | None, ask_alone: bool) -> Calla
 
 def _from_outside(value: Any) -> bool:
     """Whether an operand is an argument of the whole program, reshaped at most."""
-    while not isinstance(value.owner, ir.Block):
+    while not hasattr(value.owner, "arguments"):  # an operation; else the block whose argument it is
         if value.owner.name != "stablehlo.reshape":
             return False
         value = value.owner.operands[0]
     function = value.owner.owner  # or a loop
-    return "sym_name" in function.attributes and ir.StringAttr(function.attributes["sym_name"]).value == "main"
+    return "sym_name" in function.attributes and str(function.attributes["sym_name"]) == '"main"'
 
 
 def _batch(op, batch_axes, result_axis, operands, axes, **static):
