@@ -73,7 +73,7 @@ def main(config: Config) -> None:
             write_json(file, stored)
         print(measure.line(row.name, stored[row.name]), flush=True)
         measure.forget()
-    now = {name: result for name, result in stored.items() if result["under"] == under}
+    now = {row.name: stored[row.name] for row in all_rows() if stored.get(row.name, {}).get("under") == under}
     print("", *targets.report(now), sep="\n")
     if now:
         picture.draw(now, config.out / "bench.png")

@@ -206,7 +206,7 @@ display(fig)
 # %% [markdown]
 # In the mean, one such image outweighs dozens of others. Clipping bounds what any image can do; it is also the first
 # half of differentially private training (`optax.contrib.differentially_private_aggregate` adds the noise).
-# `clipped_gradient` needs the norms only, so it does without the memory for a gradient per image:
+# `clipped_gradient` does it in one forward and one backward pass, without the memory for a gradient per image:
 
 # %%
 MAX_NORM = float(np.median(norms))
@@ -216,7 +216,7 @@ clipped, _ = jax.jit(functools.partial(population.clipped_gradient, loss, max_no
 weights = np.minimum(1, MAX_NORM / norms)
 by_hand = jax.tree.map(lambda g: jnp.tensordot(weights, g, 1) / N, gradients)
 errors = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), clipped, by_hand)
-print("clipped in two passes against clipped one by one, largest difference:", max(jax.tree.leaves(errors)))
+print("clipped in one pass against clipped one by one, largest difference:", max(jax.tree.leaves(errors)))
 print(f"a gradient per image: {sum(g.nbytes for g in jax.tree.leaves(gradients)) / 2**20:.0f} MiB for {N} images")
 share = norms[wrong].sum() / norms.sum(), (weights * norms)[wrong].sum() / (weights * norms).sum()
 print(f"the six wrong labels' share of all norms: {share[0]:.0%} before, {share[1]:.0%} after clipping")
