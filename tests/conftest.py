@@ -1,6 +1,8 @@
 """What must be settled before any test touches a device."""
 
 import os
+import signal
+from collections.abc import Iterator
 from importlib.metadata import version
 
 # Two devices, so that shard_map and automatic sharding can be tested on a CPU. Read when JAX starts its backend.
@@ -31,3 +33,11 @@ def float64():
 def users_environment() -> dict[str, str]:
     """For subprocesses that run as users do."""
     return os.environ | {"XLA_FLAGS": os.environ["XLA_FLAGS"].replace(QUICK, "")}
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Subprocesses can be stopped by Ctrl-C, also where a shell that started the tests in its background forbade it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

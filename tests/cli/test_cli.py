@@ -172,7 +172,7 @@ def test_two_classes_train_the_two_class_network_of_another_shape_only_where_it_
     assert "on 7" in capsys.readouterr().out, "only the test images of the two classes are met"
 
 
-def test_ctrl_c_leaves_a_usable_folder(tmp_path, monkeypatch, users_environment):
+def test_ctrl_c_leaves_a_usable_folder(tmp_path, monkeypatch, users_environment, interruptible):
     monkeypatch.setitem(catalogue.MODELS, "digits_cnn", digits_cnn)
     folder = tmp_path / "run"
     command = [sys.executable, "-m", "jaxcnn", "train", "--epochs", "500", "--run-dir", str(folder)]

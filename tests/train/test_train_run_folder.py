@@ -143,7 +143,7 @@ fit(LINEAR, DIGITS.train[:90], epochs=100_000, batch_size=32, optimizer=optax.ad
 """
 
 
-def test_ctrl_c_in_the_midst_of_real_training(tmp_path):
+def test_ctrl_c_in_the_midst_of_real_training(tmp_path, interruptible):
     """The signal falls anywhere: between two steps, or while a file is written."""
     folder = tmp_path / "run"
     paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
