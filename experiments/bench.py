@@ -58,7 +58,8 @@ def main(config: Config) -> None:
     under = {**surroundings(), "rounds": rounds, "dtype": config.dtype, "libraries": list(libraries)}
     file = config.out / "bench.json"
     stored = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    rows = [row for row in all_rows() if re.search(config.rows, row.name) and (row.quick or not config.quick)]
+    every = all_rows()
+    rows = [row for row in every if re.search(config.rows, row.name) and (row.quick or not config.quick)]
     if not rows:
         sys.exit(f"no row has a name in which {config.rows!r} is found")
     failed = []
@@ -73,7 +74,7 @@ def main(config: Config) -> None:
             write_json(file, stored)
         print(measure.line(row.name, stored[row.name]), flush=True)
         measure.forget()
-    now = {row.name: stored[row.name] for row in all_rows() if stored.get(row.name, {}).get("under") == under}
+    now = {row.name: stored[row.name] for row in every if stored.get(row.name, {}).get("under") == under}
     print("", *targets.report(now), sep="\n")
     if now:
         picture.draw(now, config.out / "bench.png")

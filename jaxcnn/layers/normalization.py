@@ -115,12 +115,10 @@ def GroupNorm(groups: int, eps: float = 1e-5) -> Layer:
         return _scale_and_bias(key, input_shape)
 
     def apply(params, state, x, *, train=False, key=None):
-        dtype = jnp.promote_types(x.dtype, jnp.float32)
-        grouped = x.astype(dtype).reshape(*x.shape[:-1], groups, x.shape[-1] // groups)  # (N, *spatial, G, C/G)
+        grouped = x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)  # (N, *spatial, G, C/G)
         axes = (*range(1, x.ndim - 1), grouped.ndim - 1)
-        mean, var = (moment(grouped, axes, keepdims=True) for moment in (jnp.mean, jnp.var))
-        y = ((grouped - mean) * lax.rsqrt(var + eps)).reshape(x.shape)
-        return (y * params["scale"] + params["bias"]).astype(x.dtype), state
+        own = {name: p.reshape(groups, -1) for name, p in params.items()}
+        return _normalize(grouped, *_moments(grouped, axes), eps, own).reshape(x.shape), state
 
     return Layer(init, apply, "group_norm")
 

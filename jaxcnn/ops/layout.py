@@ -29,8 +29,7 @@ def arrange(x: jax.Array, groups: int, target: Target | None, *, cotangent: bool
     order = _order(members, len(size), n)
     x = _keep(x, order, target) if cotangent else x
     x = _keep(x.transpose(order), range(x.ndim), target)
-    outer, inner = images_of(n)
-    return x.reshape(members * groups, c // groups, outer, *size, inner)
+    return x.reshape(members * groups, c // groups, *_around(size, n))
 
 
 def _around(size: Sequence[int], n: int) -> tuple[int, ...]:

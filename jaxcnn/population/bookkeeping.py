@@ -32,7 +32,7 @@ def weighted_sum(loss: Callable, params: Tree, batch: tuple[Tree, ...], weigh: C
     Args:
       loss: `(params, *example) -> ()`.
       params: a tree of floating-point arrays.
-      batch: trees of arrays `(N, …)`, N at least 1.
+      batch: trees of arrays `(N, …)`.
       weigh: from the norms `(N,)` to the weights.
 
     Returns:
@@ -97,7 +97,8 @@ class _Cut:
 
     def __init__(self, loss: Callable, params: Tree, batch: tuple[Tree, ...]) -> None:
         leaves, tree = jax.tree.flatten(params)
-        example, structure = jax.tree.flatten(jax.tree.map(lambda leaf: leaf[0], batch))
+        types, structure = jax.tree.flatten(jax.tree.map(jax.typeof, batch))
+        example = [each.update(shape=each.shape[1:]) for each in types]
 
         def flat(leaves, example, zero):  # the zero makes the loss one of the example, whatever it is
             return loss(tree.unflatten(leaves), *structure.unflatten(example)) + zero
@@ -194,10 +195,15 @@ def _inlined(closed: ClosedJaxpr) -> Callable:
 def _run(equation: JaxprEqn, values: dict[Var, jax.Array]) -> dict[Var, jax.Array]:
     """The results of one equation."""
     variables = _variables(equation)
-    debug_info = jax.api_util.debug_info("clipped_gradient", _run, (), {}).with_unknown_names()
-    alone = Jaxpr((), variables, equation.outvars, [equation], equation.effects, debug_info=debug_info)
+    alone = Jaxpr((), variables, equation.outvars, [equation], equation.effects, debug_info=_debug_info())
     results = jaxpr_as_fun(ClosedJaxpr(alone, ()))(*(values[v] for v in variables))
     return dict(zip(equation.outvars, results, strict=True))
+
+
+@functools.cache
+def _debug_info() -> Any:
+    """What JAX wants to be told of every jaxpr, for its messages."""
+    return jax.api_util.debug_info("clipped_gradient", _run, (), {}).with_unknown_names()
 
 
 def _variables(equation: JaxprEqn) -> list[Any]:

@@ -132,12 +132,10 @@ def clipped_gradient(
     Differentially private optimization on large model at small cost (2023), for the single pass.
     """
     loss = _single("clipped_gradient", loss)
-    count = _check_examples("clipped_gradient", batch)
+    _check_examples("clipped_gradient", batch)
     for leaf in jax.tree.leaves(params):
         if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
             raise TypeError(f"clipped_gradient: `params` must be floating-point arrays; got {jnp.result_type(leaf)}")
-    if not count:
-        return jax.tree.map(jnp.zeros_like, params), jnp.zeros(0)
 
     def clipped(params, *batch):
         return weighted_sum(loss, params, batch, lambda norms: _weights("clipped_gradient", norms, max_norm))
@@ -184,10 +182,9 @@ def _single(op: str, loss: Callable) -> Callable:
     return single
 
 
-def _check_examples(op: str, batch: Tree, name: str = "batch") -> int:
-    """N, the leading axis that all arrays must have."""
+def _check_examples(op: str, batch: Tree, name: str = "batch") -> None:
+    """All arrays have the leading axis N."""
     shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(batch)]
     counts = {shape[:1] for shape in shapes}
     if len(counts) != 1 or counts == {()}:
         raise ValueError(f"{op}: `{name}` must be arrays with one leading axis, the examples'; got shapes {shapes}")
-    return counts.pop()[0]

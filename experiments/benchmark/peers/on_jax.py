@@ -44,7 +44,9 @@ class OnJax:
     def checked_network(self, net: Network) -> tuple[Any, Callable]:
         """`network`, and a ValueError if it is not the one that is described."""
         params, apply = self.network(net, jax.random.key(0))
-        check_parameters(net, sum(leaf.size for leaf in jax.tree.leaves(params)), type(self).__name__)
+        check_parameters(
+            net.name, net.parameters(), sum(leaf.size for leaf in jax.tree.leaves(params)), type(self).__name__
+        )
         return jax.tree.map(lambda leaf: leaf.astype(self.dtype), params), apply
 
     def training_step(self, net: Network, x: np.ndarray, labels: np.ndarray) -> Program:
@@ -170,10 +172,10 @@ def check_norms(norms: jax.Array, gradients: Any) -> None:
         raise ValueError(f"the norms of the gradients are wrong, by up to {error:.2g} of their size (jax issue 39103?)")
 
 
-def check_parameters(net: Network, found: int, library: str) -> None:
-    """ValueError if a library's network has not as many parameters as the description."""
-    if found != net.parameters():
-        raise ValueError(f"{library}: {net.name} must have {net.parameters():,} parameters; it has {found:,}")
+def check_parameters(name: str, expected: int, found: int, library: str) -> None:
+    """ValueError if a library's network has not as many parameters as the description, or as jaxcnn's."""
+    if found != expected:
+        raise ValueError(f"{library}: {name} must have {expected:,} parameters; it has {found:,}")
 
 
 def _loss(result: tuple) -> jax.Array:

@@ -1,8 +1,5 @@
 """Networks of jaxcnn's catalogue in PyTorch, from their papers, for timing."""
 
-from collections.abc import Callable
-from functools import partial
-
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -83,16 +80,4 @@ def _squeezenet1_1() -> nn.Module:
     return nn.Sequential(*layers, nn.Conv2d(before, 1000, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
-def _checked(build: Callable[[], nn.Module], parameters: int) -> nn.Module:
-    model = build()
-    found = sum(p.numel() for p in model.parameters())
-    if found != parameters:
-        raise ValueError(f"PyTorch: the network must have {parameters:,} parameters; it has {found:,}")
-    return model
-
-
-NAMED = {
-    "resnet20": partial(_checked, _resnet20, 269_722),
-    "resnet50": partial(_checked, _resnet50, 25_557_032),
-    "squeezenet1_1": partial(_checked, _squeezenet1_1, 1_235_496),
-}
+NAMED = {"resnet20": _resnet20, "resnet50": _resnet50, "squeezenet1_1": _squeezenet1_1}

@@ -24,7 +24,7 @@ class Keras:
         """`stateless_call` and `stateless_apply`."""
         keras.utils.set_random_seed(0)
         model = keras.Sequential([keras.Input(net.input_shape), *map(_layer, net.layers)])
-        check_parameters(net, model.count_params(), "Keras")
+        check_parameters(net.name, net.parameters(), model.count_params(), "Keras")
         optimizer = keras.optimizers.Adam(1e-3)
         optimizer.build(model.trainable_variables)
         loss_of = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import numpy as np
 import torch
 from torch import nn
@@ -14,6 +15,7 @@ from benchmark.peers.on_jax import CLIP_NORM, check_parameters
 from benchmark.peers.torch_models import NAMED
 from benchmark.timing import Program
 from benchmark.windows import TURNS, Convolution, MaxPool
+from jaxcnn import models
 
 torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
@@ -70,7 +72,7 @@ class Torch:
 
     def catalogue_inference(self, name: str, batch: int) -> Program:
         """Logits of a model that jaxcnn has by name."""
-        model = self._placed_model(NAMED[name]()).eval()
+        model = self._named(name).eval()
         x = self._normal((batch, 224, 224, 3))
 
         def run():
@@ -81,7 +83,7 @@ class Torch:
 
     def catalogue_step(self, name: str, batch: int) -> Program:
         """Loss, backward and Adam of a model that jaxcnn has by name, for CIFAR."""
-        step = _trainer(self._placed_model(NAMED[name]()))
+        step = _trainer(self._named(name))
         x, labels = self._normal((batch, 32, 32, 3)), torch.arange(batch) % 10
         return Program(lambda: step(x, labels))
 
@@ -130,10 +132,15 @@ class Torch:
 
     def _model(self, net: Network) -> nn.Module:
         model = nn.Sequential(*(_layer(layer, shape) for layer, shape, _ in net.shapes()))
-        check_parameters(net, sum(p.numel() for p in model.parameters()), "PyTorch")
-        return self._placed_model(model)
+        return self._checked(net.name, net.parameters(), model)
 
-    def _placed_model(self, model: nn.Module) -> nn.Module:
+    def _named(self, name: str) -> nn.Module:
+        params, _ = jax.eval_shape(models.create(name).init, jax.random.key(0))
+        return self._checked(name, sum(leaf.size for leaf in jax.tree.leaves(params)), NAMED[name]())
+
+    def _checked(self, name: str, parameters: int, model: nn.Module) -> nn.Module:
+        """In its place in memory, once its parameters are counted."""
+        check_parameters(name, parameters, sum(p.numel() for p in model.parameters()), "PyTorch")
         return model.to(memory_format=torch.channels_last) if self.channels_last else model
 
     def _images(self, x: np.ndarray) -> torch.Tensor:
