@@ -21,6 +21,8 @@ from jax.experimental.custom_partitioning import custom_partitioning
 from jax.extend.core import Primitive
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+enable_x64 = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64  # before jax 0.8
+
 Axes = tuple[str | None, ...]
 Split = dict[str, tuple[str, ...]]  # the mesh axes over which a named axis is shared out
 
@@ -47,6 +49,7 @@ def shared_out(compute: Callable, axes: Sequence[Axes], whole: jax.core.ShapedAr
     """
     *given, result = axes
     summed = {name for name in _names(given) if name not in result}
+    double = jax.config.jax_enable_x64  # the partitioner calls from a thread of its own, without this one's settings
 
     def split_of(mesh: Mesh, operands: Sequence, y) -> Split:
         shaped = [*zip(given, operands, strict=True), (result, y)]
@@ -62,7 +65,8 @@ def shared_out(compute: Callable, axes: Sequence[Axes], whole: jax.core.ShapedAr
         over = tuple(axis for name in split if name in summed for axis in split[name])
 
         def own_share(*parts):
-            share = compute(*parts)
+            with enable_x64(double):
+                share = compute(*parts)
             return lax.psum(share, over) if over else share
 
         places = [NamedSharding(mesh, _spec(a, split)) for a in axes]
