@@ -184,15 +184,14 @@ def _compute_input_gradient(y: jax.Array, w: jax.Array, *, form: Form, target: T
         return depthwise.product(spread, jnp.flip(w, range(1, 1 + window.rank)), back.unpadded())
     members = y.shape[0]
     y, w = arrange(y, form.groups, target, cotangent=True), arrange_kernel(w, form.groups)
+
+    def product(w, back):
+        return _product(y, w, replace(form, window=back, size=y.shape[3:-1]), target)
+
     if phases.fits(window):
-        back, w = phases.backward_window(window, size), phases.kernel(w, window)
-        dx = phases.join(_product(y, w, replace(form, window=back, size=y.shape[3:-1]), target), window, size)
+        dx = phases.gradient(lambda chosen, back: product(phases.kernel(w, chosen), back), window, size)
     else:
-        w = jnp.flip(w, range(3, w.ndim)).swapaxes(1, 2)  # (G, C, D, *window)
-        back = window.adjoint(size)
-        if max(window.stride) > 1:
-            y, back = pad(y, back, spread=window.stride, axis=3), back.unpadded()
-        dx = _product(y, w, replace(form, window=back, size=y.shape[3:-1]), target)
+        dx = product(jnp.flip(w, range(3, w.ndim)).swapaxes(1, 2), window.adjoint(size))
     return restore(dx, members, target)
 
 
