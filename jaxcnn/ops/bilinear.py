@@ -101,10 +101,10 @@ def bilinear(op: Operation, left_transpose: Callable, right_transpose: Callable)
     """Give `op(left, right)` its two transposes: `(cotangent, other operand, **static) -> operand's cotangent`."""
 
     def left_rule(ct, left, right, **static):
-        return _placed_like(left.aval, left_transpose(ct, right, **static))
+        return sharding.placed_like(left.aval, left_transpose(ct, right, **static))
 
     def right_rule(ct, left, right, **static):
-        return _placed_like(right.aval, right_transpose(ct, left, **static))
+        return sharding.placed_like(right.aval, right_transpose(ct, left, **static))
 
     ad.defbilinear(op.primitive, left_rule, right_rule)
 
@@ -118,7 +118,7 @@ def linear(op: Operation, transpose: Callable, constants: int = 0) -> None:
     def transpose_rule(cotangent, x, *fixed, **static):
         if type(cotangent) is ad.Zero:
             return ad.Zero(x.aval), *(None for _ in fixed)
-        return _placed_like(x.aval, transpose(cotangent, *fixed, **static)), *(None for _ in fixed)
+        return sharding.placed_like(x.aval, transpose(cotangent, *fixed, **static)), *(None for _ in fixed)
 
     ad.defjvp(op.primitive, jvp, *[None] * constants)
     ad.primitive_transposes[op.primitive] = transpose_rule
@@ -182,14 +182,6 @@ def _batch(op, batch, operands, axes, **static):
 def _in_front(mapped: Sequence[bool], **static: Any) -> tuple[Sequence[int | None], int, dict[str, Any]]:
     """A mapped axis before all others, in every operand and in the result."""
     return [0] * len(mapped), 0, static
-
-
-def _placed_like(aval: jax.core.ShapedArray, x: jax.Array) -> jax.Array:
-    """x, which is the cotangent of an array of that type, lying over the devices as the array does."""
-    placement = aval.sharding
-    if not sharding.is_explicit(placement.mesh) or jax.typeof(x).sharding.spec == placement.spec:
-        return x
-    return jax.sharding.reshard(x, placement)
 
 
 def varying_like(value: jax.Array, *others: jax.Array) -> jax.Array:

@@ -202,13 +202,13 @@ def _compute_kernel_gradient(x: jax.Array, y: jax.Array, *, form: Form, target: 
     members = x.shape[0]
     x, y = arrange(x, form.groups, target), arrange(y, form.groups, target, cotangent=True)
     p = form.product(x, (x.shape[1], y.shape[1]), target)
-    dw = algorithms.choose_gradient(form.algorithm, p).algorithm.kernel_gradient(x, y, p)
+    dw = algorithms.choose_gradient(form.algorithm, p).kernel_gradient(x, y, p)
     return restore_kernel(dw, members)
 
 
 def _product(x: jax.Array, w: jax.Array, form: Form, target: Target) -> jax.Array:
     p = form.product(x, (w.shape[2], w.shape[1]), target)
-    return algorithms.choose(form.algorithm, p).algorithm.product(x, w, p)
+    return algorithms.choose(form.algorithm, p).product(x, w, p)
 
 
 # Axes in front of all three arrays count the members of an ensemble, each with an input, a kernel and an output of its
