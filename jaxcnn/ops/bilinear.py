@@ -25,7 +25,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jax.sharding import use_abstract_mesh
 
-from jaxcnn.ops import sharding
+from jaxcnn.ops import optional_rules, sharding
 from jaxcnn.ops.sharding import Axes
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
@@ -90,6 +90,7 @@ class Operation:
             rule = _lowering(compute, shape, axes, platform, ask_alone)
             mlir.register_lowering(primitive, rule, platform=platform, cacheable=not ask_alone)
         sharding.needs_devices(primitive)
+        optional_rules.look_for_nan(primitive)
 
         batching.primitive_batchers[primitive] = functools.partial(_batch, self, batch or _in_front)
 
@@ -107,6 +108,7 @@ def bilinear(op: Operation, left_transpose: Callable, right_transpose: Callable)
         return sharding.placed_like(right.aval, right_transpose(ct, left, **static))
 
     ad.defbilinear(op.primitive, left_rule, right_rule)
+    optional_rules.bilinear_series(op.primitive)
 
 
 def linear(op: Operation, transpose: Callable, constants: int = 0) -> None:
@@ -121,6 +123,7 @@ def linear(op: Operation, transpose: Callable, constants: int = 0) -> None:
         return sharding.placed_like(x.aval, transpose(cotangent, *fixed, **static)), *(None for _ in fixed)
 
     ad.defjvp(op.primitive, jvp, *[None] * constants)
+    optional_rules.linear_series(op.primitive, jvp)
     ad.primitive_transposes[op.primitive] = transpose_rule
 
 
@@ -132,6 +135,7 @@ def piecewise_linear(op: Operation, tangent: Callable) -> None:
         return op(x, **static), tangent(t, x, **static)
 
     ad.primitive_jvps[op.primitive] = jvp
+    optional_rules.linear_series(op.primitive, tangent)
 
 
 def _lowering(compute: Callable, shape: Callable, axes: Callable, platform: str | None, ask_alone: bool) -> Callable:

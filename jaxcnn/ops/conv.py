@@ -24,7 +24,7 @@ from jaxcnn.ops import algorithms
 from jaxcnn.ops.algorithms import Product, arrange_kernel, depthwise, phases, restore_kernel
 from jaxcnn.ops.arguments import check_array, check_same_dtype
 from jaxcnn.ops.bilinear import Operation, Target, bilinear
-from jaxcnn.ops.form import Form, Ints, check_channels, check_groups, form_of, spatial_rank, window_of
+from jaxcnn.ops.form import Form, Ints, check_channels, check_groups, form_of, precision_of, spatial_rank, window_of
 from jaxcnn.ops.geometry import Padding, per_axis
 from jaxcnn.ops.layout import arrange, restore
 from jaxcnn.ops.sharding import Axes
@@ -56,7 +56,8 @@ def conv(
       dilation: steps between the taps of the window, in input positions.
       groups: the channels are cut into this many parts that do not see each other; `C_in` for depthwise.
       algorithm: how to compute it, "auto" or a name from `jaxcnn.ops.ALGORITHMS`; for comparisons.
-      precision: of the matrix products: a `jax.lax.Precision` or its name, "default", "high" or "highest".
+      precision: of the matrix products: a `jax.lax.Precision` or its name, "default", "high" or "highest"; when None,
+        that of `jax.default_matmul_precision`. More than the default gives the sums of the definition, term by term.
 
     Returns:
       `(*batch, *out, C_out)`, out = floor((n + before + after − dilation·(k − 1) − 1) / stride) + 1 per axis, in the
@@ -152,7 +153,7 @@ def conv_transpose(
                 f"x {x.shape}, kernel {kernel.shape}, stride {stride}, padding {padding!r}"
             )
     window = window_of(op, size, kernel, stride, padding, dilation)
-    form = Form(window, size, groups, (kernel.shape[-2], kernel.shape[-1] // groups), "auto", None)
+    form = Form(window, size, groups, (kernel.shape[-2], kernel.shape[-1] // groups), "auto", precision_of(op, None))
     return input_gradient(x, kernel, form=form)
 
 
