@@ -28,7 +28,6 @@ from jaxcnn.ops.form import Form, Ints, check_channels, check_groups, form_of, p
 from jaxcnn.ops.geometry import Padding, per_axis
 from jaxcnn.ops.layout import arrange, restore
 from jaxcnn.ops.sharding import Axes
-from jaxcnn.ops.windows import pad
 
 
 def conv(
@@ -174,23 +173,25 @@ def _compute_input_gradient(y: jax.Array, w: jax.Array, *, form: Form, target: T
     """dx = y ⊗ rot180(w), full.
 
     Input position i is seen by output o through tap k where i = s·o + δ·k − p, so dx[i] sums
-    y[(i + p − δ·k) / s] · w[k] over the taps for which that is whole. Spread by the stride (s − 1 zeros between
-    neighbours) y has a value at each s·o; running k backwards makes the difference a sum, which is a window sliding
-    over the spread y. `phases` does the same without the zeros.
+    y[(i + p − δ·k) / s] · w[k] over the taps for which that is whole. Running k backwards makes the difference a sum,
+    which is a window sliding over y. With a stride, `phases` has such a window for each position in a step; the
+    textbook's way, s − 1 zeros between the neighbours of y, would multiply them all.
     """
     window, size = form.window, form.size
     if form.depthwise:
-        back = window.adjoint(size)
-        spread = pad(y, back, spread=window.stride, axis=2)
-        return depthwise.product(spread, jnp.flip(w, range(1, 1 + window.rank)), back.unpadded())
+        return depthwise.input_gradient(y, w, window, size)
     members = y.shape[0]
     y, w = arrange(y, form.groups, target, cotangent=True), arrange_kernel(w, form.groups)
 
     def product(w, back):
         return _product(y, w, replace(form, window=back, size=y.shape[3:-1]), target)
 
+    def of_phases(chosen, back):
+        dx = product(phases.kernel(w, chosen), back)
+        return dx.reshape(len(dx), *(len(axis.numbers) for axis in chosen), -1, *dx.shape[2:])
+
     if phases.fits(window):
-        dx = phases.gradient(lambda chosen, back: product(phases.kernel(w, chosen), back), window, size)
+        dx = phases.gradient(of_phases, window, size, lead=1)
     else:
         dx = product(jnp.flip(w, range(3, w.ndim)).swapaxes(1, 2), window.adjoint(size))
     return restore(dx, members, target)

@@ -70,7 +70,7 @@ def sees_some(x: jax.Array, window: Window, out: Sequence[int]) -> jax.Array:
     """Whether each window sees a value that is not 0: of x (G, C, B, *spatial, n), padded already, (G, 1, B, *out, n).
 
     A transform leaves of a window of zeros not 0 but rounding errors of its neighbours, and a relu lets half of those
-    through, with their gradients. By the definition it is 0; so it is set to 0 where this is False.
+    through, with their gradients. So what the definition gives, 0 times the weights, is put where this is False.
     """
     some = jnp.any(x != 0, axis=1, keepdims=True)
     for line in window.lines():

@@ -46,10 +46,11 @@ def built_bytes(p: Product) -> int:
 def product(x: jax.Array, w: jax.Array, p: Product) -> jax.Array:
     """y[d, o] = Σ_{c, k} w[d, c, k] · x[c, o + δ·k], per group."""
     padded = pad(x, p.window, axis=3)
+    nothing = jnp.sum(0 * w, range(2, w.ndim)).reshape(*w.shape[:2], *[1] * (x.ndim - 2))  # NaN by a weight not finite
     x, w = (_spectrum(a, p) for a in (_images_first(padded), _dilated(w, p)))
     y = jnp.einsum("gcn...,gdc...->gdn...", x, w.conj())
     y = _images_last(_values(y, p.out, p), padded)
-    return jnp.where(sees_some(padded, p.window, p.out), y, 0)
+    return jnp.where(sees_some(padded, p.window, p.out), y, nothing)
 
 
 def kernel_gradient(x: jax.Array, dy: jax.Array, p: Product) -> jax.Array:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jaxcnn.ops.geometry import Window
@@ -68,30 +69,27 @@ def kernel(w: jax.Array, chosen: Sequence[Phases]) -> jax.Array:
     return w.reshape(w.shape[0], -1, *w.shape[2 + rank :])
 
 
-def gradient(product: Callable, window: Window, size: Sequence[int]) -> jax.Array:
-    """dx (G, C, B, *size, n) of `product(chosen, window) -> (G, phases·C, B, *blocks, n)`, one for each of `parts`."""
-    rank = window.rank
+def gradient(product: Callable, window: Window, size: Sequence[int], lead: int) -> jax.Array:
+    """dx of `product(chosen, window)`, one for each of `parts`: each phase's values put in their places.
+
+    A product has the phases of each axis behind its `lead` first axes, then two axes more, then the blocks:
+    (…, *phases, a, b, *blocks, …), and dx is (…, a, b, *size, …).
+    """
     chosen, windows = zip(*parts(window, size), strict=True)
-    counts = [[len(phases.numbers) for phases in axes] for axes in chosen]
-    reached = [min(phases.taps for phases in axes) > 0 for axes in chosen]
-    results: list = [
-        product(axes, slid) if any_tap else None for axes, slid, any_tap in zip(chosen, windows, reached, strict=True)
-    ]
-    some, of_some = next((y, math.prod(n)) for y, n in zip(results, counts, strict=True) if y is not None)
-    tail = (some.shape[1] // of_some, *some.shape[2:])
-    results = [
-        jnp.zeros((len(some), *n, *tail), some.dtype) if y is None else y.reshape(len(some), *n, *tail)
-        for y, n in zip(results, counts, strict=True)
-    ]
-    for axis in reversed(range(rank)):
-        of_axis = _of_axis(window, axis)
-        order = [r for phases in of_axis for r in phases.numbers]
-        joined = []
-        for k in range(0, len(results), len(of_axis)):
-            y = jnp.concatenate(results[k : k + len(of_axis)], 1 + axis) if len(of_axis) > 1 else results[k]
-            joined.append(y if order == sorted(order) else jnp.take(y, jnp.argsort(jnp.array(order)), axis=1 + axis))
-        results = joined
-    return _join(results[0], window, size)
+    results: list = [product(*part) if part[1].taps else None for part in zip(chosen, windows, strict=True)]
+    some = next(y for y in results if y is not None)
+    rest = some.shape[:lead], some.shape[lead + window.rank :]
+    for k, axes in enumerate(chosen):
+        if results[k] is None:
+            results[k] = jnp.zeros((*rest[0], *(len(phases.numbers) for phases in axes), *rest[1]), some.dtype)
+    for axis in reversed(range(window.rank)):
+        together = _of_axis(window, axis)
+        order = [r for phases in together for r in phases.numbers]
+        n = len(together)
+        rows = [jnp.concatenate(results[k : k + n], lead + axis) for k in range(0, len(results), n)]
+        ordered = order == sorted(order)
+        results = rows if ordered else [jnp.take(y, np.argsort(order), axis=lead + axis) for y in rows]
+    return _join(results[0], window, size, lead)
 
 
 def _of_axis(window: Window, axis: int) -> list[Phases]:
@@ -119,19 +117,20 @@ def _window(window: Window, size: Sequence[int], chosen: Sequence[Phases]) -> Wi
     return Window(tuple(phases.taps for phases in chosen), (1,) * window.rank, tuple(padding), dilation)
 
 
-def _join(y: jax.Array, window: Window, size: Sequence[int]) -> jax.Array:
-    """(G, *phases, C, B, *blocks, n) to its places, cropped to (G, C, B, *size, n)."""
+def _join(y: jax.Array, window: Window, size: Sequence[int], lead: int) -> jax.Array:
+    """(…, *phases, a, b, *blocks, …) to its places, cropped to (…, a, b, *size, …)."""
     rank = window.rank
-    order = [axis for pair in zip(range(rank + 3, 2 * rank + 3), range(1, rank + 1), strict=True) for axis in pair]
-    blocks, n = y.shape[rank + 3 : -1], y.shape[-1]
-    y = y.transpose(0, rank + 1, rank + 2, *order, 2 * rank + 3)
-    y = y.reshape(*y.shape[:3], *(q * s for q, s in zip(blocks, window.stride, strict=True)), n)
-    start = [
-        before - s * _blocks(window, size, axis)[0]
-        for axis, (s, (before, _)) in enumerate(zip(window.stride, window.padding, strict=True))
-    ]
-    stop = [a + m for a, m in zip(start, size, strict=True)]
-    return lax.slice(y, (0, 0, 0, *start, 0), (*y.shape[:3], *stop, n))
+    first = lead + rank + 2  # of the blocks
+    pairs = [axis for r in range(rank) for axis in (first + r, lead + r)]
+    y = y.transpose(*range(lead), lead + rank, lead + rank + 1, *pairs, *range(first + rank, y.ndim))
+    first -= rank
+    joined = [y.shape[first + 2 * r] * s for r, s in enumerate(window.stride)]
+    y = y.reshape(*y.shape[:first], *joined, *y.shape[first + 2 * rank :])
+    start, stop = [0] * y.ndim, list(y.shape)
+    for r, (s, (before, _)) in enumerate(zip(window.stride, window.padding, strict=True)):
+        start[first + r] = before - s * _blocks(window, size, r)[0]
+        stop[first + r] = start[first + r] + size[r]
+    return lax.slice(y, start, stop)
 
 
 def _blocks(window: Window, size: Sequence[int], axis: int) -> tuple[int, int]:

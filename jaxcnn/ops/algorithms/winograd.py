@@ -119,7 +119,8 @@ def product(x: jax.Array, w: jax.Array, p: Product) -> jax.Array:
         y = jnp.stack(_combine(cut.at, [y[:, a] for a in range(cut.points)]), axis=4 + cut.axis)
         y = y.reshape(*y.shape[: 3 + cut.axis], -1, *y.shape[5 + cut.axis :])
         y = lax.slice_in_dim(y, 0, cut.length, axis=3 + cut.axis)
-        return jnp.where(sees_some(slab, p.window, y.shape[3:-1]), y, 0)
+        nothing = jnp.sum(0 * u, (1, 3)).reshape(*y.shape[:2], *[1] * (y.ndim - 2))  # NaN where a weight is not finite
+        return jnp.where(sees_some(slab, p.window, y.shape[3:-1]), y, nothing)
 
     return cut.tiles.output(step, x, u, p.dtype)
 
