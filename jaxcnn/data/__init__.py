@@ -4,6 +4,7 @@ dataset.py    labelled images in memory: Dataset, Splits, split, as_pair
 sources.py    the catalogue: names, describe, load
 fetch.py      the user's folder, else the network, checked and cached
 idx.py, cifar.py, folder.py    the formats
+images.py     read_image: one image file as pixels, the only decoder of the project
 stand_in.py   load_or_digits: the digits where a dataset is not to be had
 batches.py    epoch_plan, batches, to_float
 augment.py    flip, shift, crop, cutout, normalise; chain, per_image
@@ -16,6 +17,7 @@ from jaxcnn.data.dataset import Dataset, Splits, as_pair, split
 from jaxcnn.data.errors import DataError
 from jaxcnn.data.folder import read_image_folder, read_image_folders
 from jaxcnn.data.idx import read_idx
+from jaxcnn.data.images import read_image
 from jaxcnn.data.sources import Source, describe, load, names
 from jaxcnn.data.stand_in import load_or_digits
 
@@ -35,6 +37,7 @@ __all__ = [
     "names",
     "read_cifar10",
     "read_idx",
+    "read_image",
     "read_image_folder",
     "read_image_folders",
     "split",

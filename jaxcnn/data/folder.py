@@ -6,13 +6,12 @@ import numpy as np
 
 from jaxcnn.data.dataset import Dataset, Splits, split
 from jaxcnn.data.errors import DataError, require
+from jaxcnn.data.images import check_size, read_image
 
 __all__ = ["read_image_folder", "read_image_folders"]
 
 HELD_OUT = ("test", "validation", "val")  # the first that exists beside train/
 _SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-_MODES = {1: "L", 3: "RGB"}  # Pillow's words for grey and colour
-_DEEPER_THAN_8_BITS = ("I", "F")  # Pillow clips such pixels at 255 when it converts them
 
 
 def read_image_folders(
@@ -66,10 +65,7 @@ def read_image_folder(folder: Path, *, size: tuple[int, int], channels: int = 3,
         ValueError: a bad size or number of channels.
         ImportError: Pillow is not installed.
     """
-    if channels not in _MODES:
-        raise ValueError(f"image_folder: `channels` must be 1 or 3; got {channels!r}.")
-    if not isinstance(size, tuple | list) or len(size) != 2 or not all(isinstance(n, int) and n > 0 for n in size):
-        raise ValueError(f"image_folder: `size` must be (height, width) in pixels, each at least 1; got {size!r}.")
+    shape = check_size("image_folder", size, channels)
     require("PIL.Image", "reading image folders")
     from tqdm import tqdm  # type: ignore[import-untyped]
 
@@ -81,9 +77,9 @@ def read_image_folder(folder: Path, *, size: tuple[int, int], channels: int = 3,
             raise DataError(folder / class_name, "at least one image", "none")
         files += members
         labels += [label] * len(members)
-    images = np.empty((len(files), *size, channels), np.uint8)
+    images = np.empty((len(files), *shape), np.uint8)
     for i, file in enumerate(tqdm(files, desc=folder.name, unit="image", disable=None)):
-        images[i] = _read_image(file, (size[0], size[1]), channels)
+        images[i] = read_image(file, shape)
     return Dataset(images, np.array(labels, np.int32), classes, name or folder.name)
 
 
@@ -98,19 +94,3 @@ def _class_names(folder: Path) -> tuple[str, ...]:
 
 def _is_image(file: Path) -> bool:
     return file.suffix.lower() in _SUFFIXES and not file.name.startswith(".") and file.is_file()
-
-
-def _read_image(file: Path, size: tuple[int, int], channels: int) -> np.ndarray:
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(file) as image:
-            if image.mode.startswith(_DEEPER_THAN_8_BITS):
-                raise DataError(file, "8 bits per channel", f"Pillow's mode {image.mode}")
-            upright = ImageOps.exif_transpose(image).convert(_MODES[channels])
-            resized = upright.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-    except DataError:
-        raise
-    except Exception as error:  # decoders raise whatever they stumble on: OSError, SyntaxError, struct.error, …
-        raise DataError(file, "a readable image", f"{type(error).__name__}: {error}") from None
-    return np.atleast_3d(np.asarray(resized))  # (H, W, channels)
