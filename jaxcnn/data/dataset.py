@@ -135,19 +135,30 @@ def split(dataset: Dataset, fraction: float, *, seed: int = 0) -> tuple[Dataset,
     >>> len(rest), np.bincount(part.labels).tolist()
     (16, [2, 2])
     """
+    in_part = part_of(dataset.labels, len(dataset.classes), fraction, seed)
+    check_sides(in_part, fraction, dataset.name)
+    return dataset[~in_part], dataset[in_part]
+
+
+def part_of(labels: np.ndarray, classes: int, fraction: float, seed: int) -> np.ndarray:
+    """Which examples of these labels `split` puts into the part: bool (N,)."""
     if not 0 < fraction < 1:
         raise ValueError(f"split: `fraction` must lie between 0 and 1; got {fraction}.")
-    in_part = np.zeros(len(dataset), bool)
-    for label in range(len(dataset.classes)):
-        members = np.flatnonzero(dataset.labels == label)
+    in_part = np.zeros(len(labels), bool)
+    for label in range(classes):
+        members = np.flatnonzero(labels == label)
         count = int(len(members) * fraction + 0.5)
         in_part[members[permutation(len(members), seed, label)[:count]]] = True
+    return in_part
+
+
+def check_sides(in_part: np.ndarray, fraction: float, name: str) -> None:
+    """Raise `ValueError` where one of the two sides of `split` has no example."""
     if in_part.all() or not in_part.any():
         raise ValueError(
-            f"split: fraction {fraction} of {dataset.name!r} puts {in_part.sum()} of {len(dataset)} examples in the "
-            "part; both sides need at least one."
+            f"split: `fraction` {fraction} of {name!r} puts {in_part.sum()} of {len(in_part)} examples in the part; "
+            "both sides need at least one: a fraction of a class is rounded to whole examples."
         )
-    return dataset[~in_part], dataset[in_part]
 
 
 def as_pair(data: Any, *, name: str) -> tuple[Any, Any]:
