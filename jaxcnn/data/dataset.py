@@ -3,12 +3,11 @@
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from jaxcnn.data.shuffle import permutation
 
-__all__ = ["Dataset", "Splits", "as_pair", "split"]
+__all__ = ["Dataset", "Splits", "split"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -39,9 +38,9 @@ class Dataset:
         images, labels, classes = self.images, self.labels, self.classes
         where = f"Dataset {self.name!r}"
         if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
-            raise TypeError(f"{where}: `images` must be a uint8 NumPy array; got {_kind(images)}.")
+            raise TypeError(f"{where}: `images` must be a uint8 NumPy array; got {kind(images)}.")
         if not isinstance(labels, np.ndarray) or not np.issubdtype(labels.dtype, np.integer):
-            raise TypeError(f"{where}: `labels` must be a NumPy array of integers; got {_kind(labels)}.")
+            raise TypeError(f"{where}: `labels` must be a NumPy array of integers; got {kind(labels)}.")
         if images.ndim != 4:
             raise ValueError(f"{where}: `images` must have the axes (N, H, W, C); got shape {images.shape}.")
         if labels.shape != images.shape[:1]:
@@ -161,48 +160,7 @@ def check_sides(in_part: np.ndarray, fraction: float, name: str) -> None:
         )
 
 
-def as_pair(data: Any, *, name: str) -> tuple[Any, Any]:
-    """The images and labels of a `Dataset` or of an `(images, labels)` pair, checked against each other.
-
-    Args:
-        data: a `Dataset`, or a pair of arrays: images (N, …, C) of uint8 or floats, labels (N,), or (N, K) one-hot or
-            multi-target.
-        name: the argument's name, for messages.
-
-    Returns:
-        (images, labels), the arrays themselves.
-
-    Raises:
-        TypeError: `data` is neither, or an array has another dtype.
-        ValueError: the counts differ, there are no examples, or axes are missing.
-
-    >>> images, labels = as_pair((np.zeros((4, 8, 8, 1)), np.zeros(4, int)), name="data")
-    >>> images.shape, labels.shape
-    ((4, 8, 8, 1), (4,))
-    """
-    if isinstance(data, Dataset):
-        images, labels = data.images, data.labels
-    elif isinstance(data, Splits):
-        raise TypeError(f"`{name}` is a Splits, a training and a test set: pass its `.train` or its `.test`.")
-    elif isinstance(data, tuple | list) and len(data) == 2 and all(isinstance(a, np.ndarray | jax.Array) for a in data):
-        images, labels = data
-    else:
-        got = [_kind(a) for a in data] if isinstance(data, tuple | list) else _kind(data)
-        raise TypeError(f"`{name}` must be a Dataset or a pair of arrays (images, labels); got {got}.")
-    if images.dtype != np.uint8 and not jax.numpy.issubdtype(images.dtype, np.floating):
-        raise TypeError(f"`{name}`: images must be uint8 or floating; got {images.dtype}.")
-    if not any(jax.numpy.issubdtype(labels.dtype, kind) for kind in (np.integer, np.floating, np.bool_)):
-        raise TypeError(f"`{name}`: labels must be integers, floats or bools; got {labels.dtype}.")
-    shapes = f"images {images.shape}, labels {labels.shape}"
-    if images.ndim < 2 or labels.ndim not in (1, 2):
-        raise ValueError(f"`{name}` needs images (N, …, C) and labels (N,) or (N, K); got {shapes}.")
-    if len(images) != len(labels):
-        raise ValueError(f"`{name}` needs one label per image; got {shapes}.")
-    if len(images) == 0:
-        raise ValueError(f"`{name}` holds no examples; got {shapes}.")
-    return images, labels
-
-
-def _kind(value: object) -> str:
+def kind(value: object) -> str:
+    """The type of a value, for messages: with the dtype, where it has one."""
     dtype = getattr(value, "dtype", None)
     return type(value).__name__ + (f" of {dtype}" if dtype is not None else "")
