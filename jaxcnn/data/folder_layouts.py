@@ -11,15 +11,14 @@ Known layouts, in any case of letters, each also one or more folders further dow
 
 import os
 import re
-import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxcnn.data.errors import DataError
+from jaxcnn.data.errors import DataError, tell
 
-__all__ = ["Labelled", "class_images", "labelled_parts", "tell"]
+__all__ = ["Labelled", "class_images", "labelled_parts"]
 
 # What is called an image by its name. Some of these nobody reads here: they are errors with a hint and not passed over.
 _SUFFIXES = {
@@ -68,11 +67,6 @@ class Labelled(NamedTuple):
     classes: tuple[str, ...]
     files: list[Path]
     labels: list[int]
-
-
-def tell(message: str) -> None:
-    """Say what is left out: a line beside the progress bar."""
-    print(message, file=sys.stderr, flush=True)
 
 
 def class_images(folder: Path) -> Labelled:

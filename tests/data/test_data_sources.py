@@ -45,7 +45,17 @@ def test_digits_are_scikit_learns():
 
 
 def test_every_name_is_described():
-    assert data.names() == ["digits", "mnist", "fashion_mnist", "cifar10", "image_folder"]
+    assert data.names() == [
+        "digits",
+        "mnist",
+        "fashion_mnist",
+        "kmnist",
+        "emnist",
+        "cifar10",
+        "cifar100",
+        "svhn",
+        "image_folder",
+    ]
     for name in data.names():
         source = data.describe(name)
         assert source.name == name and source.description and source.licence
@@ -53,8 +63,18 @@ def test_every_name_is_described():
 
 
 def test_unknown_names_options_and_folders(tmp_path):
-    with pytest.raises(ValueError, match=r"'mnits'.*digits, mnist, fashion_mnist, cifar10, image_folder"):
-        data.load("mnits")
+    for wrong, meant in (
+        ("mnits", "mnist"),
+        ("Fashion", "fashion_mnist"),
+        ("cifar", "cifar10"),
+        ("imagefolders", "image_folder"),
+    ):
+        with pytest.raises(ValueError, match=rf"'{wrong}'.*digits, mnist, .*image_folder\. Did you mean '{meant}'"):
+            data.load(wrong)
+    with pytest.raises(ValueError, match=r"'coco'.*image_folder\.$"):
+        data.load("coco")
+    with pytest.raises(TypeError, match="must be a string; got 7"):
+        data.load(7)
     with pytest.raises(TypeError, match=r"'digits' has no option size; its options: none"):
         data.load("digits", size=(8, 8))
     with pytest.raises(TypeError, match=r"'mnist' has no option size; its options: mirror"):
