@@ -27,7 +27,9 @@ class DataError(Exception):
         self.file, self.expected, self.found = str(file), expected, found
 
     def __str__(self) -> str:
-        return f"{self.file}: expected {self.expected}; found {self.found}"
+        text = f"{self.file}: expected {self.expected}; found {self.found}"
+        # One line that a terminal can show: names and contents of files may hold line breaks and control characters.
+        return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
 
 
 def check_labels(labels: np.ndarray, count: int, file: str | os.PathLike[str]) -> None:

@@ -3,6 +3,7 @@
 import gzip
 import io
 import tarfile
+import zlib
 
 import numpy as np
 import pytest
@@ -52,6 +53,8 @@ PACKED = gzip.compress(WHOLE, mtime=0)  # bytes that stay the same: they are in 
         (WHOLE[:-1], "24 bytes", "23 bytes"),
         (WHOLE + b"\0", "24 bytes", "more"),
         (b"\0\0\x08\x03" + b"\xff" * 12 + b"\0" * 5, "bytes of values", "5 bytes"),  # 2^96 bytes stated
+        (b"\0\0\x08\xff" + b"\0\0\0\1" * 255 + b"\0", "at most 32 axes", "255 axes"),
+        (b"\0\0\x08\x04" + b"\0" * 4 + b"\xff" * 12, "a shape that an array can have", "(0, 4294967295"),
         (PACKED[:-12], "whole gzip data", "damaged data"),
         (PACKED[:-8] + b"\0" * 4 + PACKED[-4:], "whole gzip data", "CRC"),
         (PACKED[:10] + b"\xff" * 20, "whole gzip data", "damaged data"),
@@ -64,6 +67,32 @@ def test_damaged_idx_is_named(tmp_path, content, expected, found):
         read_idx(tmp_path / "the-file.gz")
     assert "the-file.gz" in caught.value.file and expected in caught.value.expected and found in caught.value.found
     assert caught.value.__cause__ is None
+
+
+def test_an_empty_axis_is_an_empty_array(tmp_path):
+    (tmp_path / "file").write_bytes(b"\0\0\x08\x03" + b"\0" * 4 + b"\0\0\0\x1c" * 2)
+    assert read_idx(tmp_path / "file").shape == (0, 28, 28)
+
+
+def test_a_bomb_that_tells_the_truth_is_refused_by_its_header(tmp_path):
+    """2.5 GiB of zeros in 2.5 MB: the header alone is read."""
+    pack = zlib.compressobj(9, wbits=31)
+    head = b"\0\0\x08\x03" + np.array([2560, 1024, 1024], ">u4").tobytes()
+    content = pack.compress(head) + pack.flush(zlib.Z_FULL_FLUSH)
+    block = pack.compress(b"\0" * 2**20) + pack.flush(zlib.Z_FULL_FLUSH)  # the same bytes each time, after a full flush
+    (tmp_path / "bomb.gz").write_bytes(content + block * 2560)
+    with pytest.raises(DataError, match=r"bomb\.gz: expected at most 100 bytes of data out of each packed one"):
+        read_idx(tmp_path / "bomb.gz")
+
+
+def test_mnists_size_is_asked_of_the_header(tmp_path):
+    """Of 4 GiB of other images not one is read."""
+    write_mnist(tmp_path)
+    with (tmp_path / "train-images-idx3-ubyte").open("wb") as file:
+        file.write(b"\0\0\x08\x03" + np.array([4096, 1024, 1024], ">u4").tobytes())
+        file.truncate(16 + 2**32)  # a hole: it takes no room on the disk
+    with pytest.raises(DataError, match=r"images \(N, 28, 28\); found uint8 \(4096, 1024, 1024\)"):
+        data.load("mnist", data_dir=tmp_path)
 
 
 def test_absent_idx_is_named(tmp_path):
@@ -196,3 +225,46 @@ def test_an_archive_member_that_is_no_file_is_refused(tmp_path):
         archive.addfile(link)
     with pytest.raises(DataError, match=r"test_batch\.bin"):
         read_cifar10(tmp_path / "odd.tar")
+
+
+# ---- every reader, on damaged files
+
+
+def whole_files(folder):
+    """A small file of each format, and what reads it."""
+    write_archive(folder / "a.tar.gz", cifar_files())
+    write_archive(folder / "a.tar", cifar_files(), "w")
+    images, labels = CIFAR_IMAGES[..., 0], CIFAR_LABELS
+    (folder / "a.idx").write_bytes(WHOLE)
+    (folder / "a.idx.gz").write_bytes(PACKED)
+    np.savez(folder / "a.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    np.savez_compressed(folder / "b.npz", x=images, y=labels % 2)
+    (folder / "a.csv").write_text("label,a,b,c,d\n" + "3,0,255,7,8\n1,2,3,4,5\n" * 5)
+    return {
+        "a.tar.gz": read_cifar10,
+        "a.tar": read_cifar10,
+        "a.idx": read_idx,
+        "a.idx.gz": read_idx,
+        "a.npz": data.read_npz,
+        "b.npz": data.read_npz,
+        "a.csv": data.read_csv,
+    }
+
+
+@pytest.mark.parametrize("name", ["a.tar.gz", "a.tar", "a.idx", "a.idx.gz", "a.npz", "b.npz", "a.csv"])
+def test_damaged_files_are_read_or_refused_by_name_and_never_anything_else(tmp_path, name):
+    read, rng = whole_files(tmp_path)[name], np.random.default_rng(0)
+    file, content = tmp_path / name, (tmp_path / name).read_bytes()
+    read(file)
+    for i in range(60):
+        damaged = bytearray(content)
+        start = 0 if i % 2 else max(0, len(content) - 400)  # headers lie at one end or the other
+        for place in start + rng.integers(0, min(len(content), 400), rng.integers(1, 4)):
+            damaged[place] = rng.integers(256)
+        if rng.random() < 0.2:
+            del damaged[rng.integers(len(damaged)) :]
+        file.write_bytes(damaged)
+        try:
+            read(file)
+        except DataError as error:
+            assert name in error.file and "\n" not in str(error)
