@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxcnn.data.bounds import check_unpacked
 from jaxcnn.data.dataset import Dataset, Splits
-from jaxcnn.data.errors import DataError, check_labels, require
+from jaxcnn.data.errors import DataError
 from jaxcnn.data.fetch import Remote, fetch
+from jaxcnn.data.matlab import read_matlab
+from jaxcnn.data.mnist_forms import DIGITS
 from jaxcnn.data.places import Place
 
 __all__ = ["read_svhn"]
 
-_MOST_IMAGES = 1_000_000
 # md5: torchvision/datasets/svhn.py
 _REMOTES = tuple(
     Remote("svhn", file, md5, (f"http://ufldl.stanford.edu/housenumbers/{file}",))
@@ -41,25 +41,14 @@ def read_svhn(data_dir: Path | None, mirror: str | None) -> Splits:
 
 
 def _part(file: Path) -> Dataset:
-    matlab = require("scipy.io", "reading MATLAB's files of SVHN")
-    try:
-        sizes = {name: shape for name, shape, _ in matlab.whosmat(file)}
-        shape = sizes.get("X", ())
-        if shape[:3] != (32, 32, 3) or len(shape) != 4 or shape[3] > _MOST_IMAGES:
-            raise DataError(file, "an array X (32, 32, 3, N)", f"arrays {sizes}")
-        check_unpacked(file, int(np.prod(shape)), file.stat().st_size)
-        arrays = matlab.loadmat(file, variable_names=["X", "y"])
-    except DataError:
-        raise
-    except OSError as error:
-        raise DataError(file, "a readable MATLAB file", error.strerror or str(error)) from None
-    except Exception as error:  # the reader raises what it stumbles on
-        raise DataError(file, "a whole MATLAB file", f"damaged data ({type(error).__name__}: {error})") from None
-    images, labels = arrays["X"], np.ravel(arrays.get("y", ()))
-    if images.dtype != np.uint8 or len(labels) != images.shape[3]:
-        raise DataError(
-            file, f"{images.shape[3]:,} labels y and images X of uint8", f"{len(labels):,} and {images.dtype}"
-        )
-    labels = np.where(labels == 10, 0, labels.astype(np.int32))
-    check_labels(labels, 10, file)
-    return Dataset(np.ascontiguousarray(images.transpose(3, 0, 1, 2)), labels, tuple("0123456789"), "svhn")
+    arrays = read_matlab(file)
+    images, labels = arrays.get("X", np.empty(0)), np.ravel(arrays.get("y", np.empty(0)))
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[:3] != (32, 32, 3) or not images.size:
+        found = ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in arrays.items())
+        raise DataError(file, "an array X (32, 32, 3, N) of uint8", found or "no arrays of numbers")
+    if len(labels) != images.shape[3]:
+        raise DataError(file, f"{images.shape[3]:,} labels in y, one per image", f"{len(labels):,}")
+    if not np.isin(labels, range(11)).all():
+        raise DataError(file, "labels 1 to 10", f"{labels.min()} to {labels.max()}")
+    digits = np.where(labels == 10, 0, labels).astype(np.int32)
+    return Dataset(np.ascontiguousarray(images.transpose(3, 0, 1, 2)), digits, DIGITS, "svhn")

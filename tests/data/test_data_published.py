@@ -490,3 +490,24 @@ def test_svhn_and_its_label_of_zero(tmp_path, compress):
     matlab.savemat(tmp_path / "test_32x32.mat", {"X": COLOUR, "y": labels})
     with pytest.raises(DataError, match=r"an array X \(32, 32, 3, N\)"):
         data.load("svhn", data_dir=tmp_path)
+
+
+def test_svhns_files_are_read_or_refused_and_never_anything_else(tmp_path):
+    """SciPy's own reader crashes on some of these, and Python with it."""
+    matlab = pytest.importorskip("scipy.io")
+    rng, file = np.random.default_rng(0), tmp_path / "train_32x32.mat"
+    for compress in (True, False):
+        matlab.savemat(file, {"X": COLOUR[:2].transpose(1, 2, 3, 0), "y": [[1.0], [10.0]]}, do_compression=compress)
+        content = file.read_bytes()
+        (tmp_path / "test_32x32.mat").write_bytes(content)
+        assert data.load("svhn", data_dir=tmp_path).train.labels.tolist() == [1, 0]
+        for i in range(150):
+            damaged = bytearray(content)
+            start = 0 if i % 2 else len(content) - 300
+            for place in start + rng.integers(100, 300, rng.integers(1, 4)):
+                damaged[place] = rng.integers(256)
+            file.write_bytes(damaged if i % 5 else damaged[: rng.integers(len(damaged))])
+            try:
+                data.load("svhn", data_dir=tmp_path)
+            except DataError as error:
+                assert error.file == str(file) and "\n" not in str(error)
