@@ -38,13 +38,19 @@ class Dataset:
         images, labels, classes = self.images, self.labels, self.classes
         where = f"Dataset {self.name!r}"
         if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
-            raise TypeError(f"{where}: `images` must be a uint8 NumPy array; got {kind(images)}.")
+            scaled = getattr(images, "dtype", None) is not None and "float" in str(images.dtype)
+            cure = "; floats of 0 to 1 become it by (images * 255).round().astype(np.uint8)" if scaled else ""
+            raise TypeError(f"{where}: `images` must be a uint8 NumPy array; got {kind(images)}{cure}.")
         if not isinstance(labels, np.ndarray) or not np.issubdtype(labels.dtype, np.integer):
             raise TypeError(f"{where}: `labels` must be a NumPy array of integers; got {kind(labels)}.")
         if images.ndim != 4:
-            raise ValueError(f"{where}: `images` must have the axes (N, H, W, C); got shape {images.shape}.")
+            cure = "; grey images get their last axis by images[..., None]" if images.ndim == 3 else ""
+            raise ValueError(f"{where}: `images` must have the axes (N, H, W, C); got shape {images.shape}{cure}.")
         if labels.shape != images.shape[:1]:
-            raise ValueError(f"{where}: `labels` must be one per image; images {images.shape}, labels {labels.shape}.")
+            column = labels.shape == (len(images), 1)
+            cure = "; labels[:, 0] makes a row of the column" if column else ""
+            shapes = f"images {images.shape}, labels {labels.shape}"
+            raise ValueError(f"{where}: `labels` must be one per image, (N,); {shapes}{cure}.")
         if not isinstance(classes, tuple) or not all(isinstance(name, str) for name in classes):
             raise TypeError(f"{where}: `classes` must be a tuple of strings; got {classes!r}.")
         if not classes or len(set(classes)) != len(classes):
@@ -127,6 +133,7 @@ def split(dataset: Dataset, fraction: float, *, seed: int = 0) -> tuple[Dataset,
         (rest, part), each in the dataset's order.
 
     Raises:
+        TypeError: `dataset` is no Dataset.
         ValueError: the fraction is out of range, or leaves one of the two without examples.
 
     >>> pets = Dataset(np.zeros((20, 2, 2, 1), np.uint8), np.arange(20) % 2, ("cat", "dog"), "pets")
@@ -134,6 +141,11 @@ def split(dataset: Dataset, fraction: float, *, seed: int = 0) -> tuple[Dataset,
     >>> len(rest), np.bincount(part.labels).tolist()
     (16, [2, 2])
     """
+    if not isinstance(dataset, Dataset):
+        raise TypeError(
+            f"split: `dataset` must be a Dataset; got {kind(dataset)}. "
+            "Make one by Dataset(images, labels, classes, name)."
+        )
     in_part = part_of(dataset.labels, len(dataset.classes), fraction, seed)
     check_sides(in_part, fraction, dataset.name)
     return dataset[~in_part], dataset[in_part]

@@ -160,11 +160,13 @@ def _with_images(tree: Tree) -> list[Tree]:
 
 
 def _unwrapped(tree: Tree) -> Tree:
-    """Down through folders that hold one folder of folders, or of numbered names, and no images themselves."""
-    while not tree.images and len(full := _with_images(tree)) == 1:
+    """Down through folders whose images all lie in one folder of folders, or of numbered names."""
+    while len(full := _with_images(tree)) == 1:
         beside = [folder for folder in tree.folders if folder is not full[0] and not folder.others]
         if beside or not (full[0].folders or _numbered(full[0])):
             break  # an empty class stands beside it; or it is itself a class
+        if tree.images:
+            tell(f"{tree.path}: {len(tree.images):,} images beside {full[0].name}/ belong to no class and are left out")
         tree = full[0]
     return tree
 

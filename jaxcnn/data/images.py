@@ -81,8 +81,10 @@ def read_image(path: str | os.PathLike[str], shape: tuple[int, int, int]) -> np.
     if not file.is_file():
         raise DataError(file, "an image file", _what_stands_there(file))
     try:
-        image = _upright(file).convert(_MODES[channels])
-        pixels = image.resize((width, height), image_module.Resampling.BILINEAR)
+        image, mode = _upright(file), _MODES[channels]
+        pixels = (image if image.mode == mode else image.convert(mode)).resize(
+            (width, height), image_module.Resampling.BILINEAR
+        )
     except DataError:
         raise
     except image_module.UnidentifiedImageError:

@@ -161,6 +161,15 @@ def test_a_training_set_alone_and_wrapped_classes_are_divided(tmp_path):
         assert train.classes == ("cats", "dogs")
 
 
+def test_loose_images_are_left_out_and_told(tmp_path, capsys):
+    write_photos(tmp_path / "set", cats=[RED] * 5, dogs=[GREEN] * 5)
+    photo(tmp_path / "cover.jpg")
+    photo(tmp_path / "set" / "sample.jpg")
+    assert len(read_image_folder(tmp_path, size=(4, 4))) == 10
+    message = capsys.readouterr().err
+    assert "1 images beside set/" in message and "1 images beside the class folders" in message
+
+
 def test_names_that_look_like_parts_may_be_classes(tmp_path):
     write_photos(tmp_path, bus=[RED], car=[RED], train=[GREEN])
     photo(tmp_path / "train" / "steam" / "1.png")

@@ -140,11 +140,15 @@ IMAGES, LABELS, CLASSES = np.zeros((3, 2, 2, 1), np.uint8), np.array([0, 1, 0]),
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ((IMAGES.astype(np.float32), LABELS, CLASSES), TypeError, "`images` must be a uint8.*float32"),
+        (
+            (IMAGES.astype(np.float32), LABELS, CLASSES),
+            TypeError,
+            "`images` must be a uint8.*float32; floats of 0 to 1",
+        ),
         ((IMAGES.tolist(), LABELS, CLASSES), TypeError, "`images` must be a uint8.*list"),
-        ((IMAGES[..., 0], LABELS, CLASSES), ValueError, r"\(N, H, W, C\); got shape \(3, 2, 2\)"),
-        ((IMAGES, LABELS[:2], CLASSES), ValueError, r"one per image; images \(3, 2, 2, 1\), labels \(2,\)"),
-        ((IMAGES, LABELS[:, None], CLASSES), ValueError, r"labels \(3, 1\)"),
+        ((IMAGES[..., 0], LABELS, CLASSES), ValueError, r"\(N, H, W, C\); got shape \(3, 2, 2\); .*None"),
+        ((IMAGES, LABELS[:2], CLASSES), ValueError, r"one per image, .*images \(3, 2, 2, 1\), labels \(2,\)"),
+        ((IMAGES, LABELS[:, None], CLASSES), ValueError, r"labels \(3, 1\); labels\[:, 0\]"),
         ((IMAGES, LABELS / 1.0, CLASSES), TypeError, "integers.*float64"),
         ((IMAGES, LABELS + 1, CLASSES), ValueError, "0 to 1 for 2 classes; got 2 at position 1"),
         ((IMAGES, LABELS - 1, CLASSES), ValueError, "got -1 at position 0"),
@@ -186,3 +190,8 @@ def test_split_follows_the_seed():
 def test_split_refuses(fraction, seed, message):
     with pytest.raises(ValueError, match=message):
         split(made(20), fraction, seed=seed)
+
+
+def test_split_takes_datasets():
+    with pytest.raises(TypeError, match=r"`dataset` must be a Dataset; got tuple.*by Dataset\(images, labels"):
+        split((IMAGES, LABELS), 0.5)
