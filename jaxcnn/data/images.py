@@ -121,8 +121,8 @@ def _upright(file: Path) -> Any:
                 f"at most {limit // 10**6} megapixels (`PIL.Image.MAX_IMAGE_PIXELS`)",
                 f"{image.width:,} × {image.height:,}, {image.width * image.height / 1e6:,.0f} megapixels",
             )
-        image.load()  # the first frame; Pillow turns a TIFF upright here and forgets its orientation
-        turn = _UPRIGHT.get(_orientation(image))
+        image.load()  # the first frame
+        turn = None if image.format == "TIFF" else _UPRIGHT.get(_orientation(image))  # Pillow has turned a TIFF
         eight_bits = _eight_bits(image, file)
     return eight_bits.transpose(Image.Transpose[turn]) if turn else eight_bits
 

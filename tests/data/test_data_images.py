@@ -113,7 +113,7 @@ def test_transparency_is_dropped(tmp_path):
     file = saved(tmp_path, Image.fromarray(np.concatenate([COLOUR, alpha], -1)))
     np.testing.assert_array_equal(read_image(file, (5, 7, 3)), COLOUR)
     assert np.abs(read_image(file, (5, 7, 1))[..., 0] - grey(COLOUR)).max() < 1
-    file = saved(tmp_path, Image.fromarray(np.concatenate([COLOUR[..., :1], alpha], -1), "LA"))
+    file = saved(tmp_path, Image.frombytes("LA", (7, 5), np.concatenate([COLOUR[..., :1], alpha], -1).tobytes()))
     np.testing.assert_array_equal(read_image(file, (5, 7, 1)), COLOUR[..., :1])
     np.testing.assert_array_equal(read_image(file, (5, 7, 3)), np.repeat(COLOUR[..., :1], 3, -1))
 
@@ -123,7 +123,7 @@ def test_transparency_is_dropped(tmp_path):
 def test_a_palette_becomes_its_colours(tmp_path, transparency, suffix):
     palette = np.array([[1, 2, 3], [200, 100, 50], [9, 250, 30], [0, 0, 255]], np.uint8)
     places = RNG.integers(0, 4, (5, 7)).astype(np.uint8)
-    image = Image.fromarray(places, "P")
+    image = Image.frombytes("P", (7, 5), places.tobytes())
     image.putpalette(palette.tobytes())
     known = transparency is not None and (suffix == ".png" or isinstance(transparency, int))
     file = saved(tmp_path, image, suffix, **({"transparency": transparency} if known else {}))
@@ -145,7 +145,7 @@ def test_black_and_white_grey_and_colour_to_the_channels_asked_for(tmp_path):
 def test_cmyk_becomes_red_green_blue(tmp_path, suffix):
     inks = np.zeros((16, 16, 4), np.uint8)
     inks[..., 0], inks[..., 3] = 255, 51  # cyan, darkened by a fifth
-    file = saved(tmp_path, Image.fromarray(inks, "CMYK"), suffix)
+    file = saved(tmp_path, Image.frombytes("CMYK", (16, 16), inks.tobytes()), suffix)
     assert np.abs(read_image(file, (1, 1, 3)).ravel().astype(int) - (0, 204, 204)).max() <= 2
 
 
