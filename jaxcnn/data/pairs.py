@@ -121,7 +121,9 @@ _RECIPES = (
     ),
     (
         lambda data: isinstance(data, Iterator),
-        "It gives its examples once. Of batches that fit into memory: " + _JOINED.format("batches"),
+        "It gives what it has once. Of batches that fit into memory: "
+        + _JOINED.format("batches")
+        + "; of single examples with np.stack in place of np.concatenate",
     ),
     (
         lambda data: hasattr(data, "__getitem__") and hasattr(data, "on_epoch_end"),
