@@ -12,7 +12,7 @@ from jaxcnn.data.csv_file import lacks_labels, read_csv
 from jaxcnn.data.dataset import Dataset, Splits, split
 from jaxcnn.data.errors import DataError, check_labels, tell
 from jaxcnn.data.idx import Check, read_idx_stream
-from jaxcnn.data.npz import read_npz
+from jaxcnn.data.npz import read_npz, read_npz_array
 from jaxcnn.data.places import Place, plain
 
 __all__ = ["DIGITS", "Idx", "Parts"]
@@ -29,8 +29,13 @@ class Idx:
     path: Path
     member: str = ""
 
+    @property
+    def file(self) -> Path:
+        """As messages name it."""
+        return self.path / self.member
+
     def read(self, check: Check) -> np.ndarray:
-        file = self.path / self.member
+        file = self.file
         try:
             if not self.member:
                 with self.path.open("rb") as stream:
@@ -50,6 +55,16 @@ class Idx:
 
 
 @dataclass(frozen=True)
+class Npz:
+    """An .npz file of one array."""
+
+    file: Path
+
+    def read(self, check: Check) -> np.ndarray:
+        return read_npz_array(self.file, check)
+
+
+@dataclass(frozen=True)
 class Parts:
     """How the files of one dataset become its two parts."""
 
@@ -58,32 +73,36 @@ class Parts:
     transposed: bool = False
     first_label: int = 0
 
-    def read(self, files: list[Idx]) -> Splits:
+    def read(self, files: Sequence[Idx | Npz]) -> Splits:
         """From images and labels of the training part, images and labels of the test part."""
         return Splits(*(self._pair(images, labels) for images, labels in (files[:2], files[2:])))
 
-    def _pair(self, images: Idx, labels: Idx) -> Dataset:
-        def check_images(dtype: np.dtype, shape: tuple[int, ...]) -> None:
+    def _pair(self, images: Idx | Npz, labels: Idx | Npz) -> Dataset:
+        def images_fit(dtype: np.dtype, shape: tuple[int, ...]) -> None:
             if dtype != np.uint8 or shape[1:] != _SIZE or not 0 < shape[0] <= _MOST_IMAGES:
-                raise DataError(
-                    images.path / images.member, f"uint8 images (N, {_SIZE[0]}, {_SIZE[1]})", f"{dtype} {shape}"
-                )
+                raise DataError(images.file, f"uint8 images (N, {_SIZE[0]}, {_SIZE[1]})", f"{dtype} {shape}")
 
-        def check_labels(dtype: np.dtype, shape: tuple[int, ...]) -> None:
+        def labels_fit(dtype: np.dtype, shape: tuple[int, ...]) -> None:
             if dtype != np.uint8 or len(shape) != 1 or shape[0] > _MOST_IMAGES:
-                raise DataError(labels.path / labels.member, "uint8 labels (N,)", f"{dtype} {shape}")
+                raise DataError(labels.file, "uint8 labels (N,)", f"{dtype} {shape}")
 
-        pixels, targets = images.read(check_images), labels.read(check_labels)
-        file = labels.path / labels.member
+        pixels, targets = images.read(images_fit), labels.read(labels_fit)
         if len(targets) != len(pixels):
-            raise DataError(file, f"{len(pixels):,} labels, one per image of {images.path.name}", f"{len(targets):,}")
-        return self._dataset(pixels[..., None], targets, file)
+            wanted = f"{len(pixels):,} labels, one per image of {images.file.name}"
+            raise DataError(labels.file, wanted, f"{len(targets):,}")
+        return self._dataset(pixels[..., None], targets, labels.file)
 
     def read_tables(self, place: Place, files: Sequence[str], found: Sequence[Path | None]) -> Splits:
         """Where IDX files are missing: from an .npz or from CSV files, else the error that says what is missing."""
         npz = place.find_like(".npz", plain(self.name).__eq__)
         if npz is not None:
             return Splits(*(self._checked(part, npz) for part in read_npz(npz, name=self.name)))
+        # As the authors of KMNIST publish it beside the IDX files.
+        arrays = [
+            place.find(f"{self.name}-{part}-{kind}.npz") for part in ("train", "test") for kind in ("imgs", "labels")
+        ]
+        if None not in arrays:
+            return self.read([Npz(path) for path in arrays if path])
         train, test = (
             place.find_like(".csv", {plain(self.name) + part, part}.__contains__) for part in ("train", "test")
         )

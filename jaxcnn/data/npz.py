@@ -1,8 +1,10 @@
 """NumPy's `.npz`: a training and a test set in one file, as Keras and many others publish them."""
 
+import contextlib
 import math
 import os
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from jaxcnn.data.dataset import Dataset, Splits, split
 from jaxcnn.data.errors import DataError, check_labels
 from jaxcnn.data.idx import Check
 
-__all__ = ["read_npz"]
+__all__ = ["read_npz", "read_npz_array"]
 
 # What the arrays are called, in any case: x_train, X_train, train_images, train_x, …
 _IMAGES, _LABELS = ("x", "images", "image", "data"), ("y", "labels", "label", "targets", "target")
@@ -55,15 +57,8 @@ def read_npz(
     <Dataset 'made': 4 images (8, 8, 1), 3 classes>
     """
     file = Path(path)
-    try:
-        with zipfile.ZipFile(file) as archive:
-            parts = _parts(archive, file)
-    except DataError:
-        raise
-    except OSError as error:
-        raise DataError(file, "a readable .npz file", error.strerror or str(error)) from None
-    except Exception as error:  # zipfile and NumPy's header raise what they stumble on
-        raise DataError(file, "a whole .npz file of NumPy", f"damaged data ({error})") from None
+    with _opened(file) as archive:
+        parts = _parts(archive, file)
     count = len(classes) if classes else max(int(labels.max(initial=0)) for _, labels in parts) + 1
     for _, labels in parts:
         check_labels(labels, count, file)
@@ -72,6 +67,29 @@ def read_npz(
     if len(datasets) == 1:
         return Splits(*split(datasets[0], fraction, seed=seed))
     return Splits(*datasets)
+
+
+def read_npz_array(file: Path, check: Check) -> np.ndarray:
+    """The only array of a file; `check` may refuse its dtype and shape by DataError."""
+    with _opened(file) as archive:
+        members = archive.infolist()
+        if len(members) != 1:
+            raise DataError(file, "one array", f"{len(members):,}")
+        return _array(archive, members[0], file, check)
+
+
+@contextlib.contextmanager
+def _opened(file: Path) -> Iterator[zipfile.ZipFile]:
+    """The archive; what goes wrong with it is a DataError."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            yield archive
+    except DataError:
+        raise
+    except OSError as error:
+        raise DataError(file, "a readable .npz file", error.strerror or str(error)) from None
+    except Exception as error:  # zipfile and NumPy's header raise what they stumble on
+        raise DataError(file, "a whole .npz file of NumPy", f"damaged data ({error})") from None
 
 
 def _parts(archive: zipfile.ZipFile, file: Path) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -40,8 +40,8 @@ class Place:
         subfolders = sorted(path for path in self.given.iterdir() if path.is_dir())
         named = [folder for folder in subfolders if plain(folder.name) == plain(self.dataset)]
         tops = [*named, self.given]
-        # torchvision has MNIST/raw, the archive of EMNIST gzip/.
-        inner = [Path(), Path("raw"), Path("gzip"), Path("raw", "gzip")]
+        # torchvision has MNIST/raw, EMNIST's archive gzip/, Kaggle emnist_source_files/.
+        inner = [Path(), Path("raw"), Path("gzip"), Path("raw", "gzip"), Path("emnist_source_files")]
         return [folder for top in tops for part in inner if (folder := top / part).is_dir()]
 
     def find(self, *names: str) -> Path | None:

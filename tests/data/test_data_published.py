@@ -177,6 +177,16 @@ def test_npz_of_other_types_and_axes(tmp_path):
             assert LABELS[position].tolist() == [label]
 
 
+def test_npz_of_one_array_each_as_kmnist_has_it(tmp_path):
+    for kind, array in (("imgs", IMAGES), ("labels", LABELS)):
+        np.savez_compressed(tmp_path / f"kmnist-train-{kind}.npz", array[:5])
+        np.savez_compressed(tmp_path / f"kmnist-test-{kind}.npz", array[5:])
+    check(data.load("kmnist", data_dir=tmp_path))
+    np.savez(tmp_path / "kmnist-test-labels.npz", LABELS[5:], LABELS[5:])
+    with pytest.raises(DataError, match=r"kmnist-test-labels\.npz: expected one array; found 2"):
+        data.load("kmnist", data_dir=tmp_path)
+
+
 class Evil:
     def __reduce__(self):
         return (print, ("code was run",))
@@ -357,7 +367,7 @@ def emnist(part):
     return names, idx_files(np.ascontiguousarray(IMAGES.transpose(0, 2, 1)), labels)
 
 
-@pytest.mark.parametrize("layout", ["", "emnist", "EMNIST/raw", "gzip"])
+@pytest.mark.parametrize("layout", ["", "emnist", "EMNIST/raw", "gzip", "emnist_source_files"])
 @pytest.mark.parametrize("part", PARTS)
 def test_emnist_is_turned_upright_and_labelled_from_0(tmp_path, part, layout):
     names, contents = emnist(part)
