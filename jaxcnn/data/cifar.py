@@ -16,7 +16,7 @@ from jaxcnn.data.dataset import Dataset, Splits
 from jaxcnn.data.errors import DataError, check_labels
 from jaxcnn.data.fetch import Remote, fetch
 from jaxcnn.data.npz import read_npz
-from jaxcnn.data.places import Place, plain
+from jaxcnn.data.places import Place
 
 __all__ = ["CIFAR10", "CIFAR100", "Cifar", "read_cifar", "read_cifar10", "read_cifar100"]
 
@@ -140,7 +140,7 @@ def read_cifar(cifar: Cifar, data_dir: Path | None, mirror: str | None) -> Split
     place = Place(data_dir, cifar.name)
     found = place.find_folder(cifar.folder, cifar.test_file)
     found = found or place.find(cifar.remote.file, cifar.remote.file.removesuffix(".gz"))
-    if found is None and (npz := place.find_like(".npz", plain(cifar.name).__eq__)):
+    if found is None and (npz := place.find_npz()):
         return Splits(*(_checked(cifar, part, npz) for part in read_npz(npz, classes=cifar.classes, name=cifar.name)))
     if found is None and mirror is None:
         pickles = place.find(f"{cifar.python_folder}.tar.gz", *_python_archives(cifar))

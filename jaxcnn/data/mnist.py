@@ -171,10 +171,8 @@ def _check_owner(path: Path | None, name: str) -> None:
     """Raise `DataError` where a file's place or content says that it belongs to a dataset with the same file names."""
     if path is None:
         return
-    folders = {plain(folder.name) for folder in path.parents[:2]}
-    owner = next((other for other in set(_OWNERS.values()) if plain(other) in folders), name)
-    if plain(name) in folders:
-        owner = name
+    folder = path.parent.parent if path.parent.name in ("raw", "gzip") else path.parent
+    owner = next((other for other in set(_OWNERS.values()) if plain(other) == plain(folder.name)), name)
     if path.suffix == ".gz":
         with path.open("rb") as stream:
             owner = _OWNERS.get(hashlib.file_digest(stream, "md5").hexdigest(), owner)

@@ -4,6 +4,7 @@ import os
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -94,7 +95,7 @@ class Parts:
 
     def read_tables(self, place: Place, files: Sequence[str], found: Sequence[Path | None]) -> Splits:
         """Where IDX files are missing: from an .npz or from CSV files, else the error that says what is missing."""
-        npz = place.find_like(".npz", plain(self.name).__eq__)
+        npz = None if self.transposed else place.find_npz()  # EMNIST is not published so: which way up, nobody says
         if npz is not None:
             return Splits(*(self._checked(part, npz) for part in read_npz(npz, name=self.name)))
         # As the authors of KMNIST publish it beside the IDX files.
@@ -103,16 +104,21 @@ class Parts:
         ]
         if None not in arrays:
             return self.read([Npz(path) for path in arrays if path])
-        train, test = (
-            place.find_like(".csv", {plain(self.name) + part, part}.__contains__) for part in ("train", "test")
-        )
+        train, test = (place.find_like(".csv", partial(self._is_table, part)) for part in ("train", "test"))
         if train is not None:
             return self._read_csv(train, test if test != train else None)
         missing = [file for file, path in zip(files, found, strict=True) if path is None]
         wanted = ", ".join(missing) + " (also .gz)"
         if len(missing) == len(files):
-            wanted += f"; or {self.name}.npz; or {self.name}_train.csv and {self.name}_test.csv"
+            wanted += "" if self.transposed else f"; or {self.name}.npz"
+            wanted += f"; or {self.name}_train.csv and {self.name}_test.csv"
         raise place.nothing(wanted)
+
+    def _is_table(self, part: str, path: Path) -> bool:
+        """Whether a table's name is mnist_train or the like; bare "train" is what Kaggle calls MNIST's."""
+        stem, folder = plain(path.stem), plain(path.parent.name)
+        bare = folder == plain(self.name) or (self.name == "mnist" and "mnist" not in folder)
+        return stem == plain(self.name) + part or (stem == part and bare)
 
     def _read_csv(self, train: Path, test: Path | None) -> Splits:
         shape = (*_SIZE, 1)

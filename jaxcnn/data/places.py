@@ -63,12 +63,16 @@ class Place:
                     return path
         return None
 
-    def find_like(self, suffix: str, fits: Callable[[str], bool]) -> Path | None:
-        """The first file of this suffix whose plain stem fits; a file that was given itself always does."""
+    def find_like(self, suffix: str, fits: Callable[[Path], bool]) -> Path | None:
+        """The first file of this suffix that fits; one that was given itself always does."""
         if self.given.is_file():
             return self.given if self.given.suffix.lower() == suffix else None
         files = (path for folder in self.folders() for path in sorted(folder.iterdir()) if path.is_file())
-        return next((p for p in files if p.suffix.lower() == suffix and fits(plain(p.stem))), None)
+        return next((path for path in files if path.suffix.lower() == suffix and fits(path)), None)
+
+    def find_npz(self) -> Path | None:
+        """The .npz of the dataset's name."""
+        return self.find_like(".npz", lambda path: plain(path.stem) == plain(self.dataset))
 
     def nothing(self, wanted: str) -> DataError:
         """The error that says what was looked for here and what is here instead."""

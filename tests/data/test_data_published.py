@@ -100,6 +100,21 @@ def test_namesakes_are_not_taken_for_each_other(tmp_path):
     check(data.load("fashion-mnist", data_dir=tmp_path))
 
 
+def test_a_bare_name_of_a_table_is_mnists_unless_its_folder_says_otherwise(tmp_path):
+    for name in ("train.csv", "test.csv"):
+        write(tmp_path, [name, f"kmnist/{name}"], [table(IMAGES[:5], LABELS[:5]).encode()] * 2)
+    assert len(data.load("mnist", data_dir=tmp_path).train) == 5
+    assert data.load("kmnist", data_dir=tmp_path / "kmnist").train.name == "kmnist"
+    for name, folder in (("fashion_mnist", tmp_path), ("mnist", tmp_path / "kmnist")):
+        with pytest.raises(DataError, match=f"the files of {name} here"):
+            data.load(name, data_dir=folder)
+
+
+def test_a_folder_of_ones_own_name_says_nothing(tmp_path):
+    write(tmp_path / "mnist" / "fashion", FILES, idx_files())
+    assert data.load("fashion_mnist", data_dir=tmp_path / "mnist" / "fashion").train.name == "fashion_mnist"
+
+
 def test_a_namesakes_file_is_known_by_its_content(tmp_path, monkeypatch):
     import hashlib
 
@@ -122,7 +137,7 @@ def test_what_a_folder_lacks_is_said_and_nothing_is_fetched(tmp_path):
             "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte.*mnist.npz.*mnist_train.csv",
         ),
         ("kmnist", "the files of kmnist here or in kmnist/: train-images-idx3-ubyte"),
-        ("emnist_letters", "emnist-letters-train-images-idx3-ubyte.*emnist_letters.npz"),
+        ("emnist_letters", "emnist-letters-train-images-idx3-ubyte.*emnist_letters_train.csv"),
         ("cifar10", "cifar-10-batches-bin/ with test_batch.bin; or cifar-10-binary.tar.gz"),
         ("cifar100", "cifar-100-binary/ with test.bin"),
         ("svhn", "train_32x32.mat, test_32x32.mat"),
