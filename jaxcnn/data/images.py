@@ -93,7 +93,7 @@ def read_image(path: str | os.PathLike[str], shape: tuple[int, int, int]) -> np.
         raise DataError(file, "a readable image", error.strerror or str(error)) from None
     except Exception as error:  # decoders raise what they stumble on: SyntaxError, struct.error, RecursionError, …
         raise DataError(file, "a readable image", f"{type(error).__name__}: {error}") from None
-    return np.asarray(pixels).reshape(height, width, channels)
+    return np.array(pixels).reshape(height, width, channels)  # a copy: what Pillow shares may not be written to
 
 
 def check_size(name: str, size: Any, channels: Any) -> tuple[int, int, int]:
@@ -175,6 +175,8 @@ def _what_stands_there(path: Path) -> str:
     """In place of a file."""
     if path.is_dir():
         return "a folder"
+    if path.parts[:1] in (("http:",), ("https:",)):
+        return "a web address: download the file first"
     return "something that is no regular file" if path.exists() else "no such file"
 
 

@@ -161,7 +161,7 @@ def test_the_size_is_height_and_width_and_resizing_averages(tmp_path):
     columns = np.repeat(np.array([[0, 255]], np.uint8), 64, 1).repeat(32, 0)  # (32, 128), dark left, bright right
     file = saved(tmp_path, Image.fromarray(columns))
     read = read_image(file, (np.int64(2), np.int32(4), np.int64(1)))
-    assert read.shape == (2, 4, 1) and read.dtype == np.uint8 and read.flags.c_contiguous
+    assert read.shape == (2, 4, 1) and read.dtype == np.uint8 and read.flags.c_contiguous and read.flags.writeable
     assert read[0, 0, 0] < 15 and read[0, 3, 0] > 240
     stripes = np.tile(np.array([0, 255], np.uint8), (64, 32))  # finer than the result can show: their mean
     assert np.abs(read_image(saved(tmp_path, Image.fromarray(stripes)), (4, 4, 1)).astype(int) - 127.5).max() < 10
@@ -243,6 +243,8 @@ def test_the_limit_of_pixels_is_pillows(tmp_path, monkeypatch):
 def test_what_is_no_file_is_named(tmp_path):
     with pytest.raises(DataError, match=r"absent\.png: expected an image file; found no such file"):
         read_image(tmp_path / "absent.png", (4, 4, 3))
+    with pytest.raises(DataError, match="found a web address: download"):
+        read_image("https://example.org/cat.jpg", (4, 4, 3))
     with pytest.raises(DataError, match="found a folder"):
         read_image(tmp_path, (4, 4, 3))
     if hasattr(os, "mkfifo"):
