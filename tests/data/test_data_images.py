@@ -167,6 +167,13 @@ def test_the_size_is_height_and_width_and_resizing_averages(tmp_path):
     assert np.abs(read_image(saved(tmp_path, Image.fromarray(stripes)), (4, 4, 1)).astype(int) - 127.5).max() < 10
 
 
+def test_an_image_at_its_own_size(tmp_path):
+    file = saved(tmp_path, Image.fromarray(COLOUR))
+    np.testing.assert_array_equal(read_image(file, (None, None, 3)), COLOUR)
+    with pytest.raises(ValueError, match="`size` must be"):
+        read_image(file, (None, 4, 3))
+
+
 def test_a_path_may_be_a_string_and_a_name_may_be_anything(tmp_path):
     file = tmp_path / "Bild ÄÖ 日本.JPEG.txt"
     Image.fromarray(UPRIGHT).save(file, format="PNG")
