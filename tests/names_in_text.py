@@ -82,6 +82,8 @@ def known() -> set[str]:
         for value in [*public.values(), *classes]:
             words |= parameters(value) or set()
             words |= fields(value) if inspect.isclass(value) and value.__module__.startswith("jaxcnn") else set()
+    requirements = [each for extra in project()["optional-dependencies"].values() for each in extra]
+    words |= {re.match(r"[\w-]+", each)[0] for each in [*requirements, *project()["dependencies"]]}
     return words | set(project()["optional-dependencies"]) | words_in_strings("cli") | environment()
 
 
@@ -167,6 +169,8 @@ def unmarked(text: str) -> list[str]:
 def of_page(path: Path) -> Text:
     text = path.read_text(encoding="utf-8")
     around = identifiers_in(path.parent) if ROOT / "jaxcnn" in path.parents else set()
+    for place in re.findall(r"`((?:jaxcnn|tests|experiments)/[\w/]*(?:\.py)?)`", text):  # what the page is about
+        around |= identifiers(parse(ROOT / place)) if place.endswith(".py") else identifiers_in(ROOT / place)
     for _, code in FENCE.findall(text):
         around |= words(code)
     return Text(str(path.relative_to(ROOT)), SPAN.findall(FENCE.sub("", text)), around)

@@ -40,11 +40,9 @@ EXCEPTIONS = {
 }
 
 TEXTS = texts()
-FILES = [
-    str(path.relative_to(ROOT))
-    for room in ("jaxcnn", "tests", "experiments", "docs", "notebooks", ".ci")
-    for path in (ROOT / room).rglob("*.*")
-]
+ROOMS = ("jaxcnn", "tests", "experiments", "docs", "notebooks", ".ci", ".github")
+PLACES = [*ROOT.glob("*.*"), *(path for room in ROOMS for path in (ROOT / room).rglob("*.*"))]
+FILES = [str(path.relative_to(ROOT)) for path in PLACES]
 
 
 def faults(text: Text) -> list[str]:
@@ -57,9 +55,11 @@ def faults(text: Text) -> list[str]:
 
 
 def faults_of(span: str, around: set[str]) -> list[str]:
-    if match := re.fullmatch(r"[\w./]+\.(py|md|txt|ipynb)", span):
-        return [] if any(f"/{file}".endswith(f"/{match[0]}") for file in FILES) else ["no such file"]
-    if re.match(r"(jaxcnn|python|pip) ", span):
+    if any(f"/{file}".endswith(f"/{span}") for file in FILES):
+        return []
+    if re.fullmatch(r"[\w./]+\.(py|md|txt|ipynb|toml|yml)", span):
+        return ["no such file"]
+    if re.match(r"(jaxcnn|python|pip|git|ruff|XLA_FLAGS=\S+) ", span):
         return list(faults_of_command(span))
     tree = parsed(span)
     if tree is None:
@@ -175,7 +175,7 @@ def test_every_name_in_backticks_exists(where):
         ("jaxcnn trian", "no command trian"),
         ("pip install '.[cli,docks]'", "no extra docks"),
         ("python experiments/digits.py --seedling 3", "no option --seedling"),
-        ("docs/no_page.md", "no such file"),
+        ("no_such_page.md", "no such file"),
         ("y = x ⊗ w", ""),
     ],
 )

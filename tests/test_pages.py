@@ -59,7 +59,9 @@ def printed_by(page):
 
 
 def test_there_are_pages():
-    assert {"index.md", "quickstart.md", "coming_from.md", "faq.md", "derivative_rules.md"} <= {p.name for p in PAGES}
+    assert {"index.md", "quickstart.md", "coming_from.md", "faq.md", "design.md", "derivative_rules.md"} <= {
+        p.name for p in PAGES
+    }
 
 
 # -------------------------------------------------------------------------------------------------------------- code
@@ -139,6 +141,29 @@ def test_relative_links_lead_somewhere(page):
         target = (page.parent / path).resolve() if path else page
         assert target.exists() and ROOT in target.parents, link
         assert not anchor or anchor in anchors(target), link
+
+
+def test_pages_that_code_cites_exist():
+    """As docs/faq.md#installing in a docstring, comment or message: the file, and the heading."""
+    cited = []
+    for room in ("jaxcnn", "tests", "experiments", "docs", ".ci"):
+        for path in (ROOT / room).rglob("*.py"):
+            text = path.read_text(encoding="utf-8")
+            cited += [
+                (short(path), *match) for match in re.findall(r"((?:docs|jaxcnn)/[\w/]+\.md)(?:#([\w-]+))?", text)
+            ]
+    assert len(cited) > 4
+    for path, page, anchor in cited:
+        assert (ROOT / page).exists(), f"{path} cites {page}"
+        assert not anchor or anchor in anchors(ROOT / page), f"{path} cites {page}#{anchor}"
+
+
+def test_nothing_cites_a_page_that_is_not_here():
+    gone = re.compile(r"DESIGN\.md|REDESIGN|\b[Tt]he issue\b|\bissue \d{1,2}\b")
+    for room in ("jaxcnn", "tests", "experiments", "docs", "notebooks"):
+        for path in (ROOT / room).rglob("*.*"):
+            if path.suffix in (".py", ".md") and path != Path(__file__):
+                assert not gone.search(path.read_text(encoding="utf-8")), short(path)
 
 
 def test_paths_that_are_named_exist():

@@ -1,8 +1,8 @@
 """The linter, its formatter and the type checker are content.
 
-They are pinned in the extra `lint`, apart from `test`, and have a job of their own in the workflow: a new version of them
-finds new things, and must not fail the tests of somebody who installs jaxcnn. Where the pinned versions are installed,
-they run here too.
+They are pinned in the extra `lint`, apart from `test`, and have a job of their own in the workflow: a new version of
+them finds new things, and must not fail the tests of somebody who installs jaxcnn. Where the pinned versions are
+installed, they run here too.
 """
 
 import re
