@@ -23,6 +23,7 @@ class Form:
     channels: tuple[int, int]  # of a group, in x and in y
     algorithm: str
     precision: jax.lax.Precision | None
+    members: int = 0  # axes of an ensemble, in front of all three arrays
 
     @property
     def depthwise(self) -> bool:
