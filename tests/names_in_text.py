@@ -50,7 +50,7 @@ def roots() -> dict[str, types.ModuleType | None]:
     """What a chain of names may begin with; None for a library that is not installed here."""
     rooms = {name.split(".")[1]: module for name, module in modules().items() if name.count(".") == 1}
     known = {"jaxcnn": jaxcnn, "jax": jax, "jnp": jnp, "lax": jax.lax, "np": np, "numpy": np, "optax": optax}
-    others = ("torch", "torchvision", "keras", "flax", "sklearn", "functools", "safetensors")
+    others = ("torch", "torchvision", "keras", "flax", "sklearn", "safetensors", "functools", "multiprocessing", "os")
     return known | rooms | {name: _imported(name) for name in others}
 
 

@@ -109,7 +109,7 @@ def faults_of_command(span):
     if first == "jaxcnn" and words[0].isalpha() and words[0] not in words_in_strings("cli"):
         yield f"no command {words[0]}"
     if first == "pip":
-        for extras in re.findall(r"\[([\w,]+)\]", span):
+        for extras in re.findall(r"(?:\.|jaxcnn)\[([\w,]+)\]", span):
             yield from (f"no extra {e}" for e in extras.split(",") if e not in project()["optional-dependencies"])
     if first == "python" and words[0].endswith(".py"):
         path = ROOT / words[0]

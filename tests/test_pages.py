@@ -16,16 +16,19 @@ import types
 import urllib.parse
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 import jaxcnn
+from jaxcnn import population
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted([*DOCS.rglob("*.md"), *(ROOT / "jaxcnn").rglob("*.md")])
 MARKDOWN = [*PAGES, ROOT / "README.md", *sorted((ROOT / "experiments").glob("*.md"))]
 PEERS = ("keras", "torch", "flax")  # their code stands beside ours, under their name: ```python keras
+OPTIONAL = ("flatbuffers",)  # code that needs a package of no other extra: ```python flatbuffers
 MOST_PICTURE_BYTES = 60_000
 
 
@@ -48,14 +51,18 @@ def load(path):
 
 
 @functools.cache
-def printed_by(page):
-    """What the page's own blocks print, run one after the other in an empty folder."""
+def run(page):
+    """What the page's own blocks define and print, run one after the other in an empty folder."""
     namespace, output = {}, io.StringIO()
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder), contextlib.redirect_stdout(output):
         for word, code in blocks(page):
-            if word not in PEERS:
+            if word not in PEERS and (word not in OPTIONAL or importlib.util.find_spec(word)):
                 exec(compile(code, page.name, "exec"), namespace)
-    return output.getvalue()
+    return namespace, output.getvalue()
+
+
+def printed_by(page):
+    return run(page)[1]
 
 
 def test_there_are_pages():
@@ -69,7 +76,7 @@ def test_there_are_pages():
 
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=short)
 def test_the_code_runs(page):
-    assert {word for word, _ in blocks(page)} <= {"", "all", *PEERS}
+    assert {word for word, _ in blocks(page)} <= {"", "all", *PEERS, *OPTIONAL}
     printed_by(page)
 
 
@@ -107,6 +114,17 @@ def test_the_rules_of_the_page_are_the_derivatives():
     assert len(errors) == 6 and max(errors) < 1e-5
     three = re.search(r"^(-?\d+\.\d+) (-?\d+\.\d+) (-?\d+\.\d+)$", printed, re.M).groups()
     np.testing.assert_allclose(np.array(three, float), float(three[0]), rtol=1e-5)
+
+
+def test_the_recipe_for_private_training_adds_the_noise_that_it_says():
+    """As much as algorithm 1 of Abadi et al. (2016): N(0, (σC)²) on the sum of the clipped gradients, then over N."""
+    recipe, _ = run(DOCS / "recipes.md")
+    images, labels = recipe["training"].images[:16] / 255, recipe["training"].labels[:16]
+    keys = jax.random.split(jax.random.key(0), 300)
+    draws = jax.vmap(lambda key: recipe["private_gradient"](recipe["params"], images, labels, key))(keys)
+    clipped, _ = population.clipped_gradient(recipe["loss"], recipe["params"], images, labels, max_norm=1.0)
+    noise = (draws["dense1"]["kernel"] - clipped["dense1"]["kernel"]) * 16
+    assert abs(float(noise.std()) / (1.1 * 1.0) - 1) < 0.02 and abs(float(noise.mean())) < 0.02
 
 
 def test_what_is_said_of_same_padding_is_printed():
