@@ -315,3 +315,4 @@ bilinear(
     lambda dw, y, form: input_gradient(y, dw, form=form),
     lambda dw, x, form: output_product(x, dw, form=form),
 )
+
