@@ -19,9 +19,11 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 import jaxcnn
-from jaxcnn import population
+from jaxcnn import population, viz
+from jaxcnn.viz import Animation
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -30,6 +32,7 @@ MARKDOWN = [*PAGES, ROOT / "README.md", *sorted((ROOT / "experiments").glob("*.m
 PEERS = ("keras", "torch", "flax")  # their code stands beside ours, under their name: ```python keras
 OPTIONAL = ("flatbuffers",)  # code that needs a package of no other extra: ```python flatbuffers
 MOST_PICTURE_BYTES = 60_000
+MOST_GALLERY_BYTES = 150_000  # photos and animations
 
 
 def short(path):
@@ -211,6 +214,27 @@ def test_every_picture_is_drawn_and_shown(draw):
     for file in files:
         assert f"docs/pictures/{file.name})" in shown
         assert file.stat().st_size < MOST_PICTURE_BYTES
+
+
+@pytest.fixture(scope="module")
+def gallery():
+    """The pictures of the gallery: (code, file name) by its script."""
+    return [(code, name) for code, name in load(DOCS / "gallery" / "draw.py").blocks() if name]
+
+
+def test_the_gallery_has_a_picture_of_every_function_that_draws(gallery):
+    functions = {name: getattr(viz, name) for name in viz.__all__ if inspect.isfunction(getattr(viz, name))}
+    drawing = {name for name, f in functions.items() if f.__annotations__.get("return") in (Figure, Animation)}
+    assert len(drawing) > 14
+    ends = [code.strip().splitlines()[-1] for code, _ in gallery]
+    assert drawing == {name for name in drawing if any(end.startswith(f"viz.{name}(") for end in ends)}
+
+
+def test_the_pictures_of_the_gallery_are_there_and_small(gallery):
+    shown = [name for _, name in gallery]
+    assert sorted(shown) == sorted(path.name for path in (DOCS / "gallery").iterdir() if path.suffix != ".py")
+    sizes = {name: (DOCS / "gallery" / name).stat().st_size for name in shown}
+    assert max(sizes.values()) < MOST_GALLERY_BYTES, sizes
 
 
 def test_the_picture_of_patches_ends_in_the_correlation(draw):
