@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn.layers.layer import Layer, stateless
+from jaxcnn.ops.sharding import placed_like
 
 
 def Relu(max_value: float | None = None) -> Layer:
@@ -115,7 +116,7 @@ def _dropping(name: str, kind: str, rate: float, mask_shape: Callable[[jax.Array
             return x, state
         if key is None:
             raise ValueError(f"{name}: `key` must be given in training; call apply(…, train=True, key=…)")
-        keep = jax.random.bernoulli(key, 1 - rate, mask_shape(x))
+        keep = placed_like(x, jax.random.bernoulli(key, 1 - rate, mask_shape(x)))
         return jnp.where(keep, x / (1 - rate), jnp.zeros_like(x)), state
 
     return Layer(lambda key, input_shape: ({}, {}), apply, kind)

@@ -25,7 +25,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jax.sharding import use_abstract_mesh
 
-from jaxcnn.ops import sharding
+from jaxcnn.ops import optional_rules, sharding
 from jaxcnn.ops.sharding import Axes
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
@@ -90,6 +90,7 @@ class Operation:
             rule = _lowering(compute, shape, axes, platform, ask_alone)
             mlir.register_lowering(primitive, rule, platform=platform, cacheable=not ask_alone)
         sharding.needs_devices(primitive)
+        optional_rules.look_for_nan(primitive)
 
         batching.primitive_batchers[primitive] = functools.partial(_batch, self, batch or _in_front)
 
@@ -101,12 +102,13 @@ def bilinear(op: Operation, left_transpose: Callable, right_transpose: Callable)
     """Give `op(left, right)` its two transposes: `(cotangent, other operand, **static) -> operand's cotangent`."""
 
     def left_rule(ct, left, right, **static):
-        return _placed_like(left.aval, left_transpose(ct, right, **static))
+        return sharding.placed_like(left.aval, left_transpose(ct, right, **static))
 
     def right_rule(ct, left, right, **static):
-        return _placed_like(right.aval, right_transpose(ct, left, **static))
+        return sharding.placed_like(right.aval, right_transpose(ct, left, **static))
 
     ad.defbilinear(op.primitive, left_rule, right_rule)
+    optional_rules.bilinear_series(op.primitive)
 
 
 def linear(op: Operation, transpose: Callable, constants: int = 0) -> None:
@@ -118,9 +120,10 @@ def linear(op: Operation, transpose: Callable, constants: int = 0) -> None:
     def transpose_rule(cotangent, x, *fixed, **static):
         if type(cotangent) is ad.Zero:
             return ad.Zero(x.aval), *(None for _ in fixed)
-        return _placed_like(x.aval, transpose(cotangent, *fixed, **static)), *(None for _ in fixed)
+        return sharding.placed_like(x.aval, transpose(cotangent, *fixed, **static)), *(None for _ in fixed)
 
     ad.defjvp(op.primitive, jvp, *[None] * constants)
+    optional_rules.linear_series(op.primitive, jvp)
     ad.primitive_transposes[op.primitive] = transpose_rule
 
 
@@ -132,6 +135,7 @@ def piecewise_linear(op: Operation, tangent: Callable) -> None:
         return op(x, **static), tangent(t, x, **static)
 
     ad.primitive_jvps[op.primitive] = jvp
+    optional_rules.linear_series(op.primitive, tangent)
 
 
 def _lowering(compute: Callable, shape: Callable, axes: Callable, platform: str | None, ask_alone: bool) -> Callable:
@@ -184,14 +188,6 @@ def _in_front(mapped: Sequence[bool], **static: Any) -> tuple[Sequence[int | Non
     return [0] * len(mapped), 0, static
 
 
-def _placed_like(aval: jax.core.ShapedArray, x: jax.Array) -> jax.Array:
-    """x, which is the cotangent of an array of that type, lying over the devices as the array does."""
-    placement = aval.sharding
-    if not sharding.is_explicit(placement.mesh) or jax.typeof(x).sharding.spec == placement.spec:
-        return x
-    return jax.sharding.reshard(x, placement)
-
-
 def varying_like(value: jax.Array, *others: jax.Array) -> jax.Array:
     """`value`, marked as varying over the `shard_map` axes that any of `others` varies over (a carry must be)."""
     return _equally_varying((value, *others))[0]
@@ -202,9 +198,15 @@ def _equally_varying(operands: Sequence[jax.Array]) -> Sequence[jax.Array]:
     varying = [_varying_axes(x) for x in operands]
     every = frozenset().union(*varying)
     return [
-        lax.pcast(x, tuple(sorted(every - axes)), to="varying") if every - axes else x
-        for x, axes in zip(operands, varying, strict=True)
+        _vary(x, tuple(sorted(every - axes))) if every - axes else x for x, axes in zip(operands, varying, strict=True)
     ]
+
+
+def _vary(x: jax.Array, axes: Sequence[str]) -> jax.Array:
+    """`x`, marked as varying over these `shard_map` axes too."""
+    if hasattr(lax, "pcast"):
+        return lax.pcast(x, axes, to="varying")
+    return lax.pvary(x, axes)  # jax before 0.8
 
 
 def _varying_axes(x: jax.Array) -> frozenset:

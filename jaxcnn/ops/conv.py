@@ -24,11 +24,10 @@ from jaxcnn.ops import algorithms
 from jaxcnn.ops.algorithms import Product, arrange_kernel, depthwise, phases, restore_kernel
 from jaxcnn.ops.arguments import check_array, check_same_dtype
 from jaxcnn.ops.bilinear import Operation, Target, bilinear
-from jaxcnn.ops.form import Form, Ints, check_channels, check_groups, form_of, spatial_rank, window_of
+from jaxcnn.ops.form import Form, Ints, check_channels, check_groups, form_of, precision_of, spatial_rank, window_of
 from jaxcnn.ops.geometry import Padding, per_axis
 from jaxcnn.ops.layout import arrange, restore
 from jaxcnn.ops.sharding import Axes
-from jaxcnn.ops.windows import pad
 
 
 def conv(
@@ -56,7 +55,8 @@ def conv(
       dilation: steps between the taps of the window, in input positions.
       groups: the channels are cut into this many parts that do not see each other; `C_in` for depthwise.
       algorithm: how to compute it, "auto" or a name from `jaxcnn.ops.ALGORITHMS`; for comparisons.
-      precision: of the matrix products: a `jax.lax.Precision` or its name, "default", "high" or "highest".
+      precision: of the matrix products: a `jax.lax.Precision` or its name, "default", "high" or "highest"; when None,
+        that of `jax.default_matmul_precision`. More than the default gives the sums of the definition, term by term.
 
     Returns:
       `(*batch, *out, C_out)`, out = floor((n + before + after − dilation·(k − 1) − 1) / stride) + 1 per axis, in the
@@ -152,7 +152,7 @@ def conv_transpose(
                 f"x {x.shape}, kernel {kernel.shape}, stride {stride}, padding {padding!r}"
             )
     window = window_of(op, size, kernel, stride, padding, dilation)
-    form = Form(window, size, groups, (kernel.shape[-2], kernel.shape[-1] // groups), "auto", None)
+    form = Form(window, size, groups, (kernel.shape[-2], kernel.shape[-1] // groups), "auto", precision_of(op, None))
     return input_gradient(x, kernel, form=form)
 
 
@@ -173,26 +173,27 @@ def _compute_input_gradient(y: jax.Array, w: jax.Array, *, form: Form, target: T
     """dx = y ⊗ rot180(w), full.
 
     Input position i is seen by output o through tap k where i = s·o + δ·k − p, so dx[i] sums
-    y[(i + p − δ·k) / s] · w[k] over the taps for which that is whole. Spread by the stride (s − 1 zeros between
-    neighbours) y has a value at each s·o; running k backwards makes the difference a sum, which is a window sliding
-    over the spread y. `phases` does the same without the zeros.
+    y[(i + p − δ·k) / s] · w[k] over the taps for which that is whole. Running k backwards makes the difference a sum,
+    which is a window sliding over y. With a stride, `phases` has such a window for each position in a step; the
+    textbook's way, s − 1 zeros between the neighbours of y, would multiply them all.
     """
     window, size = form.window, form.size
     if form.depthwise:
-        back = window.adjoint(size)
-        spread = pad(y, back, spread=window.stride, axis=2)
-        return depthwise.product(spread, jnp.flip(w, range(1, 1 + window.rank)), back.unpadded())
+        return depthwise.input_gradient(y, w, window, size)
     members = y.shape[0]
     y, w = arrange(y, form.groups, target, cotangent=True), arrange_kernel(w, form.groups)
+
+    def product(w, back):
+        return _product(y, w, replace(form, window=back, size=y.shape[3:-1]), target)
+
+    def of_phases(chosen, back):
+        dx = product(phases.kernel(w, chosen), back)
+        return dx.reshape(len(dx), *(len(axis.numbers) for axis in chosen), -1, *dx.shape[2:])
+
     if phases.fits(window):
-        back, w = phases.backward_window(window, size), phases.kernel(w, window)
-        dx = phases.join(_product(y, w, replace(form, window=back, size=y.shape[3:-1]), target), window, size)
+        dx = phases.gradient(of_phases, window, size, lead=1)
     else:
-        w = jnp.flip(w, range(3, w.ndim)).swapaxes(1, 2)  # (G, C, D, *window)
-        back = window.adjoint(size)
-        if max(window.stride) > 1:
-            y, back = pad(y, back, spread=window.stride, axis=3), back.unpadded()
-        dx = _product(y, w, replace(form, window=back, size=y.shape[3:-1]), target)
+        dx = product(jnp.flip(w, range(3, w.ndim)).swapaxes(1, 2), window.adjoint(size))
     return restore(dx, members, target)
 
 
@@ -203,13 +204,13 @@ def _compute_kernel_gradient(x: jax.Array, y: jax.Array, *, form: Form, target: 
     members = x.shape[0]
     x, y = arrange(x, form.groups, target), arrange(y, form.groups, target, cotangent=True)
     p = form.product(x, (x.shape[1], y.shape[1]), target)
-    dw = algorithms.choose_gradient(form.algorithm, p).algorithm.kernel_gradient(x, y, p)
+    dw = algorithms.choose_gradient(form.algorithm, p).kernel_gradient(x, y, p)
     return restore_kernel(dw, members)
 
 
 def _product(x: jax.Array, w: jax.Array, form: Form, target: Target) -> jax.Array:
     p = form.product(x, (w.shape[2], w.shape[1]), target)
-    return algorithms.choose(form.algorithm, p).algorithm.product(x, w, p)
+    return algorithms.choose(form.algorithm, p).product(x, w, p)
 
 
 # Axes in front of all three arrays count the members of an ensemble, each with an input, a kernel and an output of its

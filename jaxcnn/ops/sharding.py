@@ -99,6 +99,18 @@ def without_placement(x: jax.core.ShapedArray) -> jax.core.ShapedArray:
     return x.update(sharding=NamedSharding(mesh, PartitionSpec(*[None] * x.ndim)))
 
 
+def placed_like(like: jax.Array | jax.core.ShapedArray, x: jax.Array) -> jax.Array:
+    """x, its parts on the devices where those of `like` are, whose shape x has, but for axes of length 1.
+
+    On a mesh of Explicit axes, where types say so; elsewhere XLA's partitioner finds out.
+    """
+    placement = jax.typeof(like).sharding if isinstance(like, jax.Array) else like.sharding
+    if not is_explicit(placement.mesh):
+        return x
+    spec = PartitionSpec(*(over if n > 1 else None for over, n in zip(placement.spec, x.shape, strict=True)))
+    return x if jax.typeof(x).sharding.spec == spec else jax.sharding.reshard(x, NamedSharding(placement.mesh, spec))
+
+
 def is_explicit(mesh) -> bool:
     """Whether types say how arrays lie on it."""
     return not mesh.empty and AxisType.Explicit in mesh.axis_types
