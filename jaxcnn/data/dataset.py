@@ -154,8 +154,8 @@ def as_pair(data: Any, *, name: str) -> tuple[Any, Any]:
     """The images and labels of a `Dataset` or of an `(images, labels)` pair, checked against each other.
 
     Args:
-        data: a `Dataset`, or a pair of arrays: images (N, …, C) of uint8 or floats, labels (N,), or (N, K) one-hot or
-            multi-target.
+        data: a `Dataset`, or a pair of arrays: images (N, …, C) of uint8 or floats, labels (N,), (N, K) one-hot or
+            multi-target, or what else a loss of one's own takes.
         name: the argument's name, for messages.
 
     Returns:
@@ -183,8 +183,8 @@ def as_pair(data: Any, *, name: str) -> tuple[Any, Any]:
     if not any(jax.numpy.issubdtype(labels.dtype, kind) for kind in (np.integer, np.floating, np.bool_)):
         raise TypeError(f"`{name}`: labels must be integers, floats or bools; got {labels.dtype}.")
     shapes = f"images {images.shape}, labels {labels.shape}"
-    if images.ndim < 2 or labels.ndim not in (1, 2):
-        raise ValueError(f"`{name}` needs images (N, …, C) and labels (N,) or (N, K); got {shapes}.")
+    if images.ndim < 2 or labels.ndim < 1:
+        raise ValueError(f"`{name}` needs images (N, …, C) and labels (N,) or (N, …); got {shapes}.")
     if len(images) != len(labels):
         raise ValueError(f"`{name}` needs one label per image; got {shapes}.")
     if len(images) == 0:
