@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import jupytext
 import numpy as np
 import optax
+from jax.experimental import checkify
 
 import jaxcnn
 from jaxcnn import data, models
@@ -49,7 +50,16 @@ def modules() -> dict[str, types.ModuleType]:
 def roots() -> dict[str, types.ModuleType | None]:
     """What a chain of names may begin with; None for a library that is not installed here."""
     rooms = {name.split(".")[1]: module for name, module in modules().items() if name.count(".") == 1}
-    known = {"jaxcnn": jaxcnn, "jax": jax, "jnp": jnp, "lax": jax.lax, "np": np, "numpy": np, "optax": optax}
+    known = {
+        "jaxcnn": jaxcnn,
+        "jax": jax,
+        "checkify": checkify,
+        "jnp": jnp,
+        "lax": jax.lax,
+        "np": np,
+        "numpy": np,
+        "optax": optax,
+    }
     others = ("torch", "torchvision", "keras", "flax", "sklearn", "safetensors", "functools", "multiprocessing", "os")
     return known | rooms | {name: _imported(name) for name in others}
 
@@ -157,7 +167,15 @@ def of_source(path: Path) -> list[Text]:
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in parts:
             found.append((node.lineno, node.value))
     name = path.relative_to(ROOT)
-    return [Text(f"{name}:{line}", [*SPAN.findall(text), *unmarked(text)], around) for line, text in found]
+    return [
+        Text(f"{name}:{line}", [*SPAN.findall(text), *unmarked(text)], around | introduced(text))
+        for line, text in found
+    ]
+
+
+def introduced(text: str) -> set[str]:
+    """Names that a text itself gives to parts of a value or call: `(train_state, images) -> (loss_sum, correct)`."""
+    return {name for span in SPAN.findall(text) if "->" in span for name in words(span)}
 
 
 def unmarked(text: str) -> list[str]:

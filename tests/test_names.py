@@ -30,13 +30,18 @@ from names_in_text import (
     words_in_strings,
 )
 
-EXCEPTIONS = {
+EXCEPTIONS = {  # spans
     "C_in": "channels, in shapes: a symbol of the equations",
     "Generator.permutation": "numpy.random.Generator's, named in NumPy's words",
     "splits.train.name": "the name in the caller's own code",
-    "module.load_state_dict": "PyTorch's",
-    "images.permute(0, 2, 3, 1)": "PyTorch's",
     "DIR": "the user's folder",
+}
+OTHERS = {  # words of libraries that need not be installed
+    "permute": "PyTorch",
+    "load_state_dict": "PyTorch",
+    "Lambda": "Keras",
+    "dp_accounting": "a package",
+    "pillow_heif": "a package",
 }
 
 TEXTS = texts()
@@ -81,7 +86,7 @@ def faults_of_node(node, around, whole):
         if names := chain_of(node):
             yield from faults_of_chain(names, around, True)
     elif isinstance(node, ast.Name) and node in (whole, getattr(whole, "func", None)):
-        yield from () if node.id in around | known() else ["names nothing"]
+        yield from () if node.id in around | known() | OTHERS.keys() else ["names nothing"]
     if isinstance(node, ast.Call) and (function := callee(node.func)) is not None:
         allowed = parameters(function)
         for word in node.keywords:
@@ -98,10 +103,20 @@ def faults_of_chain(names, around, is_python):
             resolve(roots()[head], rest)
         except AttributeError as error:
             yield f"{head} has no {error}" if len(rest) == 1 else f"{'.'.join(names)} leads nowhere"
+    elif any(leads_somewhere(module, rest) for name, module in modules().items() if name.endswith(f".{head}")):
+        return
     elif is_python and head in around | known():
-        yield from (f"no class has .{name}" for name in rest if name not in attributes() | around)
-    elif is_python:
+        yield from (f"no class has .{name}" for name in rest if name not in attributes() | around | OTHERS.keys())
+    elif is_python and head not in OTHERS:
         yield f"{head} names nothing"
+
+
+def leads_somewhere(module, names) -> bool:
+    try:
+        resolve(module, names)
+    except AttributeError:
+        return False
+    return True
 
 
 def faults_of_command(span):

@@ -28,7 +28,7 @@ from jaxcnn.viz import Animation
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted([*DOCS.rglob("*.md"), *(ROOT / "jaxcnn").rglob("*.md")])
-MARKDOWN = [*PAGES, ROOT / "README.md", *sorted((ROOT / "experiments").glob("*.md"))]
+MARKDOWN = [*PAGES, *sorted([*ROOT.glob("*.md"), *(ROOT / "experiments").glob("*.md")])]
 PEERS = ("keras", "torch", "flax")  # their code stands beside ours, under their name: ```python keras
 OPTIONAL = ("flatbuffers",)  # code that needs a package of no other extra: ```python flatbuffers
 MOST_PICTURE_BYTES = 60_000
