@@ -72,14 +72,16 @@ def test_every_notebook_has_a_badge_in_the_readme():
 
 
 def test_the_oldest_versions_are_those_that_are_promised():
-    """A constraint is the lower bound of the package's requirement, and every constraint is of something required."""
+    """A constraint on a package that we require is the lower bound of our requirement."""
     extras = [each for extra in PROJECT["optional-dependencies"].values() for each in extra]
-    floors = dict(r.split(">=") for r in [*PROJECT["dependencies"], *extras] if re.fullmatch(r"[\w-]+>=[\d.]+", r))
+    required = [each for each in [*PROJECT["dependencies"], *extras] if re.fullmatch(r"[\w-]+>=[\d.]+", each)]
+    floors = dict(each.split(">=") for each in required)
     constraints = dict(re.findall(r"^([\w-]+)==([\d.]+)", read(".ci/oldest.txt"), re.M))
     assert {"jax", "jaxlib"} <= constraints.keys()
-    assert {name: Version(floors[name]) for name in ("jax", "jaxlib")} == {
-        name: Version(constraints[name]) for name in ("jax", "jaxlib")
-    }
+    of_ours = constraints.keys() & floors.keys()
+    assert len(of_ours) > 10
+    wrong = {n: (floors[n], constraints[n]) for n in of_ours if Version(floors[n]) != Version(constraints[n])}
+    assert not wrong
 
 
 def test_the_python_versions_are_the_same_everywhere():
