@@ -50,6 +50,15 @@ def test_a_clone_and_the_time_of_the_tests_stand_with_the_two_commands():
     assert "git clone" in section and re.search(r"tests, which take \d+ to \d+ minutes", section)
 
 
+def test_the_rooms_and_files_of_the_tree_exist():
+    tree = next(block for block in blocks("") if block.startswith("jaxcnn/"))
+    package = ROOT / "jaxcnn"
+    rooms = re.findall(r"^[├└]── (\w+)/", tree, re.M)
+    assert sorted(rooms) == sorted(path.parent.name for path in package.glob("*/__init__.py"))
+    for name in re.findall(r"(\w+)\.py", tree):
+        assert list((package / "ops").rglob(f"{name}.py")), name
+
+
 def test_every_path_that_is_named_exists():
     for path in re.findall(r"`((?:jaxcnn|experiments|tests)/[\w/.]+)`", README):
         assert (ROOT / path).exists(), path
