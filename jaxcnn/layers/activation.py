@@ -15,7 +15,7 @@ def Relu(max_value: float | None = None) -> Layer:
       ValueError: a max_value that is not positive. TypeError: one that is no number.
     """
     if max_value is None:
-        return stateless("relu", jax.nn.relu)
+        return stateless("relu", jax.nn.relu, max_value=None)
     if isinstance(max_value, bool) or not isinstance(max_value, int | float):
         raise TypeError(f"Relu: `max_value` must be a number or None; got {max_value!r}")
     if not max_value > 0:

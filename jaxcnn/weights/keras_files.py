@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxcnn.weights.tensors import WeightsError
+from jaxcnn.weights.errors import WeightsError
 
 Found = tuple[str, str, np.ndarray]  # layer, variable, value
 

@@ -13,8 +13,8 @@ from jaxcnn.models import Model
 from jaxcnn.weights.anatomy import KINDS, Part, parts_of
 from jaxcnn.weights.correspondence import Correspondence, assign, correspond
 from jaxcnn.weights.dialects import DIALECTS, Dialect
+from jaxcnn.weights.errors import WeightsError
 from jaxcnn.weights.names import layer_names
-from jaxcnn.weights.tensors import WeightsError
 
 
 def fill(
