@@ -44,6 +44,23 @@ def _per_axis(kind: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def transposed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a transposed convolution with one padding: what is cut from its output on each side.
+
+    A positive output_padding is the same as less padding after; "SAME" cuts the output to input·stride.
+    """
+    extents = [d * (k - 1) + 1 for k, d in zip(settings["kernel_size"], settings["dilation"], strict=True)]
+    padding, found = settings["padding"], []
+    for axis, (extent, stride) in enumerate(zip(extents, settings["stride"], strict=True)):
+        if isinstance(padding, str):
+            half = max(extent - stride, 0) // 2 if padding == "SAME" else -(-max(extent - stride, 0) // 2)
+            found.append([half, extent - stride - half])
+        else:
+            before, after = padding[axis]
+            found.append([before, after - settings["output_padding"][axis]])
+    return {name: value for name, value in settings.items() if name != "output_padding"} | {"padding": found}
+
+
 def _listed(value: Any) -> Any:
     """As JSON has it."""
     if isinstance(value, Mapping):
