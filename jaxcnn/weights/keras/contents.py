@@ -28,6 +28,7 @@ from jaxcnn.weights.limits import bytes_of
 
 Way = tuple[str, ...]  # the names of the nested models, then the layer's
 Found = tuple[Way, str, np.ndarray]  # layer, variable, value
+VARIABLES = ("kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance")  # of the layers there are here
 CONTAINERS = ("layers", "_layer_checkpoint_dependencies")  # the second until Keras 2.14
 
 
@@ -114,7 +115,9 @@ def _collected(found: Iterator[Found], where: str, config: Config | None, ordere
     arrays: dict[str, np.ndarray] = {}
     for way, variables in layers.items():
         arrays |= _renamed(names[way], variables)
+    unknown = {name.rpartition("/")[0] for name in arrays if name.rpartition("/")[2] not in VARIABLES}
     order = list(dict.fromkeys(name.rpartition("/")[0] for name in arrays))
+    order = [layer for layer in order if layer not in unknown]
     return Contents(arrays, order if ordered else None, names, config, where)
 
 

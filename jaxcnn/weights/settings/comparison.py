@@ -53,7 +53,7 @@ class Comparison:
                     self._doubt(t, f"what {_called(t)} does cannot be compared with {o.kind} at {o.name} in the model")
                     waiting.append((t.inputs[0], o.inputs[0], o.shape))
                 else:
-                    self._differ(t, f"{_called(t)} is in the file, nothing like it in the model {_after(o)}")
+                    self._differ(t, f"{_called(t)} is in the file, nothing like it in the model {_after(o)}{_cure(t)}")
                     waiting.append((t.inputs[0], o, shape))
             elif o.role not in ("arrays", "input", "merge") and len(o.inputs) == 1:
                 where = f"'{t.name}'" if t.kind != "input" else "the input"
@@ -114,6 +114,13 @@ def _called(node: Node) -> str:
     return f"{node.kind} {node.name!r}"
 
 
+def _cure(node: Node) -> str:
+    if node.kind in KNOWN or node.kind.startswith("second call"):
+        return ""
+    settings = "".join(f", {name}={value!r}" for name, value in node.settings.items() if len(repr(value)) < 40)
+    return f" (a layer stateless({node.kind!r}, function{settings}) can stand for it)"
+
+
 def _after(node: Node) -> str:
     return "before its first layer" if node.kind == "input" else f"after {node.name}"
 
@@ -129,7 +136,9 @@ def _are_alike(t: Node, o: Node) -> bool:
 
 def _differing(t: Node, o: Node) -> Iterator[tuple[str, Any, Any]]:
     there, here = dict(t.settings), dict(o.settings)
-    if SIZES.get(t.kind) in there and t.kind != "conv_transpose":  # that one's window slides over its output
+    if (
+        t.kind == o.kind and SIZES.get(t.kind) in there and t.kind != "conv_transpose"
+    ):  # that one's window slides over its output
         one, other = _window(t, o.shape), _window(o, o.shape)
         if one is not None and one == other:
             for name in (SIZES[t.kind], "stride", "padding", "dilation", "ceil_mode"):
