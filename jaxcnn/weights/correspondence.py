@@ -182,7 +182,10 @@ class Correspondence:
         )
 
     def _hint(self, arrays: Mapping[str, np.ndarray], wrong: list[Assignment]) -> str:
-        """What to do when it is only the number of classes that differs."""
+        """What to do when it is only the number of classes that differs, or what a batch norm learns."""
+        if without := [leaf for leaf in ("scale", "bias") if self._lacks(arrays, leaf)]:
+            said = " and ".join(f"use_{leaf}=False" for leaf in without)
+            return f". A BatchNorm of the source has learned no such array; {said} makes one like it"
         classes = set()
         for one in wrong:
             shape = one.shape_from(np.shape(arrays[one.source]))
@@ -194,6 +197,19 @@ class Correspondence:
         return (
             f". They tell {classes.pop()} classes apart, the model {self.model.num_classes}: create it with that many "
             "(num_classes=…), and give it another head afterwards (models.with_head)"
+        )
+
+    def _lacks(self, arrays: Mapping[str, np.ndarray], leaf: str) -> bool:
+        """Whether the source has the statistics of a batch norm, and not its `leaf`."""
+        statistics = {
+            one.target[len("state/") : -len("/mean")]
+            for one in self.assignments
+            if one.source in arrays and one.target.endswith("/mean")
+        }
+        return any(
+            one.source not in arrays and one.target == f"params/{path}/{leaf}"
+            for one in self.assignments
+            for path in statistics
         )
 
 

@@ -3,6 +3,7 @@
 import argparse
 import re
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -48,15 +49,24 @@ def unpickle(path: Path, model_bytes: int) -> Mapping[str, Any]:
 
 
 def _check_archive(path: Path, limit: int) -> None:
+    """The sizes and checksums of the archive that PyTorch writes, which its own reader does not compare."""
     if not zipfile.is_zipfile(path):
         return  # the format until PyTorch 1.6
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise WeightsError(f"{path}: expected PyTorch weights, found a damaged archive: {error}") from None
-    if sum(member.file_size for member in members) > limit:
-        raise WeightsError(f"{path}: states that it unpacks to more than {limit:,} bytes, which no such model needs")
+            if sum(member.file_size for member in members) > limit:
+                raise WeightsError(
+                    f"{path}: unpacks to more than {limit:,} bytes, by what it states; no such model needs that"
+                )
+            summed = any(member.CRC for member in members)  # else written without, as an option of PyTorch has it
+            if summed and (wrong := archive.testzip()) is not None:
+                raise zipfile.BadZipFile(f"the checksum of {wrong} is another")
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
+        if isinstance(error, WeightsError):
+            raise
+        said = " ".join(str(error).split())[:300]
+        raise WeightsError(f"{path}: expected PyTorch weights, found a damaged archive: {said}") from None
     if any(member.filename.endswith("/constants.pkl") for member in members):
         raise WeightsError(
             f"{path}: is a TorchScript program, which is not run here; "
