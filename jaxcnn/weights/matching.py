@@ -58,7 +58,7 @@ def expected_names(model: Model, dialect: Dialect, names: Mapping[str, str] | No
     paths = [part.path for part in parts]
     if names is None:
         tables = [{path: family.name(path) for path in paths} for family in dialect.families.get(model.name, ())]
-        ways = [*tables, _own_names(paths, dialect)]
+        ways: list[Mapping[str, str | None]] = [*tables, _own_names(paths, dialect)]
     else:
         ways = [dict(names)]
     return {

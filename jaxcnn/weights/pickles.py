@@ -77,8 +77,8 @@ def _check_archive(path: Path, limit: int) -> None:
 def _harmless() -> list[Any]:
     """What checkpoints hold beside tensors and cannot run anything: NumPy's numbers, parsed command lines."""
     dtypes = [type(np.dtype(name)) for name in ("float16", "float32", "float64", "int32", "int64", "bool")]
-    scalar = getattr(np, "_core", getattr(np, "core", None)).multiarray.scalar  # the second until NumPy 1
-    return [argparse.Namespace, np.dtype, scalar, *dtypes]
+    core: Any = getattr(np, "_core", None) or np.core  # the second until NumPy 1
+    return [argparse.Namespace, np.dtype, core.multiarray.scalar, *dtypes]
 
 
 def _reason(error: Exception) -> str:

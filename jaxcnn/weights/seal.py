@@ -54,7 +54,7 @@ def hash_of(arrays: Mapping[str, np.ndarray]) -> str:
     for name in sorted(arrays):
         value = np.asarray(arrays[name], order="C")
         digest.update(json.dumps([name, str(value.dtype), value.shape]).encode())
-        digest.update(value.reshape(-1).view(np.uint8))
+        digest.update(value.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 

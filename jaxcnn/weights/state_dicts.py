@@ -69,6 +69,7 @@ def _state_dicts(value: Any, way: Way, above: list[int]) -> Iterator[tuple[Way, 
     """Every mapping of names to tensors that may be the weights of a network, with the way to it."""
     if len(above) > DEPTH or id(value) in above:
         return
+    inner: list[tuple[str | int, Any]]
     if isinstance(value, Mapping):
         plain = {name: one for name, one in value.items() if not (isinstance(name, str) and BESIDE.fullmatch(name))}
         if plain and all(isinstance(name, str) and _is_tensor(one) for name, one in plain.items()):

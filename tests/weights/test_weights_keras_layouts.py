@@ -5,6 +5,7 @@ import json
 import zipfile
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from weights_tools import random_weights
@@ -127,6 +128,18 @@ def test_the_configuration_of_each_is_compared(tmp_path, suffix):
     )
     with pytest.raises(WeightsError, match="relu 'conv2d' is in the file, nothing like it in the model after conv1"):
         from_keras(path, wrong)
+
+
+def test_half_precision_of_keras(tmp_path):
+    """bfloat16 is none of HDF5's types: two bytes, and an attribute that says it."""
+    model, kernel = Model("half", serial(Dense(2)), (3,), 2), jnp.arange(6.0).reshape(3, 2).astype(jnp.bfloat16)
+    with h5py.File(tmp_path / "a.weights.h5", "w") as file:
+        stored = file.create_dataset("layers/dense/vars/0", data=np.asarray(kernel))
+        stored.attrs["dtype"] = "bfloat16"
+        file["layers/dense/vars/1"] = np.ones(2, np.float16)
+    params, _ = from_keras(tmp_path / "a.weights.h5", model)
+    np.testing.assert_array_equal(params["dense1"]["kernel"], np.arange(6.0).reshape(3, 2))
+    assert params["dense1"]["bias"].dtype == jnp.float32
 
 
 def test_layers_of_one_name_in_two_models(tmp_path):

@@ -257,7 +257,7 @@ def _of_archive(group: Group, config: Config, way: Way, single: str | None) -> I
 
 def _values(group: Group) -> list[np.ndarray]:
     """The numbered variables of a layer."""
-    found = group.groups().get("vars", {})
+    found: Mapping[str, Any] = group.groups().get("vars", {})
     numbered = {key: value for key, value in found.items() if isinstance(value, np.ndarray)}
     return [numbered[key] for key in sorted(numbered, key=int)]
 
@@ -290,7 +290,7 @@ def _single_norm_variable(model: Model) -> str | None:
 
 def _by_rank(values: list[np.ndarray]) -> list[str]:
     """What numbered variables are, told by their ranks; their numbers where that does not tell."""
-    known = {(1, 1, 1, 1): ["gamma", "beta", "moving_mean", "moving_variance"]}
+    known: dict[tuple[int, ...], list[str]] = {(1, 1, 1, 1): ["gamma", "beta", "moving_mean", "moving_variance"]}
     for rank in (2, 3, 4, 5):
         known |= {(rank,): ["kernel"], (rank, 1): ["kernel", "bias"]}
         known |= {(rank, rank): ["depthwise_kernel", "pointwise_kernel"]}

@@ -26,23 +26,21 @@ TRAINING = ("optimizer_weights", "optimizer", "_optimizer", "metrics", "compile_
 def main(path: str, limit: int) -> None:
     """Write the content of the file at `path`, at most `limit` bytes of arrays."""
     _bound_memory(limit)
-    config = None
+    config, source = None, None
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if len(archive.infolist()) > MEMBERS:
                 raise ValueError(f"the archive has {len(archive.infolist()):,} members")
             config = _member(archive, "config.json", CONFIG_LIMIT).decode()
             source = io.BytesIO(_member(archive, "model.weights.h5", limit))
-    else:
-        source = path
-    with h5py.File(source, "r") as file:
+    with h5py.File(source or path, "r") as file:
         walk = Walk(limit)
         tree = walk.group(file, 0)
         about = {"config": config, "tree": tree, "arrays": [(_dtype(array), array.shape) for array in walk.arrays]}
         output = sys.stdout.buffer
         output.write(json.dumps(about).encode() + b"\n")
         for array in walk.arrays:
-            output.write(memoryview(np.ascontiguousarray(array[()])).cast("B") if array.size else b"")
+            output.write(np.ravel(np.asarray(array[()], order="C")).view(np.uint8).data)
         output.flush()
 
 
@@ -50,7 +48,9 @@ class Walk:
     """Through the groups of a file; arrays are noted, not read."""
 
     def __init__(self, limit: int) -> None:
-        self.limit, self.bytes, self.objects, self.arrays, self.on_the_way = limit, 0, 0, [], []
+        self.limit, self.bytes, self.objects = limit, 0, 0
+        self.arrays: list[h5py.Dataset] = []
+        self.on_the_way: list[int] = []  # the places of the groups that are being walked through
 
     def group(self, group, depth: int) -> dict:
         """The attributes, groups and numbers of the arrays in a group."""

@@ -17,7 +17,7 @@ from jaxcnn.weights.errors import WeightsError
 from jaxcnn.weights.first_bytes import HDF5, ZIP, first_bytes
 from jaxcnn.weights.limits import most_bytes
 
-SECONDS, BYTES_PER_SECOND = 30, 5 << 20  # a file that takes longer than these is taken for one that never ends
+SECONDS, BYTES_PER_SECOND = 20, 5 << 20  # a file that takes longer than these is taken for one that never ends
 
 
 class Group(dict[str, Any]):

@@ -108,8 +108,8 @@ class _Walk:
             width = sum(each[-1] for each in shapes)
             return self._node("concatenate", path, {}, nodes, shapes[0]), (*shapes[0][:-1], width)
         total = self._node("add", path, {}, nodes if len(nodes) > 1 else [*nodes, before], shapes[0])
-        if name := layer.settings.get("activation"):
-            kind, settings = activation(name, {})
+        if after := layer.settings.get("activation"):
+            kind, settings = activation(after, {})
             total = self._node(kind, path, settings, [total], shapes[0])
         return total, shapes[0]
 
