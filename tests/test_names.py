@@ -39,6 +39,7 @@ EXCEPTIONS = {  # spans
 OTHERS = {  # words of libraries that need not be installed
     "permute": "PyTorch",
     "load_state_dict": "PyTorch",
+    "state_dict": "PyTorch",
     "Lambda": "Keras",
     "dp_accounting": "a package",
     "pillow_heif": "a package",
