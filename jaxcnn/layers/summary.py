@@ -168,9 +168,9 @@ def _equation(eqn: JaxprEqn) -> int:
     shapes = [_shape(v) for v in eqn.invars]
     if eqn.primitive.name == "conv":
         # each output value sums over the window and the input channels of its group
-        return math.prod(_shape(eqn.outvars[0])) * math.prod(shapes[1][:-1])
+        return math.prod(_shape(eqn.outvars[0])) * math.prod(shapes[1][eqn.params["form"].members : -1])
     if eqn.primitive.name == "conv_input_gradient":
-        return math.prod(shapes[0]) * math.prod(shapes[1][:-1])
+        return math.prod(shapes[0]) * math.prod(shapes[1][eqn.params["form"].members : -1])
     if eqn.primitive.name == "dot_general":
         (contracted, _), _ = eqn.params["dimension_numbers"]
         return math.prod(_shape(eqn.outvars[0])) * math.prod(shapes[0][axis] for axis in contracted)

@@ -1,7 +1,4 @@
-"""Checks of array arguments that every operation makes, and the folding of batch axes."""
-
-import math
-from collections.abc import Sequence
+"""Checks of array arguments that every operation makes."""
 
 import jax
 import jax.numpy as jnp
@@ -25,9 +22,3 @@ def check_same_dtype(op: str, **arrays: jax.Array) -> None:
     if len({array.dtype for array in arrays.values()}) > 1:
         received = ", ".join(f"`{name}` {array.dtype}" for name, array in arrays.items())
         raise TypeError(f"{op}: arguments must have one dtype; got {received}. Cast one with .astype(...).")
-
-
-def flatten_batch(x: jax.Array, rank: int) -> tuple[jax.Array, Sequence[int]]:
-    """x as `(N, *spatial, C)`, and the batch axes that N stands for."""
-    batch = x.shape[: x.ndim - rank - 1]
-    return x.reshape(math.prod(batch), *x.shape[len(batch) :]), batch

@@ -6,9 +6,11 @@ forbid forward mode) such operations pass through every transformation. A primit
 
     shape      the static shape of the result (and its dtype, where that is not the first operand's),
     compute    the numbers, in plain JAX, told the target it is lowered for,
-    batch      which axis of each operand, and of the result, is the batch, if any.
+    axes       the names of the axes that several devices may share out, as sharding.py says,
+    batch      where vmap puts an axis that it maps over,
 
-and its transposes are attached afterwards, because they refer to each other.
+and its transposes are attached afterwards, because they refer to each other. Batch axes are merged by `compute` alone,
+where a device has its own part of them.
 """
 
 import functools
@@ -21,6 +23,10 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
+from jax.sharding import use_abstract_mesh
+
+from jaxcnn.ops import optional_rules, sharding
+from jaxcnn.ops.sharding import Axes
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
@@ -53,8 +59,8 @@ class Operation:
         *,
         shape: Callable,
         compute: Callable,
-        batch: Sequence[int | None],
-        batch_result: int | None,
+        axes: Callable[..., Sequence[Axes]],
+        batch: Callable | None = None,
         dtype: Callable | None = None,
         ask_alone: bool = False,
     ) -> None:
@@ -70,17 +76,23 @@ class Operation:
                 return compiled(tuple(sorted(static.items())))(*operands)
 
         @primitive.def_abstract_eval
-        def _(first, *rest, **static):
-            result = dtype(first, *rest, **static) if dtype else first.dtype
-            return first.update(shape=shape(first, *rest, **static), dtype=result, weak_type=False)
+        def _(*operands, **static):
+            return operands[0].update(
+                shape=shape(*operands, **static),
+                dtype=dtype(*operands, **static) if dtype else operands[0].dtype,
+                weak_type=False,
+                sharding=sharding.result_sharding(axes(*operands, **static), operands),
+            )
 
         # A rule whose result is cached does not see where its operands come from; one that is not cannot be chosen by
         # platform when a program is exported for several.
         for platform in (None,) if ask_alone else (None, *PLATFORMS):
-            rule = _lowering(compute, platform, ask_alone)
+            rule = _lowering(compute, shape, axes, platform, ask_alone)
             mlir.register_lowering(primitive, rule, platform=platform, cacheable=not ask_alone)
+        sharding.needs_devices(primitive)
+        optional_rules.look_for_nan(primitive)
 
-        batching.primitive_batchers[primitive] = functools.partial(_batch, self, batch, batch_result)
+        batching.primitive_batchers[primitive] = functools.partial(_batch, self, batch or _in_front)
 
     def __call__(self, *operands: jax.Array, **static: Any) -> jax.Array:
         return self.primitive.bind(*_equally_varying(operands), **static)
@@ -88,11 +100,15 @@ class Operation:
 
 def bilinear(op: Operation, left_transpose: Callable, right_transpose: Callable) -> None:
     """Give `op(left, right)` its two transposes: `(cotangent, other operand, **static) -> operand's cotangent`."""
-    ad.defbilinear(
-        op.primitive,
-        lambda ct, _, right, **static: left_transpose(ct, right, **static),
-        lambda ct, left, _, **static: right_transpose(ct, left, **static),
-    )
+
+    def left_rule(ct, left, right, **static):
+        return sharding.placed_like(left.aval, left_transpose(ct, right, **static))
+
+    def right_rule(ct, left, right, **static):
+        return sharding.placed_like(right.aval, right_transpose(ct, left, **static))
+
+    ad.defbilinear(op.primitive, left_rule, right_rule)
+    optional_rules.bilinear_series(op.primitive)
 
 
 def linear(op: Operation, transpose: Callable, constants: int = 0) -> None:
@@ -102,10 +118,12 @@ def linear(op: Operation, transpose: Callable, constants: int = 0) -> None:
         return op(tangent, *fixed, **static)
 
     def transpose_rule(cotangent, x, *fixed, **static):
-        x_bar = ad.Zero(x.aval) if type(cotangent) is ad.Zero else transpose(cotangent, *fixed, **static)
-        return x_bar, *(None for _ in fixed)
+        if type(cotangent) is ad.Zero:
+            return ad.Zero(x.aval), *(None for _ in fixed)
+        return sharding.placed_like(x.aval, transpose(cotangent, *fixed, **static)), *(None for _ in fixed)
 
     ad.defjvp(op.primitive, jvp, *[None] * constants)
+    optional_rules.linear_series(op.primitive, jvp)
     ad.primitive_transposes[op.primitive] = transpose_rule
 
 
@@ -117,21 +135,27 @@ def piecewise_linear(op: Operation, tangent: Callable) -> None:
         return op(x, **static), tangent(t, x, **static)
 
     ad.primitive_jvps[op.primitive] = jvp
+    optional_rules.linear_series(op.primitive, tangent)
 
 
-def _lowering(compute: Callable, platform: str | None, ask_alone: bool) -> Callable:
+def _lowering(compute: Callable, shape: Callable, axes: Callable, platform: str | None, ask_alone: bool) -> Callable:
     def rule(ctx, *operands, **static):
-        (result,) = ctx.avals_out
         module, alone = ctx.module_context, ask_alone and any(map(_from_outside, operands))
         here = module.platforms[0] if ask_alone and len(module.platforms) == 1 else platform
-        target = Target(here, module.lowering_parameters.for_export, alone)
+        exported = module.lowering_parameters.for_export
+        target = Target(here, exported, alone)
 
         def computed(*operands):
-            if any(x.size == 0 for x in (result, *operands)):  # a sum over nothing
-                return jnp.zeros(result.shape, result.dtype)
+            if any(x.size == 0 for x in operands):  # a sum over nothing
+                return jnp.zeros(shape(*operands, **static), ctx.avals_out[0].dtype)
             return compute(*operands, target=target, **static)
 
-        return mlir.lower_fun(computed, multiple_results=False)(ctx, *operands)
+        # The partitioner's call is of this process, so an exported program goes without, and gathers what it needs.
+        shared = sharding.is_shared_out(module.axis_context) and not exported
+        function = sharding.shared_out(computed, axes(*ctx.avals_in, **static), ctx.avals_out[0]) if shared else computed
+        inside = ctx.replace(avals_in=[sharding.without_placement(x) for x in ctx.avals_in])
+        with use_abstract_mesh(sharding.hidden(jax.sharding.get_abstract_mesh())):
+            return mlir.lower_fun(function, multiple_results=False)(inside, *operands)
 
     return rule
 
@@ -146,24 +170,22 @@ def _from_outside(value: Any) -> bool:
     return "sym_name" in function.attributes and str(function.attributes["sym_name"]) == '"main"'
 
 
-def _batch(op, batch_axes, result_axis, operands, axes, **static):
-    """vmap: fold the mapped axis into the batch; where that is not possible, into the members, the first axis."""
-    mapped = [axis is not None for axis in axes]
+def _batch(op, batch, operands, axes, **static):
+    """vmap: the mapped axis becomes one more batch axis, where `batch(mapped, **static)` says."""
+    places, result, static = batch([axis is not None for axis in axes], **static)
     n = next(x.shape[axis] for x, axis in zip(operands, axes, strict=True) if axis is not None)
-    foldable = result_axis is not None and all(b is not None or not m for b, m in zip(batch_axes, mapped, strict=True))
-    places = batch_axes if foldable else [0] * len(operands)
-    folded = []
+    moved = []
     for x, axis, place in zip(operands, axes, places, strict=True):
         if place is not None:
             x = jnp.broadcast_to(x, (n, *x.shape)) if axis is None else jnp.moveaxis(x, axis, 0)
             x = jnp.moveaxis(x, 0, place)
-            own = x.shape[place + 1]
-            x = x.reshape(*x.shape[:place], n * x.shape[place + 1], *x.shape[place + 2 :])
-        folded.append(x)
-    y = op(*folded, **static)
-    place = result_axis if foldable else 0
-    y = y.reshape(*y.shape[:place], n, own, *y.shape[place + 1 :])
-    return y, place
+        moved.append(x)
+    return op(*moved, **static), result
+
+
+def _in_front(mapped: Sequence[bool], **static: Any) -> tuple[Sequence[int | None], int, dict[str, Any]]:
+    """A mapped axis before all others, in every operand and in the result."""
+    return [0] * len(mapped), 0, static
 
 
 def varying_like(value: jax.Array, *others: jax.Array) -> jax.Array:
@@ -176,9 +198,15 @@ def _equally_varying(operands: Sequence[jax.Array]) -> Sequence[jax.Array]:
     varying = [_varying_axes(x) for x in operands]
     every = frozenset().union(*varying)
     return [
-        lax.pcast(x, tuple(sorted(every - axes)), to="varying") if every - axes else x
-        for x, axes in zip(operands, varying, strict=True)
+        _vary(x, tuple(sorted(every - axes))) if every - axes else x for x, axes in zip(operands, varying, strict=True)
     ]
+
+
+def _vary(x: jax.Array, axes: Sequence[str]) -> jax.Array:
+    """`x`, marked as varying over these `shard_map` axes too."""
+    if hasattr(lax, "pcast"):
+        return lax.pcast(x, axes, to="varying")
+    return lax.pvary(x, axes)  # jax before 0.8
 
 
 def _varying_axes(x: jax.Array) -> frozenset:

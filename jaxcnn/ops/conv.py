@@ -12,6 +12,9 @@ derivatives of those products are the same three products again, so the family i
     by w:  kernel_gradient(x, y)    dw = x ⊗ y                  its transpose in w
 """
 
+import functools
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import jax
@@ -19,12 +22,12 @@ import jax.numpy as jnp
 
 from jaxcnn.ops import algorithms
 from jaxcnn.ops.algorithms import Product, arrange_kernel, depthwise, phases, restore_kernel
-from jaxcnn.ops.arguments import check_array, check_same_dtype, flatten_batch
+from jaxcnn.ops.arguments import check_array, check_same_dtype
 from jaxcnn.ops.bilinear import Operation, Target, bilinear
-from jaxcnn.ops.form import Form, Ints, check_channels, check_groups, form_of, spatial_rank, window_of
+from jaxcnn.ops.form import Form, Ints, check_channels, check_groups, form_of, precision_of, spatial_rank, window_of
 from jaxcnn.ops.geometry import Padding, per_axis
 from jaxcnn.ops.layout import arrange, restore
-from jaxcnn.ops.windows import pad
+from jaxcnn.ops.sharding import Axes
 
 
 def conv(
@@ -52,7 +55,8 @@ def conv(
       dilation: steps between the taps of the window, in input positions.
       groups: the channels are cut into this many parts that do not see each other; `C_in` for depthwise.
       algorithm: how to compute it, "auto" or a name from `jaxcnn.ops.ALGORITHMS`; for comparisons.
-      precision: of the matrix products: a `jax.lax.Precision` or its name, "default", "high" or "highest".
+      precision: of the matrix products: a `jax.lax.Precision` or its name, "default", "high" or "highest"; when None,
+        that of `jax.default_matmul_precision`. More than the default gives the sums of the definition, term by term.
 
     Returns:
       `(*batch, *out, C_out)`, out = floor((n + before + after − dilation·(k − 1) − 1) / stride) + 1 per axis, in the
@@ -78,11 +82,9 @@ def conv(
     x, kernel = check_array("conv", "x", x), check_array("conv", "kernel", kernel)
     check_same_dtype("conv", x=x, kernel=kernel)
     form, _ = form_of("conv", x, kernel, stride, padding, dilation, groups, algorithm, precision)
-    images, batch = flatten_batch(x, form.window.rank)
     probe = Product(form.window, form.size, (1, 1), form.groups, form.channels, x.dtype, form.precision, None)
     algorithms.refuse_unfit("conv", algorithm, probe)
-    y = output_product(_one(images), _one(kernel), form=form)
-    return y.reshape(*batch, *y.shape[2:])
+    return output_product(x, kernel, form=form)
 
 
 def conv_transpose(
@@ -150,10 +152,8 @@ def conv_transpose(
                 f"x {x.shape}, kernel {kernel.shape}, stride {stride}, padding {padding!r}"
             )
     window = window_of(op, size, kernel, stride, padding, dilation)
-    images, batch = flatten_batch(x, rank)
-    form = Form(window, size, groups, (kernel.shape[-2], kernel.shape[-1] // groups), "auto", None)
-    y = input_gradient(_one(images), _one(kernel), form=form)
-    return y.reshape(*batch, *y.shape[2:])
+    form = Form(window, size, groups, (kernel.shape[-2], kernel.shape[-1] // groups), "auto", precision_of(op, None))
+    return input_gradient(x, kernel, form=form)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -173,26 +173,27 @@ def _compute_input_gradient(y: jax.Array, w: jax.Array, *, form: Form, target: T
     """dx = y ⊗ rot180(w), full.
 
     Input position i is seen by output o through tap k where i = s·o + δ·k − p, so dx[i] sums
-    y[(i + p − δ·k) / s] · w[k] over the taps for which that is whole. Spread by the stride (s − 1 zeros between
-    neighbours) y has a value at each s·o; running k backwards makes the difference a sum, which is a window sliding
-    over the spread y. `phases` does the same without the zeros.
+    y[(i + p − δ·k) / s] · w[k] over the taps for which that is whole. Running k backwards makes the difference a sum,
+    which is a window sliding over y. With a stride, `phases` has such a window for each position in a step; the
+    textbook's way, s − 1 zeros between the neighbours of y, would multiply them all.
     """
     window, size = form.window, form.size
     if form.depthwise:
-        back = window.adjoint(size)
-        spread = pad(y, back, spread=window.stride, axis=2)
-        return depthwise.product(spread, jnp.flip(w, range(1, 1 + window.rank)), back.unpadded())
+        return depthwise.input_gradient(y, w, window, size)
     members = y.shape[0]
     y, w = arrange(y, form.groups, target, cotangent=True), arrange_kernel(w, form.groups)
+
+    def product(w, back):
+        return _product(y, w, replace(form, window=back, size=y.shape[3:-1]), target)
+
+    def of_phases(chosen, back):
+        dx = product(phases.kernel(w, chosen), back)
+        return dx.reshape(len(dx), *(len(axis.numbers) for axis in chosen), -1, *dx.shape[2:])
+
     if phases.fits(window):
-        back, w = phases.backward_window(window, size), phases.kernel(w, window)
-        dx = phases.join(_product(y, w, replace(form, window=back, size=y.shape[3:-1]), target), window, size)
+        dx = phases.gradient(of_phases, window, size, lead=1)
     else:
-        w = jnp.flip(w, range(3, w.ndim)).swapaxes(1, 2)  # (G, C, D, *window)
-        back = window.adjoint(size)
-        if max(window.stride) > 1:
-            y, back = pad(y, back, spread=window.stride, axis=3), back.unpadded()
-        dx = _product(y, w, replace(form, window=back, size=y.shape[3:-1]), target)
+        dx = product(jnp.flip(w, range(3, w.ndim)).swapaxes(1, 2), window.adjoint(size))
     return restore(dx, members, target)
 
 
@@ -203,38 +204,99 @@ def _compute_kernel_gradient(x: jax.Array, y: jax.Array, *, form: Form, target: 
     members = x.shape[0]
     x, y = arrange(x, form.groups, target), arrange(y, form.groups, target, cotangent=True)
     p = form.product(x, (x.shape[1], y.shape[1]), target)
-    dw = algorithms.choose_gradient(form.algorithm, p).algorithm.kernel_gradient(x, y, p)
+    dw = algorithms.choose_gradient(form.algorithm, p).kernel_gradient(x, y, p)
     return restore_kernel(dw, members)
 
 
 def _product(x: jax.Array, w: jax.Array, form: Form, target: Target) -> jax.Array:
     p = form.product(x, (w.shape[2], w.shape[1]), target)
-    return algorithms.choose(form.algorithm, p).algorithm.product(x, w, p)
+    return algorithms.choose(form.algorithm, p).product(x, w, p)
 
 
-# A leading axis on every operand counts the members of an ensemble, each with an input, a kernel and an output of its
-# own: x (members, N, *size, C), w (members, *window, C/G, D), y (members, N, *out, D). vmap over kernels lands there.
+# Axes in front of all three arrays count the members of an ensemble, each with an input, a kernel and an output of its
+# own; vmap over kernels puts them there. Axes that x and y alone have are batch axes. Inside a computation there is one
+# of each: x (members, N, *size, C), w (members, *window, C/G, D), y (members, N, *out, D).
+
+
+def _merged(x: jax.Array, form: Form) -> jax.Array:
+    """x or y with one member axis and one batch axis."""
+    tail = x.shape[-form.window.rank - 1 :]
+    return x.reshape(math.prod(x.shape[: form.members]), math.prod(x.shape[form.members : -len(tail)]), *tail)
+
+
+def _of_images(compute: Callable) -> Callable:
+    """Let `compute(x, w)` of merged axes take and give images of any number of batch axes."""
+
+    @functools.wraps(compute)
+    def wrapped(x, w, *, form, target):
+        y = compute(_merged(x, form), w.reshape(-1, *w.shape[form.members :]), form=form, target=target)
+        return y.reshape(*x.shape[: -form.window.rank - 1], *y.shape[2:])
+
+    return wrapped
+
+
+def _of_kernels(compute: Callable) -> Callable:
+    """Likewise `compute(x, y)`, which gives kernels."""
+
+    @functools.wraps(compute)
+    def wrapped(x, y, *, form, target):
+        w = compute(_merged(x, form), _merged(y, form), form=form, target=target)
+        return w.reshape(*x.shape[: form.members], *w.shape[1:])
+
+    return wrapped
+
+
+def _axes(form: Form, image: jax.Array) -> tuple[Axes, Axes, Axes]:
+    """The axes of x, w and y that devices may share out: members, batch axes and, where there are no groups, channels."""
+    rank = form.window.rank
+    members = [f"m{axis}" for axis in range(form.members)]
+    batch = [f"n{axis}" for axis in range(image.ndim - form.members - rank - 1)]
+    c, d = ("c", "d") if form.groups == 1 else (None, None)
+    whole = [None] * rank
+    return (*members, *batch, *whole, c), (*members, *whole, c, d), (*members, *batch, *whole, d)
+
+
+def _batch_images(mapped: Sequence[bool], *, form: Form) -> tuple:
+    """Where vmap puts an axis of (image, kernel): of images alone, among the batch axes; else among the members."""
+    if mapped[1]:
+        return (0, 0), 0, {"form": replace(form, members=form.members + 1)}
+    return (form.members, None), form.members, {"form": form}
+
+
+def _batch_kernels(mapped: Sequence[bool], *, form: Form) -> tuple:
+    """Of (x, y) that give a kernel: among the members."""
+    return (0, 0), 0, {"form": replace(form, members=form.members + 1)}
+
 
 output_product = Operation(
     "conv",
-    shape=lambda x, w, *, form: (*x.shape[:2], *form.window.output_size(form.size), w.shape[-1]),
-    compute=_compute_output,
-    batch=(1, None),
-    batch_result=1,
+    shape=lambda x, w, *, form: (
+        *x.shape[: -form.window.rank - 1],
+        *form.window.output_size(form.size),
+        w.shape[-1],
+    ),
+    compute=_of_images(_compute_output),
+    axes=lambda x, w, *, form: _axes(form, x),
+    batch=_batch_images,
 )
 input_gradient = Operation(
     "conv_input_gradient",
-    shape=lambda y, w, *, form: (*y.shape[:2], *form.size, w.shape[-2] * form.groups),
-    compute=_compute_input_gradient,
-    batch=(1, None),
-    batch_result=1,
+    shape=lambda y, w, *, form: (*y.shape[: -form.window.rank - 1], *form.size, w.shape[-2] * form.groups),
+    compute=_of_images(_compute_input_gradient),
+    axes=lambda y, w, *, form: _axes(form, y)[::-1],
+    batch=_batch_images,
 )
 kernel_gradient = Operation(
     "conv_kernel_gradient",
-    shape=lambda x, y, *, form: (x.shape[0], *form.window.size, x.shape[-1] // form.groups, y.shape[-1]),
-    compute=_compute_kernel_gradient,
-    batch=(1, 1),
-    batch_result=None,
+    shape=lambda x, y, *, form: (
+        *x.shape[: form.members],
+        *form.window.size,
+        x.shape[-1] // form.groups,
+        y.shape[-1],
+    ),
+    compute=_of_kernels(_compute_kernel_gradient),
+    axes=lambda x, y, *, form: (_axes(form, x)[0], _axes(form, x)[2], _axes(form, x)[1]),
+    batch=_batch_kernels,
 )
 
 # Each line: a product of two arrays, then the gradient of its first operand and of its second, given the cotangent of
@@ -255,7 +317,3 @@ bilinear(
     lambda dw, x, form: output_product(x, dw, form=form),
 )
 
-
-def _one(x: jax.Array) -> jax.Array:
-    """x with a member axis in front, by a reshape: the transpose of a broadcast is a sum."""
-    return x.reshape(1, *x.shape)

@@ -1,5 +1,6 @@
 """Which algorithm a convolution is computed by, forward and in both gradients, and why; nothing is computed."""
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -8,8 +9,8 @@ import jax.numpy as jnp
 
 from jaxcnn.ops.algorithms import Product, choose, choose_gradient, phases, refuse_unfit
 from jaxcnn.ops.algorithms.choice import Choice
-from jaxcnn.ops.form import Ints, form_of
-from jaxcnn.ops.geometry import Padding
+from jaxcnn.ops.form import Ints, Precision, form_of
+from jaxcnn.ops.geometry import Padding, Window
 from jaxcnn.ops.layout import images_of
 
 MULTIPLY_ADDS_PER_BYTE = 9  # where matrix products and memory take the same time: 75e9 and 8e9 a second, on 2 cores
@@ -21,7 +22,7 @@ class Part:
 
     Args:
       name: "forward", "dx" or "dw".
-      algorithm: one of `jaxcnn.ops.ALGORITHMS`, after "phases, " where dx has a stride.
+      algorithm: one of `jaxcnn.ops.ALGORITHMS`; where dx has a stride, after "phases, " those of its products.
       why: the rule that chose it.
       multiply_adds: of the algorithm; the definition's are `definition`.
       moved: bytes read and written: operands, result, and what the algorithm builds in between.
@@ -67,7 +68,7 @@ def explain(
     dilation: Ints = 1,
     groups: int = 1,
     algorithm: str = "auto",
-    precision: jax.lax.Precision | str | None = None,
+    precision: Precision = None,
     dtype: jax.typing.DTypeLike = "float32",
     platform: str | None = None,
 ) -> Explanation:
@@ -97,27 +98,42 @@ def explain(
     x, kernel = jax.ShapeDtypeStruct(x_shape, dtype), jax.ShapeDtypeStruct(kernel_shape, dtype)
     form, n = form_of("explain", x, kernel, stride, padding, dilation, groups, algorithm, precision)
     platform = platform or ("cuda" if jax.default_backend() == "gpu" else jax.default_backend())
-    images, dtype = images_of(n), jnp.dtype(dtype)
-    forward = Product(form.window, form.size, images, groups, form.channels, dtype, form.precision, platform)
+    counted, dtype = images_of(n), jnp.dtype(dtype)
+
+    def product(window: Window, size: tuple[int, ...], channels: tuple[int, int]) -> Product:
+        return Product(window, size, counted, groups, channels, dtype, form.precision, platform)
+
+    forward = product(form.window, form.size, form.channels)
     refuse_unfit("explain", algorithm, forward)
     sizes = [math.prod(x_shape), math.prod(kernel_shape), n * math.prod(forward.out) * kernel_shape[-1]]
     around = sum(sizes) * dtype.itemsize
 
-    def part(name: str, choice: Choice, p: Product, prefix: str = "") -> Part:
-        module = choice.algorithm
-        moved = around + 2 * module.built_bytes(p)
-        return Part(name, prefix + choice.name, choice.why, module.multiply_adds(p), forward.multiply_adds, moved)
+    def part(name: str, choices: list[Choice], products: list[Product], prefix: str = "") -> Part:
+        modules = [choice.algorithm for choice in choices]
+        moved = around + sum(2 * module.built_bytes(p) for module, p in zip(modules, products, strict=True))
+        multiply_adds = sum(module.multiply_adds(p) for module, p in zip(modules, products, strict=True))
+        names = " and ".join(dict.fromkeys(choice.name for choice in choices))
+        reasons = "; ".join(dict.fromkeys(choice.why for choice in choices))
+        return Part(name, prefix + names, reasons, multiply_adds, forward.multiply_adds, moved)
 
-    back, (c, d) = form.window.adjoint(form.size), form.channels
-    strided = phases.fits(form.window) and not form.depthwise
-    if strided:
-        back, c = phases.backward_window(form.window, form.size), c * math.prod(form.window.stride)
-        small = forward.out
+    (c, d), strided = form.channels, phases.fits(form.window)
+    if strided and form.depthwise:
+        backward = [
+            product(window, forward.out, (d, c))
+            for chosen, window in phases.parts(form.window, form.size)
+            for _ in itertools.product(*(p.numbers for p in chosen))
+            if window.taps
+        ]
+    elif strided:
+        backward = [
+            product(window, forward.out, (d, c * math.prod(len(p.numbers) for p in chosen)))
+            for chosen, window in phases.parts(form.window, form.size)
+            if window.taps
+        ]
     else:
-        small = tuple((o - 1) * s + 1 for o, s in zip(forward.out, form.window.stride, strict=True))
-    backward = Product(back, small, images, groups, (d, c), dtype, form.precision, platform)
+        backward = [product(form.window.adjoint(form.size), forward.out, (d, c))]
     return Explanation(
-        part("forward", choose(algorithm, forward), forward),
-        part("dx", choose(algorithm, backward), backward, "phases, " if strided else ""),
-        part("dw", choose_gradient(algorithm, forward), forward),
+        part("forward", [choose(algorithm, forward)], [forward]),
+        part("dx", [choose(algorithm, p) for p in backward], backward, "phases, " if strided else ""),
+        part("dw", [choose_gradient(algorithm, forward)], [forward]),
     )

@@ -10,6 +10,8 @@ from jaxcnn.ops.bilinear import Target
 from jaxcnn.ops.geometry import Padding, Window, sliding_window
 
 Ints = int | tuple[int, ...]
+Precision = jax.lax.Precision | jax.lax.DotAlgorithmPreset | str | None
+MANY = 128  # images, for what is decided by their number where that is known only when an exported program runs
 Shaped = jax.Array | jax.ShapeDtypeStruct
 
 
@@ -22,7 +24,8 @@ class Form:
     groups: int
     channels: tuple[int, int]  # of a group, in x and in y
     algorithm: str
-    precision: jax.lax.Precision | None
+    precision: Precision
+    members: int = 0  # axes of an ensemble, in front of all three arrays
 
     @property
     def depthwise(self) -> bool:
@@ -31,7 +34,7 @@ class Form:
 
     def product(self, x: jax.Array, channels: tuple[int, int], target: Target) -> Product:
         """y = x ⊗ w as the algorithms see it, for x arranged as they want it, and the channels of a group."""
-        images = (x.shape[2], x.shape[-1])
+        images = tuple(n if isinstance(n, int) else MANY for n in (x.shape[2], x.shape[-1]))
         return Product(self.window, self.size, images, len(x), channels, x.dtype, self.precision, target.platform)
 
 
@@ -44,7 +47,7 @@ def form_of(
     dilation: Ints,
     groups: int,
     algorithm: str,
-    precision: jax.lax.Precision | str | None,
+    precision: Precision,
 ) -> tuple[Form, int]:
     """The form of a convolution of arrays like these, checked, and the number of its images."""
     rank = spatial_rank(op, x, kernel)
@@ -53,7 +56,7 @@ def form_of(
     size = x.shape[-rank - 1 : -1]
     window = window_of(op, size, kernel, stride, padding, dilation)
     channels = (kernel.shape[-2], kernel.shape[-1] // groups)
-    form = Form(window, size, groups, channels, algorithm, _precision(op, precision))
+    form = Form(window, size, groups, channels, algorithm, precision_of(op, precision))
     return form, math.prod(x.shape[: -rank - 1])
 
 
@@ -86,9 +89,16 @@ def window_of(op: str, size, kernel: Shaped, stride: Ints, padding: Padding, dil
     )
 
 
-def _precision(op: str, precision: jax.lax.Precision | str | None) -> jax.lax.Precision | None:
+def precision_of(op: str, precision: Precision) -> Precision:
+    """`precision` as JAX's value, or where it is None, what `jax.default_matmul_precision` asks for (None: nothing)."""
+    asked = jax.config.jax_default_matmul_precision if precision is None else precision
+    presets = jax.lax.DotAlgorithmPreset
+    if asked is None or isinstance(asked, presets):
+        return asked
+    if asked in presets.__members__:
+        return presets[asked]
     try:
-        return None if precision is None else jax.lax.Precision(precision)
+        return jax.lax.Precision(asked)
     except ValueError:
         known = ", ".join(p.name.lower() for p in jax.lax.Precision)
         raise ValueError(f"{op}: `precision` must be None or one of {known}; got {precision!r}") from None

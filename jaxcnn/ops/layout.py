@@ -8,60 +8,78 @@ network so. On a CPU only: elsewhere nothing was measured.
 """
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 
 import jax
 from jax.experimental.layout import Layout, with_layout_constraint
 
 from jaxcnn.ops.bilinear import Operation, Target, linear
+from jaxcnn.ops.sharding import Axes
 
 LANES = 8  # from this many images on, the batch is the innermost axis; a smaller one stands before the spatial axes
 
 
-def arrange(x: jax.Array, groups: int, target: Target | None, *, cotangent: bool = False) -> jax.Array:
-    """(members, N, *spatial, C) as (members·groups, C/groups, B, *spatial, n).
+def arrange(
+    x: jax.Array, groups: int, target: Target | None, *, cotangent: bool = False, innermost: bool | None = None
+) -> jax.Array:
+    """(members, N, *spatial, C) as (members·groups, C/groups, B, *spatial, n), the batch innermost or as N decides.
 
     XLA lays the operand of a transpose out row by row and copies what is not. What is elementwise before it is then
     computed by that copy and costs nothing; but a cotangent has a second reader, the bias, and is laid out first.
     """
     members, n, *size, c = x.shape
+    innermost = batch_is_innermost(n) if innermost is None else innermost
     x = x.reshape(x.shape[members == 1 :])  # XLA sees through a transpose of (N, *spatial, C), not with an axis of 1
-    order = _order(members, len(size), n)
+    order = _order(members, len(size), innermost)
     x = _keep(x, order, target) if cotangent else x
     x = _keep(x.transpose(order), range(x.ndim), target)
-    return x.reshape(members * groups, c // groups, *_around(size, n))
+    return x.reshape(members * groups, c // groups, *_around(size, n, innermost))
 
 
-def _around(size: Sequence[int], n: int) -> tuple[int, ...]:
-    """(B, *spatial, n)."""
-    outer, inner = images_of(n)
-    return outer, *size, inner
+def batch_is_innermost(n: int) -> bool:
+    """Of so many images; of a number that is known only when an exported program runs, as if of many."""
+    return not isinstance(n, int) or n >= LANES
 
 
 def images_of(n: int) -> tuple[int, int]:
     """(B, n): the images before the spatial axes and the images innermost."""
-    return (n, 1) if n < LANES else (1, n)
+    return (1, n) if batch_is_innermost(n) else (n, 1)
 
 
-def restore(y: jax.Array, members: int, target: Target | None) -> jax.Array:
+def _around(size: Sequence[int], n: int, innermost: bool) -> tuple[int, ...]:
+    """(B, *spatial, n)."""
+    return (1, *size, n) if innermost else (n, *size, 1)
+
+
+def restore(y: jax.Array, members: int, target: Target | None, *, innermost: bool | None = None) -> jax.Array:
     """The inverse of `arrange`."""
     g, d, b, *size, n = y.shape
+    innermost = batch_is_innermost(b * n) if innermost is None else innermost
     lead = (members,) if members > 1 else ()
-    y = y.reshape(*lead, g // members * d, *((b, *size) if b * n < LANES else (*size, n)))
+    y = y.reshape(*lead, g // members * d, *((*size, n) if innermost else (b, *size)))
     y = _keep(y, range(y.ndim), target)
-    order = _order(members, len(size), b * n)
+    order = _order(members, len(size), innermost)
     y = _keep(y.transpose([order.index(axis) for axis in range(y.ndim)]), order, target)
     return y.reshape(members, *y.shape[members > 1 :])
 
 
 def arranged(compute: Callable) -> Callable:
-    """On a CPU, let `compute(*arrays, …)`, made for `(N, *spatial, C)`, work on `(C·B, *spatial, n)` instead.
+    """Let `compute(*arrays, window=…)`, made for `(N, *spatial, C)`, take any number of batch axes.
 
-    Not where it stands alone: to bring an array into that order takes ten times as long as to pool it.
+    On a CPU it works on `(C·B, *spatial, n)` instead, but not where it stands alone: to bring an array into that order
+    takes ten times as long as to pool it.
     """
 
     @functools.wraps(compute)
     def wrapped(*arrays, target, **static):
+        tail = static["window"].rank + 1
+        batch = arrays[0].shape[:-tail]
+        arrays = [x.reshape(math.prod(batch), *x.shape[-tail:]) for x in arrays]
+        y = of_images(arrays, target, static)
+        return y.reshape(*batch, *y.shape[1:])
+
+    def of_images(arrays, target, static):
         if target.platform != "cpu" or target.alone:
             return compute(*arrays, **static)
         c = arrays[0].shape[-1]
@@ -78,21 +96,19 @@ def channels_first(x: jax.Array) -> jax.Array:
     For what stands between them and sums over positions, as normalization does: written on the array as it is, XLA
     computes that in another order, and copies before and after.
     """
-    y = _arranged(x.reshape(1, *x.shape))
-    return y.reshape(y.shape[1:])
+    return _arranged(x, rank=x.ndim - 2, innermost=batch_is_innermost(x.shape[0]))
 
 
 def channels_last(y: jax.Array) -> jax.Array:
     """The inverse of `channels_first`."""
-    x = _restored(y.reshape(1, *y.shape))
-    return x.reshape(x.shape[1:])
+    return _restored(y, rank=y.ndim - 3, innermost=batch_is_innermost(y.shape[1] * y.shape[-1]))
 
 
-def _order(members: int, rank: int, n: int) -> tuple[int, ...]:
+def _order(members: int, rank: int, innermost: bool) -> tuple[int, ...]:
     """The physical order, outermost first, of `(N, *spatial, C)` or (members > 1) `(members, N, *spatial, C)`."""
     first = int(members > 1)
     spatial = range(first + 1, first + 1 + rank)
-    inner = (*spatial, first) if n >= LANES else (first, *spatial)
+    inner = (*spatial, first) if innermost else (first, *spatial)
     return (*range(first), first + rank + 1, *inner)
 
 
@@ -105,19 +121,47 @@ def _keep(x: jax.Array, order: Sequence[int], target: Target | None) -> jax.Arra
     )
 
 
+def _compute_arranged(x: jax.Array, *, rank: int, innermost: bool, target: Target) -> jax.Array:
+    members, tail = x.shape[: -rank - 2], x.shape[-rank - 2 :]
+    y = arrange(x.reshape(math.prod(members), *tail), 1, target, cotangent=True, innermost=innermost)
+    return y.reshape(*members, *y.shape[1:])
+
+
+def _compute_restored(y: jax.Array, *, rank: int, innermost: bool, target: Target) -> jax.Array:
+    members, tail = y.shape[: -rank - 3], y.shape[-rank - 3 :]
+    x = restore(y.reshape(-1, *tail), math.prod(members), target, innermost=innermost)
+    return x.reshape(*members, *x.shape[1:])
+
+
+def _first(shape: Sequence[int], innermost: bool) -> tuple[int, ...]:
+    """(N, *spatial, C) as (C, B, *spatial, n)."""
+    n, *size, c = shape
+    return (c, *_around(size, n, innermost))
+
+
+def _last(shape: Sequence[int]) -> tuple[int, ...]:
+    """(C, B, *spatial, n) as (N, *spatial, C)."""
+    c, b, *size, n = shape
+    return (b * n, *size, c)
+
+
+def _axes(members: int, rank: int, innermost: bool) -> tuple[Axes, Axes]:
+    lead, size = [f"m{axis}" for axis in range(members)], [None] * rank
+    around = (None, *size, "n") if innermost else ("n", *size, None)
+    return (*lead, "n", *size, "c"), (*lead, "c", *around)
+
+
 _arranged = Operation(
     "arranged",
-    shape=lambda x: (x.shape[0], x.shape[-1], *_around(x.shape[2:-1], x.shape[1])),
-    compute=lambda x, *, target: arrange(x, 1, target, cotangent=True),
-    batch=(0,),
-    batch_result=0,
+    shape=lambda x, *, rank, innermost: (*x.shape[: -rank - 2], *_first(x.shape[-rank - 2 :], innermost)),
+    compute=_compute_arranged,
+    axes=lambda x, *, rank, innermost: _axes(x.ndim - rank - 2, rank, innermost),
 )
 _restored = Operation(
     "restored",
-    shape=lambda y: (y.shape[0], y.shape[2] * y.shape[-1], *y.shape[3:-1], y.shape[1]),
-    compute=lambda y, *, target: restore(y, y.shape[0], target),
-    batch=(0,),
-    batch_result=0,
+    shape=lambda y, *, rank, innermost: (*y.shape[: -rank - 3], *_last(y.shape[-rank - 3 :])),
+    compute=_compute_restored,
+    axes=lambda y, *, rank, innermost: _axes(y.ndim - rank - 3, rank, innermost)[::-1],
 )
 linear(_arranged, _restored)
 linear(_restored, _arranged)

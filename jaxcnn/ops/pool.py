@@ -9,13 +9,13 @@ Each is a linear map once something is known about the input; those maps and the
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn.ops.arguments import check_array, flatten_batch
+from jaxcnn.ops.arguments import check_array
 from jaxcnn.ops.geometry import Padding, Window, per_axis, sliding_window
 from jaxcnn.ops.pool_maps import maximum, norm, window_sum
 from jaxcnn.ops.windows import accumulator
@@ -66,7 +66,7 @@ def max_pool(
     """
     x = check_array("max_pool", "x", x)
     win = _window("max_pool", x, window, stride, padding, dilation, ceil_mode)
-    return _per_batch(lambda images: maximum(images, win), x, win)
+    return maximum(x, win)
 
 
 def avg_pool(
@@ -114,7 +114,7 @@ def avg_pool(
         counted = _window("avg_pool", x, window, stride, padding, dilation, ceil_mode=False).padding
     m = functools.reduce(np.multiply.outer, [np.array(axis) for axis in win.counts(size, counted)])
     share = jnp.asarray(1 / np.maximum(m, 1), accumulator(x.dtype))[..., None]
-    return _per_batch(lambda images: (window_sum(images.astype(share.dtype), win) * share).astype(x.dtype), x, win)
+    return (window_sum(x.astype(share.dtype), win) * share).astype(x.dtype)
 
 
 def lp_pool(
@@ -158,7 +158,7 @@ def lp_pool(
     if not 1 <= p < math.inf:
         raise ValueError(f"lp_pool: `p` must be at least 1 and finite; got {p!r}")
     win = _window("lp_pool", x, window, stride, padding, dilation, ceil_mode)
-    return _per_batch(lambda images: norm(images.astype(accumulator(x.dtype)), win, p).astype(x.dtype), x, win)
+    return norm(x.astype(accumulator(x.dtype)), win, p).astype(x.dtype)
 
 
 def global_max_pool(x: jax.Array, spatial_rank: int = 2) -> jax.Array:
@@ -239,12 +239,6 @@ def _window(op, x, window, stride, padding, dilation, ceil_mode) -> Window:
         dilation=dilation,
         ceil_mode=ceil_mode,
     )
-
-
-def _per_batch(pool: Callable, x: jax.Array, window: Window) -> jax.Array:
-    images, batch = flatten_batch(x, window.rank)
-    y = pool(images)
-    return y.reshape(*batch, *y.shape[1:])
 
 
 def _flatten_spatial(op: str, x: jax.Array, spatial_rank: int) -> jax.Array:

@@ -12,7 +12,30 @@ import jax.numpy as jnp
 from jaxcnn.ops.bilinear import Operation, linear, piecewise_linear
 from jaxcnn.ops.geometry import Window
 from jaxcnn.ops.layout import arranged
+from jaxcnn.ops.sharding import Axes
 from jaxcnn.ops.windows import pad, spread_taps, taps, total
+
+# Every array here is (*batch, *spatial, C); the computations see one batch axis.
+
+
+def _spatial(x: jax.Array, window: Window) -> tuple[int, ...]:
+    return x.shape[-window.rank - 1 : -1]
+
+
+def _around(x: jax.Array, window: Window, size: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of x with another spatial size."""
+    return (*x.shape[: -window.rank - 1], *size, x.shape[-1])
+
+
+def _pooled(x: jax.Array, window: Window) -> tuple[int, ...]:
+    return _around(x, window, _out(x, window))
+
+
+def _axes(*operands: jax.Array, window: Window, size: tuple[int, ...] | None = None) -> tuple[Axes, ...]:
+    """The axes that devices may share out: batch and channels, of each operand and the result."""
+    batch = [f"n{axis}" for axis in range(operands[0].ndim - window.rank - 1)]
+    return ((*batch, *[None] * window.rank, "c"),) * (len(operands) + 1)
+
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Maximum: linear once its switches are known
@@ -48,8 +71,7 @@ _largest = Operation(
     "max_pool",
     shape=lambda x, *, window: _pooled(x, window),
     compute=_compute_maximum,
-    batch=(0,),
-    batch_result=0,
+    axes=_axes,
     ask_alone=True,
 )
 _switches = Operation(
@@ -57,8 +79,7 @@ _switches = Operation(
     shape=lambda x, *, window: _pooled(x, window),
     dtype=lambda x, *, window: _index_dtype(window),
     compute=_compute_switches,
-    batch=(0,),
-    batch_result=0,
+    axes=_axes,
     ask_alone=True,
 )
 
@@ -81,23 +102,21 @@ _at_switches = Operation(
     "max_pool_take",
     shape=lambda x, switches, *, window, size: switches.shape,
     compute=_take,
-    batch=(0, 0),
-    batch_result=0,
+    axes=_axes,
     ask_alone=True,
 )
 _to_switches = Operation(
     "max_pool_give",
-    shape=lambda dy, switches, *, window, size: (dy.shape[0], *size, dy.shape[-1]),
+    shape=lambda dy, switches, *, window, size: _around(dy, window, size),
     compute=_give,
-    batch=(0, 0),
-    batch_result=0,
+    axes=_axes,
     ask_alone=True,
 )
 
 
 def _tangent_of_largest(t: jax.Array, x: jax.Array, *, window: Window) -> jax.Array:
     switches = _switches(jax.lax.stop_gradient(x), window=window)
-    return _at_switches(t, switches, window=window, size=_size(x))
+    return _at_switches(t, switches, window=window, size=_spatial(x, window))
 
 
 piecewise_linear(_largest, _tangent_of_largest)
@@ -111,7 +130,7 @@ linear(_to_switches, _at_switches, constants=1)
 
 def window_sum(x: jax.Array, window: Window) -> jax.Array:
     """y[o] = Σ_k x[s·o + δ·k − p], padding as 0."""
-    return _sum_taps(x, window=window, size=_size(x))
+    return _sum_taps(x, window=window, size=_spatial(x, window))
 
 
 def _compute_sum(x: jax.Array, *, window: Window, size: tuple[int, ...]) -> jax.Array:
@@ -132,18 +151,16 @@ def _compute_spread(dy: jax.Array, *, window: Window, size: tuple[int, ...]) -> 
 
 _sum_taps = Operation(
     "window_sum",
-    shape=lambda x, *, window, size: (x.shape[0], *window.output_size(size), x.shape[-1]),
+    shape=lambda x, *, window, size: _around(x, window, window.output_size(size)),
     compute=arranged(_compute_sum),
-    batch=(0,),
-    batch_result=0,
+    axes=_axes,
     ask_alone=True,
 )
 _spread_sum = Operation(
     "window_spread",
-    shape=lambda dy, *, window, size: (dy.shape[0], *size, dy.shape[-1]),
+    shape=lambda dy, *, window, size: _around(dy, window, size),
     compute=_compute_spread,
-    batch=(0,),
-    batch_result=0,
+    axes=_axes,
     ask_alone=True,
 )
 linear(_sum_taps, _spread_sum)
@@ -175,19 +192,11 @@ def _(window, p, primals, tangents):
 
 
 def _out(x: jax.Array, window: Window) -> tuple[int, ...]:
-    return window.output_size(_size(x))
-
-
-def _pooled(x: jax.Array, window: Window) -> tuple[int, ...]:
-    return (x.shape[0], *_out(x, window), x.shape[-1])
+    return window.output_size(_spatial(x, window))
 
 
 def _index_dtype(window: Window) -> jnp.dtype:
     return jnp.dtype(jnp.uint8 if window.taps <= 256 else jnp.int32)
-
-
-def _size(x: jax.Array) -> tuple[int, ...]:
-    return x.shape[1:-1]
 
 
 def _lowest(dtype) -> float | int:

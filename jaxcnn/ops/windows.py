@@ -66,6 +66,19 @@ def patches(x: jax.Array, window: Window, axis: int) -> jax.Array:
     return x
 
 
+def sees_some(x: jax.Array, window: Window, out: Sequence[int]) -> jax.Array:
+    """Whether each window sees a value that is not 0: of x (G, C, B, *spatial, n), padded already, (G, 1, B, *out, n).
+
+    A transform leaves of a window of zeros not 0 but rounding errors of its neighbours, and a relu lets half of those
+    through, with their gradients. So what the definition gives, 0 times the weights, is put where this is False.
+    """
+    some = jnp.any(x != 0, axis=1, keepdims=True)
+    for line in window.lines():
+        size = line.output_size(some.shape[3 : 3 + line.rank])
+        some = functools.reduce(jnp.logical_or, taps(some, line, size, axis=3))
+    return lax.slice(some, [0] * some.ndim, (*some.shape[:3], *out, some.shape[-1]))
+
+
 def spread_taps(parts: Sequence[jax.Array], window: Window, size: Sequence[int]) -> jax.Array:
     """The transpose of `taps` after `pad`: parts[k] at output o is added to input position s·o + d·k − before."""
     out = parts[0].shape[1 : window.rank + 1]

@@ -63,15 +63,16 @@ def summed_gradients(function: Callable, params: Tree, batch: tuple[Tree, ...], 
     gradient = jax.value_and_grad(function, has_aux=True)
     if slices == 1:
         return gradient(params, 0, *batch)
-    parts = jax.tree.map(lambda leaf: jnp.reshape(leaf, (slices, length // slices, *jnp.shape(leaf)[1:])), batch)
+    # Slice s has every S-th example, from s on: of a batch that devices share out, each has its part of every slice.
+    parts = jax.tree.map(lambda leaf: jnp.reshape(leaf, (length // slices, slices, *jnp.shape(leaf)[1:])), batch)
 
-    def add(total, indexed):
-        s, part = indexed
+    def add(total, s):
+        part = jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, s, 1, keepdims=False), parts)
         return jax.tree.map(jnp.add, total, gradient(params, s, *part)), None
 
-    first = jax.eval_shape(gradient, params, 0, *jax.tree.map(lambda leaf: leaf[0], parts))
+    first = jax.eval_shape(gradient, params, 0, *jax.tree.map(lambda leaf: leaf[:, 0], parts))
     zero = jax.tree.map(jnp.zeros_like, first)  # varying over the axes of a shard_map as the first result does
-    total, _ = lax.scan(add, zero, (jnp.arange(slices), parts))
+    total, _ = lax.scan(add, zero, jnp.arange(slices))
     return total
 
 

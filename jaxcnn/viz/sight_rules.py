@@ -148,12 +148,14 @@ def _conv(eqn: Equation, x: Any, kernel: Any) -> Sight:
         return np.broadcast_to(by_group, (*edge.shape[:-1], form.groups))
 
     x = x.map(of_group)
-    x = _through(form.window, x, 2) if eqn.primitive.name == "conv" else _back(form.window, form.size, x, 2)
+    first = len(x.shape) - form.window.rank - 1
+    x = _through(form.window, x, first) if eqn.primitive.name == "conv" else _back(form.window, form.size, x, first)
     return x.map(lambda edge: edge if form.groups == 1 else edge.repeat(channels // form.groups, axis=-1))
 
 
 def _pool(eqn: Equation, x: Sight) -> Sight:
-    return _through(eqn.params["window"], x, 1)
+    window = eqn.params["window"]
+    return _through(window, x, len(x.shape) - window.rank - 1)
 
 
 def _pad(eqn: Equation, x: Sight, value: Any) -> Sight:

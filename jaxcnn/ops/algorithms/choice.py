@@ -7,6 +7,9 @@ otherwise. On other platforms nothing was measured, and what needs the fewest op
 from dataclasses import dataclass
 from types import ModuleType
 
+import jax
+from jax import lax
+
 from jaxcnn.ops.algorithms import depthwise, fft, overlap, patches, taps, winograd
 from jaxcnn.ops.algorithms.product import Product
 
@@ -20,21 +23,38 @@ ALGORITHMS: dict[str, ModuleType] = {
 }
 NAMES = ("auto", *ALGORITHMS)
 MOST_OVERLAP_BYTES = 16 * 2**20  # beyond, what is to be summed leaves the cache: 17.5 against 4.9 by winograd for 29 MB
+MOST_FFT_BYTES = 128 * 2**20  # of spectra; 512 channels and 31×31 would take 18.8 GiB, for 3 % of the time of patches
 LEAST_SAVING = 1.2  # of winograd's products, below which its sums are not worth it
 LEAST_FFT_SAVING = 1.7  # for dw, of which it transforms whole images back for the small corner that is the window
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The algorithm for a product, by name, and the reason."""
+    """The algorithm for a product, by name, and the reason; and what takes its place for values it would spoil."""
 
     name: str
     why: str
+    otherwise: str | None = None
 
     @property
     def algorithm(self) -> ModuleType:
         """Its module."""
         return ALGORITHMS[self.name]
+
+    def product(self, x: jax.Array, w: jax.Array, p: Product) -> jax.Array:
+        """y = x ⊗ w."""
+        return self._run("product", x, w, p)
+
+    def kernel_gradient(self, x: jax.Array, dy: jax.Array, p: Product) -> jax.Array:
+        """dw = x ⊗ dy."""
+        return self._run("kernel_gradient", x, dy, p)
+
+    def _run(self, what: str, a: jax.Array, b: jax.Array, p: Product) -> jax.Array:
+        chosen = getattr(self.algorithm, what)
+        if self.otherwise is None:
+            return chosen(a, b, p)
+        other = getattr(ALGORITHMS[self.otherwise], what)
+        return lax.cond(fft.is_safe(a, b), lambda a, b: chosen(a, b, p), lambda a, b: other(a, b, p), a, b)
 
 
 def choose(algorithm: str, p: Product) -> Choice:
@@ -84,9 +104,11 @@ def choose_gradient(algorithm: str, p: Product) -> Choice:
 
 
 def _large(p: Product, least: float = 1) -> Choice:
-    waste = _patches_cost(p) / fft.multiply_adds(p) if p.platform == "cpu" and fft.fits(p) else 0
+    small = p.platform == "cpu" and fft.fits(p) and fft.built_bytes(p) <= MOST_FFT_BYTES
+    waste = _patches_cost(p) / fft.multiply_adds(p) if small else 0
     if waste > least * (winograd.saving(p) if _transforms(p) else 1):
-        return Choice("fft", f"a window so large that patches would take {waste:.1f} times as long")
+        why = f"a window so large that patches would take {waste:.1f} times as long (they do it where values are"
+        return Choice("fft", f"{why} not finite, or beyond {fft.largest(p.dtype):.0e})", otherwise="patches")
     if not _transforms(p):
         return Choice("patches", "the one for every window")
     return Choice("winograd", f"{winograd.saving(p):.1f} times fewer multiplications, its sums counted")

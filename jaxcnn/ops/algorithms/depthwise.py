@@ -4,10 +4,13 @@ What is left is a multiply-add per tap between arrays of the same shape, which X
 preferred order of axes: the arrays stay `(members, N, *spatial, C)`, laid out as their neighbours in a program want.
 """
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxcnn.ops.algorithms import phases
 from jaxcnn.ops.algorithms.product import Product
 from jaxcnn.ops.bilinear import varying_like
 from jaxcnn.ops.geometry import Window
@@ -44,6 +47,23 @@ def product(x: jax.Array, w: jax.Array, window: Window) -> jax.Array:
     out = window.output_size(x.shape[2:-1])
     views = taps(pad(x, window, axis=2), window, out, axis=2)
     return total(view.astype(dtype) * weights[:, k, None] for k, view in enumerate(views)).astype(x.dtype)
+
+
+def input_gradient(dy: jax.Array, w: jax.Array, window: Window, size: tuple[int, ...]) -> jax.Array:
+    """dx[s·o + δ·k − p, c] += dy[o, c] · w[k, c]; a window slides over dy, one for each phase of a stride."""
+    if not phases.fits(window):
+        return product(dy, jnp.flip(w, range(1, 1 + window.rank)), window.adjoint(size))
+
+    def of_phases(chosen, slid):
+        counts = [len(axis.numbers) for axis in chosen]
+        kernels = [
+            w[(slice(None), *(slice(k, None, axis.step) for k, axis in zip(firsts, chosen, strict=True)))]
+            for firsts in itertools.product(*(axis.first for axis in chosen))
+        ]
+        dx = jnp.stack([product(dy, jnp.flip(k, range(1, 1 + window.rank)), slid) for k in kernels])
+        return dx.reshape(*counts, *dx.shape[1:])
+
+    return phases.gradient(of_phases, window, size, lead=0)
 
 
 def kernel_gradient(x: jax.Array, dy: jax.Array, window: Window, platform: str | None) -> jax.Array:

@@ -3,7 +3,9 @@
     y = F⁻¹ [Σ_c F x · conj F w]      dw = F⁻¹ [Σ_n F x · conj F dy]
 
 The transforms are cyclic, but no shorter than x with its padding, so what wraps around lies beyond the results that are
-kept. Errors are small beside the largest value of an image, and as large where the image is small.
+kept. Errors are small beside the largest value of an image, and as large where the image is small; but a window of
+zeros gives 0. A value that is not finite spreads over its whole image, and squares overflow sooner than the sums of the
+definition, so this is chosen on its own only together with another algorithm for such values, `is_safe`.
 
 Source: Mathieu, Henaff, LeCun, Fast training of convolutional networks through FFTs (2013).
 """
@@ -16,7 +18,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxcnn.ops.algorithms.product import Product
-from jaxcnn.ops.windows import pad
+from jaxcnn.ops.windows import pad, sees_some
 
 CLAIM = "takes float32 and float64, stride 1, at most three axes, and default precision"
 TRANSFORMS, PRODUCTS = 55, 10  # what a value of a transform, and a product of complex numbers, cost in multiply-adds
@@ -43,9 +45,12 @@ def built_bytes(p: Product) -> int:
 
 def product(x: jax.Array, w: jax.Array, p: Product) -> jax.Array:
     """y[d, o] = Σ_{c, k} w[d, c, k] · x[c, o + δ·k], per group."""
-    x, w = (_spectrum(a, p) for a in (_images_first(pad(x, p.window, axis=3)), _dilated(w, p)))
+    padded = pad(x, p.window, axis=3)
+    nothing = jnp.sum(0 * w, range(2, w.ndim)).reshape(*w.shape[:2], *[1] * (x.ndim - 2))  # NaN by a weight not finite
+    x, w = (_spectrum(a, p) for a in (_images_first(padded), _dilated(w, p)))
     y = jnp.einsum("gcn...,gdc...->gdn...", x, w.conj())
-    return _images_last(_values(y, p.out, p), p)
+    y = _images_last(_values(y, p.out, p), padded)
+    return jnp.where(sees_some(padded, p.window, p.out), y, nothing)
 
 
 def kernel_gradient(x: jax.Array, dy: jax.Array, p: Product) -> jax.Array:
@@ -55,14 +60,27 @@ def kernel_gradient(x: jax.Array, dy: jax.Array, p: Product) -> jax.Array:
     return dw[(..., *(slice(None, None, d) for d in p.window.dilation))]
 
 
+def largest(dtype: jnp.dtype) -> float:
+    """The size of values from which the products of two spectra may overflow."""
+    return 1e150 if dtype == jnp.float64 else 1e15
+
+
+def is_safe(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Whether both operands are finite, and so small that their transforms are.
+
+    By comparing each value: jaxlib 0.10.2 on CPU loses a NaN in `jnp.max` of some thousand values.
+    """
+    return jnp.all(jnp.abs(a) < largest(a.dtype)) & jnp.all(jnp.abs(b) < largest(b.dtype))
+
+
 def _images_first(x: jax.Array) -> jax.Array:
     """(G, C, B, *spatial, n) as (G, C, N, *spatial)."""
     x = jnp.moveaxis(x, -1, 3)
     return x.reshape(*x.shape[:2], -1, *x.shape[4:])
 
 
-def _images_last(y: jax.Array, p: Product) -> jax.Array:
-    return jnp.moveaxis(y.reshape(*y.shape[:2], *p.images, *y.shape[3:]), 3, -1)
+def _images_last(y: jax.Array, like: jax.Array) -> jax.Array:
+    return jnp.moveaxis(y.reshape(*y.shape[:2], like.shape[2], like.shape[-1], *y.shape[3:]), 3, -1)
 
 
 def _dilated(w: jax.Array, p: Product) -> jax.Array:

@@ -1,67 +1,139 @@
 """Phases: the gradient by the input of a strided convolution, without the zeros that spreading by the stride puts in.
 
-Input position i meets output o through tap k where i + p = s·o + δ·k. With δ = 1 write i + p = s·q + r: only the taps
-k = s·t + r reach it, from o = q − t. So each of the s phases r is a product of unit stride with every s-th tap,
+Input position i meets output o through tap k where i + p = s·o + δ·k. Write i + p = s·q + r: only the taps of phase r,
+those with δ·k = s·a + r for a whole a, reach it, from o = q − a. So each of the s phases is a product of unit stride
+with every (s/g)-th tap, g = gcd(s, δ), over dy in steps of δ/g:
 
-    dx[s·q + r − p] = Σ_t dy[q − t] · w[s·t + r]
+    dx[s·q + r − p] = Σ_t dy[q − a − (δ/g)·t] · w[k + (s/g)·t],   k and a of the phase's first tap
 
-and all phases together are one product with s times the channels, whose result changes places only (a pixel shuffle).
-Of a 3×3 kernel and stride 2 that takes 16 products per four inputs instead of the 36 among zeros.
+Phases with as many taps and the same a are one product with so many times the channels; a phase without taps is zero.
+The results only change places (a pixel shuffle). Of a 3×3 kernel and stride 2 that takes 9 products per four inputs
+instead of the 36 among zeros, and no zero of our making meets a value that is not finite.
 
 Source: Shi et al., Is the deconvolution layer the same as a convolutional layer? (2016).
 """
 
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jaxcnn.ops.geometry import Window
 
 
+@dataclass(frozen=True)
+class Phases:
+    """Phases of one axis that are computed together.
+
+    Args:
+      numbers: their r.
+      first: the first tap k of each.
+      step: from tap to tap of a phase.
+      taps: how many a phase has.
+      shift: a, of the first tap.
+    """
+
+    numbers: tuple[int, ...]
+    first: tuple[int, ...]
+    step: int
+    taps: int
+    shift: int
+
+
 def fits(window: Window) -> bool:
-    """A stride, and no dilation along with it."""
-    return max(window.stride) > 1 and all(s == 1 or d == 1 for s, d in zip(window.stride, window.dilation, strict=True))
+    """A stride."""
+    return max(window.stride) > 1
 
 
-def backward_window(window: Window, size: tuple[int, ...]) -> Window:
-    """The window of unit stride that slides over dy and gives all phases of an input of `size`."""
-    most = [-(-k // s) for k, s in zip(window.size, window.stride, strict=True)]  # taps of a phase
-    padding = []
-    for axis, out in enumerate(window.output_size(size)):
-        first, last = _blocks(window, size, axis)
-        extent = (most[axis] - 1) * window.dilation[axis]
-        padding.append((extent - first, last - out + 1))
-    return Window(tuple(most), (1,) * window.rank, tuple(padding), window.dilation)
+def parts(window: Window, size: Sequence[int]) -> Iterator[tuple[tuple[Phases, ...], Window]]:
+    """The products that together give an input of `size`: the phases of each axis, and the window that slides over dy."""
+    axes = [_of_axis(window, axis) for axis in range(window.rank)]
+    for chosen in itertools.product(*axes):
+        yield chosen, _window(window, size, chosen)
 
 
-def kernel(w: jax.Array, window: Window) -> jax.Array:
-    """(G, D, C, *window) as (G, s·C, D, *taps of a phase), the phases outermost and the taps running backwards."""
-    for axis, s in enumerate(window.stride):
-        at = 3 + 2 * axis  # each axis before has become two
-        w = lax.pad(w, jnp.zeros((), w.dtype), [(0, -w.shape[at] % s if a == at else 0, 0) for a in range(w.ndim)])
-        w = w.reshape(*w.shape[:at], -1, s, *w.shape[at + 1 :])
-    taps, phases = range(3, w.ndim, 2), range(4, w.ndim, 2)
-    w = jnp.flip(w, taps).transpose(0, *phases, 2, 1, *taps)
-    return w.reshape(w.shape[0], -1, *w.shape[1 + window.rank + 1 :])
+def kernel(w: jax.Array, chosen: Sequence[Phases]) -> jax.Array:
+    """(G, D, C, *window) as (G, phases·C, D, *taps of a phase), the taps running backwards."""
+    for axis, phases in enumerate(chosen):
+        at = 3 + 2 * axis  # each axis before has become two: phases and taps
+        rows = [lax.slice_in_dim(w, k, k + phases.step * (phases.taps - 1) + 1, phases.step, at) for k in phases.first]
+        w = jnp.stack(rows, at)
+    rank = len(chosen)
+    taps = range(4, 4 + 2 * rank, 2)
+    w = jnp.flip(w, taps).transpose(0, *range(3, 3 + 2 * rank, 2), 2, 1, *taps)
+    return w.reshape(w.shape[0], -1, *w.shape[2 + rank :])
 
 
-def join(y: jax.Array, window: Window, size: tuple[int, ...]) -> jax.Array:
-    """(G, s·C, B, *blocks, n) to its places, cropped to (G, C, B, *size, n)."""
-    g, _, b, *blocks, n = y.shape
-    rank = window.rank
-    y = y.reshape(g, *window.stride, -1, b, *blocks, n)
-    order = [axis for pair in zip(range(rank + 3, 2 * rank + 3), range(1, rank + 1), strict=True) for axis in pair]
-    y = y.transpose(0, rank + 1, rank + 2, *order, 2 * rank + 3)
-    y = y.reshape(*y.shape[:3], *(q * s for q, s in zip(blocks, window.stride, strict=True)), n)
-    start = [
-        before - s * _blocks(window, size, axis)[0]
-        for axis, (s, (before, _)) in enumerate(zip(window.stride, window.padding, strict=True))
+def gradient(product: Callable, window: Window, size: Sequence[int], lead: int) -> jax.Array:
+    """dx of `product(chosen, window)`, one for each of `parts`: each phase's values put in their places.
+
+    A product has the phases of each axis behind its `lead` first axes, then two axes more, then the blocks:
+    (…, *phases, a, b, *blocks, …), and dx is (…, a, b, *size, …).
+    """
+    chosen, windows = zip(*parts(window, size), strict=True)
+    results: list = [product(*part) if part[1].taps else None for part in zip(chosen, windows, strict=True)]
+    some = next(y for y in results if y is not None)
+    rest = some.shape[:lead], some.shape[lead + window.rank :]
+    for k, axes in enumerate(chosen):
+        if results[k] is None:
+            results[k] = jnp.zeros((*rest[0], *(len(phases.numbers) for phases in axes), *rest[1]), some.dtype)
+    for axis in reversed(range(window.rank)):
+        together = _of_axis(window, axis)
+        order = [r for phases in together for r in phases.numbers]
+        n = len(together)
+        rows = [jnp.concatenate(results[k : k + n], lead + axis) for k in range(0, len(results), n)]
+        ordered = order == sorted(order)
+        results = rows if ordered else [jnp.take(y, np.argsort(order), axis=lead + axis) for y in rows]
+    return _join(results[0], window, size, lead)
+
+
+def _of_axis(window: Window, axis: int) -> list[Phases]:
+    s, d, k = window.stride[axis], window.dilation[axis], window.size[axis]
+    step = s // math.gcd(s, d)
+    found: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for r in range(s):
+        first = next((t for t in range(min(step, k)) if (d * t - r) % s == 0), None)
+        alike = (0, 0) if first is None else (len(range(first, k, step)), (d * first - r) // s)
+        found.setdefault(alike, []).append((r, first or 0))
+    return [
+        Phases(tuple(r for r, _ in those), tuple(first for _, first in those), step, taps, shift)
+        for (taps, shift), those in found.items()
     ]
-    stop = [a + m for a, m in zip(start, size, strict=True)]
-    return lax.slice(y, (0, 0, 0, *start, 0), (*y.shape[:3], *stop, n))
 
 
-def _blocks(window: Window, size: tuple[int, ...], axis: int) -> tuple[int, int]:
+def _window(window: Window, size: Sequence[int], chosen: Sequence[Phases]) -> Window:
+    """The window of unit stride over dy that gives these phases of every block."""
+    dilation = tuple(d // math.gcd(s, d) for s, d in zip(window.stride, window.dilation, strict=True))
+    padding = []
+    for axis, (out, phases) in enumerate(zip(window.output_size(size), chosen, strict=True)):
+        first, last = _blocks(window, size, axis)
+        extent = dilation[axis] * (phases.taps - 1)
+        padding.append((extent + phases.shift - first, last + 1 - phases.shift - out))
+    return Window(tuple(phases.taps for phases in chosen), (1,) * window.rank, tuple(padding), dilation)
+
+
+def _join(y: jax.Array, window: Window, size: Sequence[int], lead: int) -> jax.Array:
+    """(…, *phases, a, b, *blocks, …) to its places, cropped to (…, a, b, *size, …)."""
+    rank = window.rank
+    first = lead + rank + 2  # of the blocks
+    pairs = [axis for r in range(rank) for axis in (first + r, lead + r)]
+    y = y.transpose(*range(lead), lead + rank, lead + rank + 1, *pairs, *range(first + rank, y.ndim))
+    first -= rank
+    joined = [y.shape[first + 2 * r] * s for r, s in enumerate(window.stride)]
+    y = y.reshape(*y.shape[:first], *joined, *y.shape[first + 2 * rank :])
+    start, stop = [0] * y.ndim, list(y.shape)
+    for r, (s, (before, _)) in enumerate(zip(window.stride, window.padding, strict=True)):
+        start[first + r] = before - s * _blocks(window, size, r)[0]
+        stop[first + r] = start[first + r] + size[r]
+    return lax.slice(y, start, stop)
+
+
+def _blocks(window: Window, size: Sequence[int], axis: int) -> tuple[int, int]:
     """The first and the last q of an axis."""
     (before, _), s = window.padding[axis], window.stride[axis]
     return before // s, (before + size[axis] - 1) // s

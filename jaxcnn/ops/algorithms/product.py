@@ -29,7 +29,7 @@ class Product:
     Args:
       window: padding included.
       size: of x, spatial.
-      images: (B, n).
+      images: (B, n); a number that stands for one where the batch's size is symbolic.
       groups: G.
       channels: (C, D), of one group.
       dtype: of the operands; sums are kept in float32 at least.

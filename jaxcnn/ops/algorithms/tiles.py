@@ -96,7 +96,7 @@ class Tiles:
     def output(self, step: Callable, x: jax.Array, weights: jax.Array, dtype: jnp.dtype) -> jax.Array:
         """y, of tiles `step(t, weights of its groups) -> (g, D, b, rows, *out[1:], n)`; groups first in `weights`."""
         p = self.product
-        shape = (p.groups, p.channels[1], p.images[0], *p.out, p.images[1])
+        shape = (p.groups, p.channels[1], p.images[0], *p.out, x.shape[-1])
         if self.count == 1:
             return step(0, weights).astype(dtype)
 

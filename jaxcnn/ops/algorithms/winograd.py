@@ -27,7 +27,7 @@ from jaxcnn.ops.algorithms.product import Product, correlate, multiply
 from jaxcnn.ops.algorithms.tiles import Tiles
 from jaxcnn.ops.geometry import Window
 from jaxcnn.ops.layout import LANES
-from jaxcnn.ops.windows import patches, total
+from jaxcnn.ops.windows import patches, sees_some, total
 
 CLAIM = "takes float32 and float64, stride and dilation 1, a window of 2 to 7 on some axis, and default precision"
 POINTS = (0, 1, -1, 2, -2, Fraction(1, 2), Fraction(-1, 2))  # and ∞
@@ -112,12 +112,15 @@ def product(x: jax.Array, w: jax.Array, p: Product) -> jax.Array:
     u = u.transpose(1, 0, 2, *reversed(range(4, u.ndim)), 3).reshape(p.groups, cut.points, d, -1)  # (G, α, D, K'·C)
 
     def step(t, u):
-        v, shape = cut.transform(cut.tiles.input(x, t, cut.extra))
+        slab = cut.tiles.input(x, t, cut.extra)
+        v, shape = cut.transform(slab)
         y = multiply(u.reshape(-1, *u.shape[2:]), v, p)
         y = y.reshape(-1, cut.points, d, *shape)
         y = jnp.stack(_combine(cut.at, [y[:, a] for a in range(cut.points)]), axis=4 + cut.axis)
         y = y.reshape(*y.shape[: 3 + cut.axis], -1, *y.shape[5 + cut.axis :])
-        return lax.slice_in_dim(y, 0, cut.length, axis=3 + cut.axis)
+        y = lax.slice_in_dim(y, 0, cut.length, axis=3 + cut.axis)
+        nothing = jnp.sum(0 * u, (1, 3)).reshape(*y.shape[:2], *[1] * (y.ndim - 2))  # NaN where a weight is not finite
+        return jnp.where(sees_some(slab, p.window, y.shape[3:-1]), y, nothing)
 
     return cut.tiles.output(step, x, u, p.dtype)
 

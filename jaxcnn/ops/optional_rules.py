@@ -1,0 +1,29 @@
+"""The rules of a primitive for JAX's optional interpreters: `checkify`, which looks for NaNs, and `jet`, Taylor series."""
+
+import functools
+from collections.abc import Callable
+
+from jax._src import checkify
+from jax.experimental import jet
+from jax.extend.core import Primitive
+
+
+def look_for_nan(primitive: Primitive) -> None:
+    """Let `checkify.float_checks` say where a primitive makes a NaN."""
+    checkify.error_checks[primitive] = functools.partial(checkify.nan_error_check, primitive)
+
+
+def bilinear_series(primitive: Primitive) -> None:
+    """The series of a product of two series."""
+    jet.jet_rules[primitive] = functools.partial(jet._bilinear_taylor_rule, primitive)
+
+
+def linear_series(primitive: Primitive, tangent: Callable) -> None:
+    """Each term of x by `tangent(term, x, *constants, **static)`, linear in it; the constants have no terms."""
+
+    def rule(primals, series, **static):
+        x, *constants = primals
+        terms = [tangent(term, x, *constants, **static) for term in series[0]]
+        return primitive.bind(*primals, **static), terms
+
+    jet.jet_rules[primitive] = rule
