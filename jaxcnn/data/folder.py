@@ -1,5 +1,6 @@
 """Photos in folders: one folder per class."""
 
+import math
 import os
 from pathlib import Path
 
@@ -104,7 +105,7 @@ def _read(parts: tuple[Labelled, ...], shape: tuple[int, int, int], name: str, s
     datasets, failures = [], []
     with tqdm(total=count, desc=name, unit="image", disable=None) as bar:
         for part in parts:
-            images = np.empty((len(part.files), *shape), np.uint8)
+            images = _room(part, shape)
             labels: list[int] = []
             for file, label in zip(part.files, part.labels, strict=True):
                 try:
@@ -123,6 +124,16 @@ def _read(parts: tuple[Labelled, ...], shape: tuple[int, int, int], name: str, s
             if bare:
                 raise DataError(part.folder, "at least one readable image per class", f"none in {', '.join(bare)}")
     return datasets
+
+
+def _room(part: Labelled, shape: tuple[int, int, int]) -> np.ndarray:
+    """An array for the images of a part."""
+    try:
+        return np.empty((len(part.files), *shape), np.uint8)
+    except (MemoryError, ValueError):  # ValueError: more than an array can have
+        gigabytes = len(part.files) * math.prod(shape) / 1e9
+        found = f"{len(part.files):,} of {shape}, {gigabytes:,.0f} GB: choose a smaller size or fewer images"
+        raise DataError(part.folder, "images that fit into memory", found) from None
 
 
 def _unreadable(failures: list[DataError], folder: Path, count: int) -> DataError:

@@ -223,7 +223,9 @@ def _labelled(tree: Tree) -> Labelled:
         classes = tuple(sorted({label for label, _ in by_name}))
         return Labelled(tree.path, classes, tree.images, [classes.index(label) for label, _ in by_name])
     if not tree.folders:
+        tables = [path.name for path in tree.others if path.suffix.lower() == ".csv"]
         found = f"{len(tree.images):,} images and no folders" if tree.images else "no folders"
+        found += f"; labels in a table, {tables[0]}, are not read" if tables and tree.images else ""
         raise DataError(tree.path, "one folder per class", found)
     empty = [folder for folder in tree.folders if not folder.has_images()]
     if empty:

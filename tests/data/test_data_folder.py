@@ -280,6 +280,11 @@ def texts(folder):
     (folder / "labels" / "a.xml").write_text("")
 
 
+def loose_with_a_table(folder):
+    loose(folder)
+    (folder / "labels.csv").write_text("IMG_1,cat")
+
+
 def loose(folder):
     photo(folder / "IMG_1.jpg")
     photo(folder / "DSC_2.jpg")
@@ -290,6 +295,7 @@ def loose(folder):
     [
         (lambda folder: None, "photos", "one folder per class; found no folders"),
         (loose, "photos", "one folder per class; found 2 images and no folders"),
+        (loose_with_a_table, "photos", "2 images and no folders; labels in a table, labels.csv, are not read"),
         (photos(cats=[RED], dogs=[], wolves=[]), "dogs", "at least one image; found none; nor is there one in wolves"),
         (photos(cats=[RED] * 9), "photos", "at least two classes, one folder for each; found one, cats"),
         (lambda folder: write_photos(folder / "train", cats=[RED]), "train", "at least two classes"),
@@ -322,6 +328,13 @@ def test_what_is_no_folder_and_a_folder_of_two_sets(tmp_path):
     with pytest.raises(DataError, match=r"found train/, test/: read_image_folders reads such sets"):
         read_image_folder(tmp_path, size=(4, 4))
     assert len(read_image_folder(tmp_path / "test", size=(4, 4))) == 2
+
+
+def test_more_than_fits_into_memory_is_said_before_anything_is_read(tmp_path):
+    write_photos(tmp_path, cats=[RED] * 5, dogs=[RED] * 5)
+    for side in (2**22, 2**40):
+        with pytest.raises(DataError, match=r"images that fit into memory; found 8 of .* GB: choose a smaller size"):
+            read_image_folders(tmp_path, size=(side, side))
 
 
 def test_folders_too_deep_are_refused(tmp_path):
