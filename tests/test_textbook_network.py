@@ -78,6 +78,17 @@ def test_labels_may_be_integers():
         close(jax.grad(loss)(logits, labels.astype(int)), jax.grad(loss)(logits, labels))
 
 
+@pytest.mark.parametrize("loss", [textbook.cross_entropy, textbook.log_loss])
+@pytest.mark.parametrize("argument", [0, 1])
+def test_losses_take_numpy_arrays(loss, argument):
+    """As arguments, and held fast in a function that is differentiated by the other argument."""
+    pair = normal(6, 5), np.eye(5)[np.arange(6) % 5]
+    expected = jax.grad(loss, argument)(*map(jnp.array, pair))
+    close(jax.grad(loss, argument)(*pair), expected)
+    one = jax.jit(jax.grad(lambda z: loss(*pair[:argument], z, *pair[argument + 1 :])))
+    close(one(pair[argument]), expected)
+
+
 def test_log_loss_equals_optax():
     logits, labels = 3 * normal(6, 2), np.array(normal(6, 2) > 0, float)
     expected = value_and_gradients(lambda z, l: optax.sigmoid_binary_cross_entropy(z, l).mean(), logits, labels)

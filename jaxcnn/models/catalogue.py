@@ -6,6 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import jax
+import numpy as np
+
 from jaxcnn.models import lectures
 from jaxcnn.models.alexnet import alexnet
 from jaxcnn.models.googlenet import googlenet
@@ -147,6 +150,8 @@ def create(name: str, **options: Any) -> Model:
     unknown = [option for option in options if option not in known]
     if unknown:
         raise TypeError(f"models.create: {name} has no option {', '.join(unknown)}; its options are {', '.join(known)}")
+    # NumPy's numbers as Python's, as they are written into files.
+    options = jax.tree.map(lambda value: value.item() if isinstance(value, np.generic) else value, options)
     return dataclasses.replace(MODELS[name](**options), options=options)
 
 

@@ -38,8 +38,9 @@ def with_head(model: Model, params: Tree, state: Tree, num_classes: int, *, key:
       >>> params["dense3"]["kernel"].shape, params["conv1"]["kernel"] is old["conv1"]["kernel"]
       ((84, 3), True)
     """
-    if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 2:
+    if isinstance(num_classes, bool) or not hasattr(num_classes, "__index__") or num_classes < 2:
         raise ValueError(f"with_head: `num_classes` must be an integer of at least 2; got {num_classes!r}")
+    num_classes = int(num_classes)
     own = "For a network of your own, put `features(…, until=…)` and a new Dense into a `serial`."
     if model.name not in names() or _anatomy(create(model.name, **model.options).layer) != _anatomy(model.layer):
         raise ValueError(

@@ -198,9 +198,15 @@ def _equally_varying(operands: Sequence[jax.Array]) -> Sequence[jax.Array]:
     varying = [_varying_axes(x) for x in operands]
     every = frozenset().union(*varying)
     return [
-        lax.pcast(x, tuple(sorted(every - axes)), to="varying") if every - axes else x
-        for x, axes in zip(operands, varying, strict=True)
+        _vary(x, tuple(sorted(every - axes))) if every - axes else x for x, axes in zip(operands, varying, strict=True)
     ]
+
+
+def _vary(x: jax.Array, axes: Sequence[str]) -> jax.Array:
+    """`x`, marked as varying over these `shard_map` axes too."""
+    if hasattr(lax, "pcast"):
+        return lax.pcast(x, axes, to="varying")
+    return lax.pvary(x, axes)  # jax before 0.8
 
 
 def _varying_axes(x: jax.Array) -> frozenset:

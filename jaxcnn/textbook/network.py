@@ -136,7 +136,14 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     if jnp.ndim(logits) < 1 or jnp.shape(logits) != jnp.shape(labels):
         shapes = f"logits {jnp.shape(logits)}, labels {jnp.shape(labels)}"
         raise ValueError(f"cross_entropy: `labels` must be one-hot, in the shape of `logits`; {shapes}.")
-    return _cross_entropy(logits, labels.astype(logits.dtype))
+    return _cross_entropy(*_arrays(logits, labels))
+
+
+def _arrays(logits, labels):
+    """Both in the dtype of the logits. JAX's own arrays: JAX before 0.9 hands NumPy's to a rule in a wrapping that has
+    no `sum` and no minus."""
+    logits = jnp.asarray(logits)
+    return logits, jnp.asarray(labels, logits.dtype)
 
 
 def _log_softmax(z):
@@ -173,7 +180,7 @@ def log_loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
     if jnp.shape(logits) != jnp.shape(labels):
         shapes = f"logits {jnp.shape(logits)}, labels {jnp.shape(labels)}"
         raise ValueError(f"log_loss: `labels` must have the shape of `logits`; {shapes}.")
-    return _log_loss(logits, labels.astype(logits.dtype))
+    return _log_loss(*_arrays(logits, labels))
 
 
 @jax.custom_vjp

@@ -8,6 +8,7 @@ import functools
 import jax
 import numpy as np
 import pytest
+from jax import export
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 from ops_table import CASES, KERNEL_CASES, TILED_CASES, expected, loss, tiles_of
@@ -124,7 +125,7 @@ def test_export(case):
     def step(*a):
         return case.function(*a), jax.grad(functools.partial(loss, case.function), argnums=every)(*a)
 
-    exported = jax.export.export(jax.jit(step), platforms=("cpu", "cuda", "tpu"))(*arguments)
+    exported = export.export(jax.jit(step), platforms=("cpu", "cuda", "tpu"))(*arguments)
     assert exported.platforms == ("cpu", "cuda", "tpu")
     y, gradients = exported.call(*arguments)
     assert_same(np.asarray(y).ravel(), expected(case.name).value)

@@ -13,6 +13,7 @@ from jax.sharding import PartitionSpec as P
 from tolerances import assert_same
 
 from jaxcnn.layers import Conv, Dense, Flatten, MaxPool, Relu, serial
+from jaxcnn.ops.bilinear import varying_like
 from jaxcnn.population import clip_and_average, clipped_gradient, per_example_gradients
 
 N = 7
@@ -106,7 +107,7 @@ def test_examples_over_devices(float64):
     mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
 
     def clipped(params, x):
-        params = jax.tree.map(lambda leaf: lax.pcast(leaf, "data", to="varying"), params)
+        params = jax.tree.map(lambda leaf: varying_like(leaf, x), params)
         mean, norms = clipped_gradient(LOSSES["a layer"], params, x, max_norm=1.0)
         return jax.tree.map(lambda leaf: lax.pmean(leaf, "data"), mean), norms
 

@@ -132,7 +132,9 @@ def test_probabilities_follow_the_loss():
     near = functools.partial(np.testing.assert_allclose, rtol=1e-5)  # float32 exponentials
     near(losses.probabilities("softmax_cross_entropy", logits), softmax(LOGITS))
     near(losses.probabilities(functools.partial(softmax_cross_entropy, label_smoothing=0.1), logits), softmax(LOGITS))
-    near(losses.probabilities(lambda logits, labels: logits[:, 0], logits), softmax(LOGITS))
+    near(losses.probabilities(losses.Classification(lambda logits, labels: logits[:, 0]), logits), softmax(LOGITS))
+    for own in (lambda logits, labels: logits[:, 0], None):
+        np.testing.assert_array_equal(losses.probabilities(own, logits), logits)
     near(losses.probabilities("sigmoid_binary_cross_entropy", logits), sigmoid(LOGITS))
     one = sigmoid(LOGITS[:, :1])
     near(losses.probabilities("sigmoid_binary_cross_entropy", logits[:, :1]), np.hstack([1 - one, one]))

@@ -16,6 +16,7 @@ from train_tiny import DIGITS, LINEAR, WHOLE, assert_same_bits, but_seconds
 from jaxcnn import models
 from jaxcnn.layers import Dense, Flatten, Layer, serial
 from jaxcnn.models import Model
+from jaxcnn.ops.bilinear import varying_like
 from jaxcnn.train import TrainState, fit, make_step, value_and_grad
 from jaxcnn.train import slices as slices_module
 from jaxcnn.train import step as step_module
@@ -82,7 +83,7 @@ def test_data_parallel_training(float64, count, own):
 
     def share(params, *batch):
         if own:
-            params = jax.tree.map(lambda leaf: lax.pcast(leaf, ("data",), to="varying"), params)
+            params = jax.tree.map(lambda leaf: varying_like(leaf, *jax.tree.leaves(batch)), params)
         value, gradient = value_and_grad(loss, slices=count)(params, *batch)
         mean = lax.pmean(gradient, "data") if own else jax.tree.map(lambda leaf: leaf / 2, gradient)
         return lax.pmean(value, "data"), mean
