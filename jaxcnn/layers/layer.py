@@ -7,7 +7,7 @@ statistics); both are plain nested dicts, and layers without any have none in th
 import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -50,8 +50,11 @@ def stateless(kind: str, function: Callable[[jax.Array], jax.Array], **settings:
     Args:
       kind: a word for what it does.
       function: of x, `(N, *input_shape)`.
-      **settings: of the function, kept with the layer, so that files of weights can be compared with them.
+      **settings: of the function, kept with the layer, so that files of weights can be compared with them. Those of a
+        function that is a dataclass are its fields.
     """
+    if is_dataclass(function) and not isinstance(function, type):
+        settings = asdict(function) | settings
     return Layer(
         init=lambda key, input_shape: ({}, {}),
         apply=lambda params, state, x, *, train=False, key=None: (function(x), state),
