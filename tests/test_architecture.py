@@ -4,6 +4,8 @@ import ast
 import importlib
 import inspect
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -179,3 +181,9 @@ def test_every_public_name_has_a_docstring(name):
 def test_the_surface_has_what_it_says():
     assert jaxcnn.__all__ == sorted(jaxcnn.__all__)
     assert all(hasattr(jaxcnn, name) for name in jaxcnn.__all__)
+
+
+def test_viz_needs_no_import_of_its_own_and_matplotlib_is_only_needed_by_it():
+    lines = ["import sys, jaxcnn", "assert 'matplotlib' not in sys.modules", "jaxcnn.viz.curves"]
+    subprocess.run([sys.executable, "-c", "; ".join(lines)], cwd=PACKAGE.parent, check=True)
+    assert not hasattr(jaxcnn, "vis")
