@@ -184,7 +184,7 @@ def _compute_input_gradient(y: jax.Array, w: jax.Array, *, form: Form, target: T
     y, w = arrange(y, form.groups, target, cotangent=True), arrange_kernel(w, form.groups)
 
     def product(w, back):
-        return _product(y, w, replace(form, window=back, size=y.shape[3:-1]), target)
+        return _product(y, w, replace(form, window=back, size=y.shape[3:-1]), target, phases.fits(window))
 
     def of_phases(chosen, back):
         dx = product(phases.kernel(w, chosen), back)
@@ -208,8 +208,8 @@ def _compute_kernel_gradient(x: jax.Array, y: jax.Array, *, form: Form, target: 
     return restore_kernel(dw, members)
 
 
-def _product(x: jax.Array, w: jax.Array, form: Form, target: Target) -> jax.Array:
-    p = form.product(x, (w.shape[2], w.shape[1]), target)
+def _product(x: jax.Array, w: jax.Array, form: Form, target: Target, phase: bool = False) -> jax.Array:
+    p = form.product(x, (w.shape[2], w.shape[1]), target, phase)
     return algorithms.choose(form.algorithm, p).product(x, w, p)
 
 

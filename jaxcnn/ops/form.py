@@ -32,10 +32,10 @@ class Form:
         """Whether it is computed by `depthwise`."""
         return depthwise.computes(self.channels, self.window) and self.algorithm in ("auto", "depthwise")
 
-    def product(self, x: jax.Array, channels: tuple[int, int], target: Target) -> Product:
+    def product(self, x: jax.Array, channels: tuple[int, int], target: Target, phase: bool = False) -> Product:
         """y = x ⊗ w as the algorithms see it, for x arranged as they want it, and the channels of a group."""
         images = tuple(n if isinstance(n, int) else MANY for n in (x.shape[2], x.shape[-1]))
-        return Product(self.window, self.size, images, len(x), channels, x.dtype, self.precision, target.platform)
+        return Product(self.window, self.size, images, len(x), channels, x.dtype, self.precision, target.platform, phase)
 
 
 def form_of(
