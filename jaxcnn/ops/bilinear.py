@@ -206,7 +206,7 @@ def _vary(x: jax.Array, axes: Sequence[str]) -> jax.Array:
     """`x`, marked as varying over these `shard_map` axes too."""
     if hasattr(lax, "pcast"):
         return lax.pcast(x, axes, to="varying")
-    return lax.pvary(x, axes)  # jax before 0.8
+    return lax.pvary(x, axes)  # type: ignore[attr-defined]  # jax before 0.8
 
 
 def _varying_axes(x: jax.Array) -> frozenset:
