@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxcnn.ops.bilinear import Operation, linear, piecewise_linear
 from jaxcnn.ops.geometry import Window
-from jaxcnn.ops.layout import arranged
+from jaxcnn.ops.layout import arranged, channels_first, channels_last
 from jaxcnn.ops.windows import is_large, over_taps, pad, spread_line, spread_taps
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -215,17 +215,43 @@ def norm(x: jax.Array, window: Window, p: float) -> jax.Array:
     for the derivatives.
     """
     if p == 1:
-        return window_sum(jnp.abs(x), window)
+        return window_sum(_power(x, 1), window)
     m = maximum(jax.lax.stop_gradient(jnp.abs(x)), window)
     m = jnp.where((m > 0) & (m < jnp.inf), m, 1)
-    if is_large(window) and all(s >= e for s, e in zip(window.stride, window.extent, strict=True)):
-        at_inputs = _spread_sum(m, window=window, size=_size(x))  # each is in one window at most
-        powers = window_sum(_power(x / jnp.where(at_inputs > 0, at_inputs, 1), p), window)
-    else:
-        term = jax.checkpoint(lambda view: _power(view / m, p))  # else a loop keeps every tap's for the gradient
-        powers = over_taps(lambda y, k, view: y + term(view), term, pad(x, window), window, _out(x, window))
+    powers = _powers(x, m, window, p)
     is_zero = powers == 0
     return jnp.where(is_zero, 0, m * jnp.where(is_zero, 1, powers) ** (1 / p))
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
+def _powers(x: jax.Array, m: jax.Array, window: Window, p: float) -> jax.Array:
+    """Σ_k (|x[s·o + δ·k − p]| / m[o])^p: a power for each tap, as each window has an m of its own."""
+    return _sum_of_powers(x, m, window=window, p=p)
+
+
+@_powers.defjvp
+def _(window, p, primals, tangents):
+    x, m = primals
+    return jax.jvp(lambda x: _differentiable_powers(x, m, window, p), (x,), tangents[:1])
+
+
+def _differentiable_powers(x: jax.Array, m: jax.Array, window: Window, p: float) -> jax.Array:
+    """The same, of which JAX finds the derivatives."""
+    if is_large(window) and all(s >= e for s, e in zip(window.stride, window.extent, strict=True)):
+        at_inputs = _spread_sum(m, window=window, size=_size(x))  # each is in one window at most
+        in_one = at_inputs > 0
+        return window_sum(_power(jnp.where(in_one, x, 0) / jnp.where(in_one, at_inputs, 1), p), window)
+    turned = jax.default_backend() == "cpu"  # elsewhere nothing was measured; here the gradient is five times as fast
+    if not turned:
+        return _add_powers(x, m, window=window, p=p)
+    y = _add_powers(channels_first(x), channels_first(m), window=window, p=p, axis=2)
+    return channels_last(y)
+
+
+def _add_powers(x: jax.Array, m: jax.Array, *, window: Window, p: float, axis: int = 1) -> jax.Array:
+    term = jax.checkpoint(lambda view: _power(view / m, p))  # else a loop keeps every tap's for the gradient
+    out = m.shape[axis : axis + window.rank]
+    return over_taps(lambda y, k, view: y + term(view), term, pad(x, window, axis=axis), window, out, axis)
 
 
 def _power(x: jax.Array, p: float) -> jax.Array:
@@ -235,6 +261,16 @@ def _power(x: jax.Array, p: float) -> jax.Array:
     is_zero = x == 0
     size = jnp.abs(jnp.where(is_zero, 1, x))
     return jnp.where(is_zero, 0, size ** (int(p) if p % 1 == 0 else p))
+
+
+_sum_of_powers = Operation(
+    "lp_pool_powers",
+    shape=lambda x, m, *, window, p: m.shape,
+    compute=arranged(_add_powers),
+    batch=(0, 0),
+    batch_result=0,
+    ask_alone=True,
+)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -67,25 +67,32 @@ def taps(x: jax.Array, window: Window, out: Sequence[int], axis: int = 1) -> Ite
         yield lax.slice(x, start, stop, (*[1] * axis, *window.stride, *[1] * len(rest)))
 
 
-def tap(x: jax.Array, window: Window, out: Sequence[int], offset: Sequence[Any]) -> jax.Array:
+def tap(x: jax.Array, window: Window, out: Sequence[int], offset: Sequence[Any], axis: int = 1) -> jax.Array:
     """One of the views of `taps`, whose offset d·k is known to the running program only."""
+    lead, rest = x.shape[:axis], x.shape[axis + window.rank :]
     span = [(o - 1) * s + 1 for o, s in zip(out, window.stride, strict=True)]
-    seen = lax.dynamic_slice(x, (0, *offset, 0), (x.shape[0], *span, x.shape[-1]))
-    return lax.slice(seen, [0] * x.ndim, seen.shape, (1, *window.stride, 1))
+    zero = jnp.zeros_like(offset[0])
+    seen = lax.dynamic_slice(x, (*[zero] * axis, *offset, *[zero] * len(rest)), (*lead, *span, *rest))
+    return lax.slice(seen, [0] * x.ndim, seen.shape, (*[1] * axis, *window.stride, *[1] * len(rest)))
 
 
-def over_taps(step: Callable, first: Callable, x: jax.Array, window: Window, out: Sequence[int]) -> Any:
+def over_taps(
+    step: Callable, first: Callable, x: jax.Array, window: Window, out: Sequence[int], axis: int = 1
+) -> Any:
     """Fold `step(result, k, view)` over the taps of an input that is padded already, from `first(view of tap 0)`."""
     if not is_large(window):
-        view, *views = taps(x, window, out)
+        view, *views = taps(x, window, out, axis)
         result = first(view)
         for k, view in enumerate(views, start=1):
             result = step(result, k, view)
         return result
     offsets = jnp.asarray(list(window.offsets()), jnp.int32)
-    result = first(next(taps(x, window, out)))
-    result = jax.tree.map(lambda part: varying_like(part, x), result)
-    return lax.fori_loop(1, window.taps, lambda k, result: step(result, k, tap(x, window, out, offsets[k])), result)
+    result = jax.tree.map(lambda part: varying_like(part, x), first(next(taps(x, window, out, axis))))
+
+    def body(k, result):
+        return step(result, k, tap(x, window, out, offsets[k], axis))
+
+    return lax.fori_loop(1, window.taps, body, result)
 
 
 def patches(x: jax.Array, window: Window, axis: int) -> jax.Array:
