@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn.layers.layer import Layer, stateless
+from jaxcnn.ops.arguments import check_number
 
 
 def Relu(max_value: float | None = None) -> Layer:
@@ -16,20 +17,34 @@ def Relu(max_value: float | None = None) -> Layer:
     """
     if max_value is None:
         return stateless("relu", jax.nn.relu)
-    if isinstance(max_value, bool) or not isinstance(max_value, int | float):
-        raise TypeError(f"Relu: `max_value` must be a number or None; got {max_value!r}")
-    if not max_value > 0:
+    largest = check_number("Relu", "max_value", max_value)
+    if not largest > 0:
         raise ValueError(f"Relu: `max_value` must be positive; got {max_value!r}")
-    return stateless("relu", lambda x: jnp.minimum(jax.nn.relu(x), jnp.asarray(max_value, x.dtype)))
+
+    def clip(x):
+        end = jnp.asarray(largest, x.dtype)
+        return jnp.where(x >= end, end, jax.nn.relu(x))  # the minimum of the two would halve the derivative at the end
+
+    return stateless("relu", clip)
 
 
 def LeakyRelu(negative_slope: float = 0.01) -> Layer:
-    """x where positive, else negative_slope·x."""
-    return stateless("leaky_relu", lambda x: jax.nn.leaky_relu(x, negative_slope))
+    """x where positive, else negative_slope·x.
+
+    Raises:
+      TypeError: a slope that is no number.
+    """
+    slope = check_number("LeakyRelu", "negative_slope", negative_slope)
+    return stateless("leaky_relu", lambda x: jnp.where(x > 0, x, jnp.asarray(slope, x.dtype) * x))
 
 
 def Elu(alpha: float = 1.0) -> Layer:
-    """x where positive, else alpha·(exp(x) − 1)."""
+    """x where positive, else alpha·(exp(x) − 1).
+
+    Raises:
+      TypeError: an alpha that is no number.
+    """
+    alpha = check_number("Elu", "alpha", alpha)
     return stateless("elu", lambda x: jax.nn.elu(x, alpha))
 
 
@@ -105,8 +120,7 @@ def DropPath(rate: float) -> Layer:
 
 
 def _dropping(name: str, kind: str, rate: float, mask_shape: Callable[[jax.Array], tuple[int, ...]]) -> Layer:
-    if isinstance(rate, bool) or not isinstance(rate, int | float):
-        raise TypeError(f"{name}: `rate` must be a number; got {rate!r}")
+    rate = check_number(name, "rate", rate)
     if not 0 <= rate < 1:
         raise ValueError(f"{name}: `rate` is the probability of dropping and must be in [0, 1); got {rate!r}")
 

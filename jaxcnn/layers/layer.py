@@ -40,6 +40,12 @@ class Layer:
     aside: frozenset[str] = frozenset()
     combine: Callable[[Mapping[str, "Layer"]], "Layer"] | None = None
 
+    def __repr__(self) -> str:
+        names = list(self.children)
+        more = [f"… {len(names) - 8} more"] if len(names) > 8 else []
+        inside = f": {', '.join(names[:8] + more)}" if names else ""
+        return f"Layer({self.kind!r}{inside})"
+
 
 def stateless(kind: str, function: Callable[[jax.Array], jax.Array]) -> Layer:
     """The layer of a function of x alone: no parameters, no state, the same in training."""
@@ -48,6 +54,11 @@ def stateless(kind: str, function: Callable[[jax.Array], jax.Array]) -> Layer:
         apply=lambda params, state, x, *, train=False, key=None: (function(x), state),
         kind=kind,
     )
+
+
+def along_channels(values: jax.Array, x: jax.Array) -> jax.Array:
+    """One value per channel, with the axes of x: under `jax_numpy_rank_promotion="raise"` nothing else is broadcast."""
+    return values.reshape((1,) * (x.ndim - values.ndim) + values.shape)
 
 
 def output_shape(layer: Layer, params: Tree, state: Tree, input_shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 import math
 import numbers
 from collections.abc import Sequence
+from typing import TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -23,9 +24,14 @@ def check_array(op: str, argument: str, value: jax.typing.ArrayLike, *, floating
 
 def check_number(op: str, argument: str, value: object) -> float:
     """`value` as a float: a real number of Python or NumPy; TypeError for anything else."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+    if not is_number(value):
         raise TypeError(f"{op}: `{argument}` must be a number; got {value!r}")
     return float(value)
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether it is a real number of Python or NumPy."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def check_same_dtype(op: str, **arrays: jax.Array) -> None:

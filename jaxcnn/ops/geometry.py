@@ -123,6 +123,27 @@ def sliding_window(
     return result
 
 
+def pool_window(op: str, window: int | Sequence[int]) -> tuple[int, ...]:
+    """The window's size on each spatial axis: one int is a square 2-D window, a sequence says how many axes there are."""
+    rank = len(window) if isinstance(window, Sequence) and window else 2
+    return per_axis(op, "window", window, rank)
+
+
+def check_window(
+    op: str,
+    *,
+    window: Sequence[int],
+    stride: int | Sequence[int],
+    padding: Padding,
+    dilation: int | Sequence[int],
+) -> None:
+    """Refuse what `sliding_window` would refuse of these arguments for an input of any size."""
+    rank = len(window)
+    stride, dilation = per_axis(op, "stride", stride, rank), per_axis(op, "dilation", dilation, rank)
+    any_size = Window(tuple(window), stride, ((0, 0),) * rank, dilation)
+    padding_pairs(op, padding, any_size, any_size.extent)
+
+
 def _ceil(window: Window, size: Sequence[int]) -> Window:
     """Let the last, partial window in, as long as it starts inside the input or the padding before it."""
     pairs = []
@@ -148,7 +169,10 @@ def padding_pairs(op: str, padding: Padding, window: Window, size: Sequence[int]
                 half = total // 2
                 pairs.append((half, total - half) if padding == "SAME" else (total - half, half))
             return tuple(pairs)
-        raise ValueError(f"{op}: `padding` must be one of {', '.join(PADDING_WORDS)}, an int or pairs; got {padding!r}")
+        meant = f"; write {padding.upper()!r}" if padding.upper() in PADDING_WORDS else ""
+        raise ValueError(
+            f"{op}: `padding` must be one of {', '.join(PADDING_WORDS)}, an int or pairs; got {padding!r}{meant}"
+        )
     if _is_int(padding):
         pairs = [(operator.index(padding), operator.index(padding))] * window.rank
     else:

@@ -9,14 +9,14 @@ Each is a linear map once something is known about the input; those maps and the
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn.ops.arguments import check_array, check_number, flatten_batch
-from jaxcnn.ops.geometry import Padding, Window, padding_pairs, per_axis, sliding_window
+from jaxcnn.ops.geometry import Padding, Window, padding_pairs, per_axis, pool_window, sliding_window
 from jaxcnn.ops.pool_maps import maximum, norm, window_sum
 from jaxcnn.ops.windows import accumulator
 
@@ -223,8 +223,8 @@ def global_avg_pool(x: jax.Array, spatial_rank: int = 2) -> jax.Array:
 
 
 def _window(op, x, window, stride, padding, dilation, ceil_mode) -> Window:
-    rank = len(window) if isinstance(window, Sequence) and window else 2
-    size = per_axis(op, "window", window, rank)
+    size = pool_window(op, window)
+    rank = len(size)
     if x.ndim < rank + 1:
         raise ValueError(
             f"{op}: `x` must have {rank} spatial axes and a channel axis, (*batch, *spatial, channels), for window "
