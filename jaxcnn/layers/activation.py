@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn.layers.layer import Layer, stateless
-from jaxcnn.ops.arguments import check_number
+from jaxcnn.ops.arguments import check_number, is_number
 
 
 def Relu(max_value: float | None = None) -> Layer:
@@ -17,12 +17,13 @@ def Relu(max_value: float | None = None) -> Layer:
     """
     if max_value is None:
         return stateless("relu", jax.nn.relu)
-    largest = check_number("Relu", "max_value", max_value)
-    if not largest > 0:
+    if not is_number(max_value):
+        raise TypeError(f"Relu: `max_value` must be a number or None; got {max_value!r}")
+    if not max_value > 0:
         raise ValueError(f"Relu: `max_value` must be positive; got {max_value!r}")
 
     def clip(x):
-        end = jnp.asarray(largest, x.dtype)
+        end = jnp.asarray(max_value, x.dtype)
         return jnp.where(x >= end, end, jax.nn.relu(x))  # the minimum of the two would halve the derivative at the end
 
     return stateless("relu", clip)

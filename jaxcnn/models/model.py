@@ -58,12 +58,14 @@ class Model:
         """Fresh (params, state).
 
         Raises:
-          ValueError: an output that is neither one row of `num_classes` logits per image, nor one per pixel.
+          ValueError: an output that is neither a row of `num_classes` logits per image, nor one per pixel, nor the
+            single logit of two classes.
         """
         params, state = self.layer.init(key, self.input_shape)
         if self.num_classes:
             shape = output_shape(self.layer, params, state, self.input_shape)
-            if shape not in ((self.num_classes,), (*self.input_shape[:-1], self.num_classes)):
+            one_for_two = self.num_classes == 2 and shape == (1,)
+            if not one_for_two and shape not in ((self.num_classes,), (*self.input_shape[:-1], self.num_classes)):
                 raise ValueError(
                     f"{self.name}: `layer` must give {self.num_classes} logits per image, ({self.num_classes},), as "
                     f"`num_classes` says, or as many per pixel; for an input {self.input_shape} it gives {shape}. Do its "
@@ -79,11 +81,11 @@ class Model:
         Raises:
           ValueError: an x without the batch axis, or of a shape that the layers do not take.
         """
-        if jnp.ndim(x) != len(self.input_shape) + 1:
-            expected = ", ".join(map(str, ("N", *self.input_shape)))
-            fix = ". For one image write x[None]" if jnp.ndim(x) == len(self.input_shape) else ""
-            raise ValueError(f"{self.name}: `x` must have shape ({expected}); got {jnp.shape(x)}{fix}")
         try:
+            if jnp.ndim(x) == len(self.input_shape):
+                raise ValueError(f"{self.name}: `x` lacks the batch axis; for one image write x[None]")
+            if jnp.ndim(x) != len(self.input_shape) + 1:
+                raise ValueError(f"{self.name}: `x` must have {len(self.input_shape) + 1} axes; got {jnp.ndim(x)}")
             return self.layer.apply(params, state, x, train=train, key=key)
         except (TypeError, ValueError) as error:
             if jnp.shape(x)[1:] != self.input_shape:
