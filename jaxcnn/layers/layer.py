@@ -43,6 +43,12 @@ class Layer:
     combine: Callable[[Mapping[str, "Layer"]], "Layer"] | None = None
     settings: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
+    def __repr__(self) -> str:
+        names = list(self.children)
+        more = [f"… {len(names) - 8} more"] if len(names) > 8 else []
+        inside = f": {', '.join(names[:8] + more)}" if names else ""
+        return f"Layer({self.kind!r}{inside})"
+
 
 def stateless(kind: str, function: Callable[[jax.Array], jax.Array], **settings: Any) -> Layer:
     """The layer of a function of x alone: no parameters, no state, the same in training.
@@ -61,6 +67,11 @@ def stateless(kind: str, function: Callable[[jax.Array], jax.Array], **settings:
         kind=kind,
         settings=settings,
     )
+
+
+def along_channels(values: jax.Array, x: jax.Array) -> jax.Array:
+    """One value per channel, with the axes of x: under `jax_numpy_rank_promotion="raise"` nothing else is broadcast."""
+    return values.reshape((1,) * (x.ndim - values.ndim) + values.shape)
 
 
 def output_shape(layer: Layer, params: Tree, state: Tree, input_shape: tuple[int, ...]) -> tuple[int, ...]:
