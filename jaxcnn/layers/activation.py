@@ -15,27 +15,29 @@ def Relu(max_value: float | None = None) -> Layer:
       ValueError: a max_value that is not positive. TypeError: one that is no number.
     """
     if max_value is None:
-        return stateless("relu", jax.nn.relu)
+        return stateless("relu", jax.nn.relu, max_value=None)
     if isinstance(max_value, bool) or not isinstance(max_value, int | float):
         raise TypeError(f"Relu: `max_value` must be a number or None; got {max_value!r}")
     if not max_value > 0:
         raise ValueError(f"Relu: `max_value` must be positive; got {max_value!r}")
-    return stateless("relu", lambda x: jnp.minimum(jax.nn.relu(x), jnp.asarray(max_value, x.dtype)))
+    return stateless(
+        "relu", lambda x: jnp.minimum(jax.nn.relu(x), jnp.asarray(max_value, x.dtype)), max_value=max_value
+    )
 
 
 def LeakyRelu(negative_slope: float = 0.01) -> Layer:
     """x where positive, else negative_slope·x."""
-    return stateless("leaky_relu", lambda x: jax.nn.leaky_relu(x, negative_slope))
+    return stateless("leaky_relu", lambda x: jax.nn.leaky_relu(x, negative_slope), negative_slope=negative_slope)
 
 
 def Elu(alpha: float = 1.0) -> Layer:
     """x where positive, else alpha·(exp(x) − 1)."""
-    return stateless("elu", lambda x: jax.nn.elu(x, alpha))
+    return stateless("elu", lambda x: jax.nn.elu(x, alpha), alpha=alpha)
 
 
 def Gelu(approximate: bool = False) -> Layer:
     """x·Φ(x), Φ the normal distribution function, or its tanh approximation."""
-    return stateless("gelu", lambda x: jax.nn.gelu(x, approximate))
+    return stateless("gelu", lambda x: jax.nn.gelu(x, approximate), approximate=approximate)
 
 
 def Silu() -> Layer:
@@ -118,4 +120,4 @@ def _dropping(name: str, kind: str, rate: float, mask_shape: Callable[[jax.Array
         keep = jax.random.bernoulli(key, 1 - rate, mask_shape(x))
         return jnp.where(keep, x / (1 - rate), jnp.zeros_like(x)), state
 
-    return Layer(lambda key, input_shape: ({}, {}), apply, kind)
+    return Layer(lambda key, input_shape: ({}, {}), apply, kind, settings={"rate": rate})

@@ -101,4 +101,4 @@ def _with_bias(layer: Layer) -> Layer:
         y, state = layer.apply(params, state, x, train=train, key=key)
         return y + params["bias"], state
 
-    return dataclasses.replace(layer, init=init, apply=apply)
+    return dataclasses.replace(layer, init=init, apply=apply, settings={**layer.settings, "use_bias": True})

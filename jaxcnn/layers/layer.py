@@ -30,6 +30,8 @@ class Layer:
       chained: whether each child takes the output of the one before; else all take this layer's input.
       aside: the children of a chain whose output leaves it, and only in training: the next child takes their input.
       combine: the same combination of other children, given by name; None for a layer without children.
+      settings: the arguments that say what it computes ("stride", "eps", …), as plain values; files of weights are
+        compared with them.
     """
 
     init: Callable[..., tuple[Tree, Tree]]
@@ -39,14 +41,22 @@ class Layer:
     chained: bool = False
     aside: frozenset[str] = frozenset()
     combine: Callable[[Mapping[str, "Layer"]], "Layer"] | None = None
+    settings: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
 
-def stateless(kind: str, function: Callable[[jax.Array], jax.Array]) -> Layer:
-    """The layer of a function of x alone: no parameters, no state, the same in training."""
+def stateless(kind: str, function: Callable[[jax.Array], jax.Array], **settings: Any) -> Layer:
+    """The layer of a function of x alone: no parameters, no state, the same in training.
+
+    Args:
+      kind: a word for what it does.
+      function: of x, `(N, *input_shape)`.
+      **settings: of the function, kept with the layer, so that files of weights can be compared with them.
+    """
     return Layer(
         init=lambda key, input_shape: ({}, {}),
         apply=lambda params, state, x, *, train=False, key=None: (function(x), state),
         kind=kind,
+        settings=settings,
     )
 
 
@@ -186,7 +196,8 @@ def residual(
     def combine(children):
         return residual(children["body"], children.get("shortcut"), activation)
 
-    return Layer(_parallel_init(children, apply), apply, "residual", children, combine=combine)
+    settings = {"activation": getattr(activation, "__name__", "function") if activation else None}
+    return Layer(_parallel_init(children, apply), apply, "residual", children, combine=combine, settings=settings)
 
 
 def branches(*layers: Layer, **named_layers: Layer) -> Layer:

@@ -1,7 +1,8 @@
 """Layers with a kernel: convolutions and dense."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -57,7 +58,8 @@ def Conv(
     def shape(input_shape):
         return *window, input_shape[-1] // groups, out_channels
 
-    return _affine("conv", product, shape, len(window), use_bias, kernel_init, bias_init)
+    settings = _geometry(window, stride, padding, dilation, groups=groups)
+    return _affine("conv", product, shape, settings, use_bias, kernel_init, bias_init)
 
 
 def ConvTranspose(
@@ -113,7 +115,8 @@ def ConvTranspose(
         return jnp.swapaxes(kernel, -1, -3).reshape(shape)
 
     draw_kernel = draw if kernel_init == "pytorch" else draw_as_conv
-    return _affine("conv_transpose", product, shape, len(window), use_bias, draw_kernel, bias_init, out_channels)
+    settings = _geometry(window, stride, padding, dilation, groups=groups, output_padding=output_padding)
+    return _affine("conv_transpose", product, shape, settings, use_bias, draw_kernel, bias_init, out_channels)
 
 
 def DepthwiseConv(
@@ -150,7 +153,8 @@ def DepthwiseConv(
     def shape(input_shape):
         return *window, 1, input_shape[-1] * multiplier
 
-    return _affine("depthwise_conv", product, shape, len(window), use_bias, kernel_init, bias_init)
+    settings = _geometry(window, stride, padding, dilation, multiplier=multiplier)
+    return _affine("depthwise_conv", product, shape, settings, use_bias, kernel_init, bias_init)
 
 
 def SeparableConv(
@@ -223,7 +227,7 @@ def Dense(
             )
         return x @ kernel
 
-    return _affine("dense", product, lambda shape: (shape[-1], out_features), 0, use_bias, kernel_init, bias_init)
+    return _affine("dense", product, lambda shape: (shape[-1], out_features), {}, use_bias, kernel_init, bias_init)
 
 
 def Flatten() -> Layer:
@@ -241,7 +245,7 @@ def _affine(
     kind: str,
     product: Callable[[jax.Array, jax.Array], jax.Array],
     kernel_shape: Callable[[Sequence[int]], tuple[int, ...]],
-    spatial_rank: int,
+    settings: Mapping[str, Any],
     use_bias: bool,
     kernel_init: Init,
     bias_init: Init,
@@ -250,6 +254,7 @@ def _affine(
     """product(x, kernel) + bias: what all layers of this file share."""
     draw_kernel = kernel_initializer(kind, kernel_init)
     bias_initializer(kind, bias_init, (1, 1))  # refuse an unknown name now, not at init
+    spatial_rank = len(settings.get("kernel_size", ()))
 
     def init(key, input_shape):
         if len(input_shape) < spatial_rank + 1:
@@ -267,7 +272,13 @@ def _affine(
         y = product(x, params["kernel"])
         return (y + params["bias"] if use_bias else y), state
 
-    return Layer(init, apply, kind)
+    return Layer(init, apply, kind, settings={**settings, "use_bias": use_bias})
+
+
+def _geometry(
+    kernel_size: tuple[int, ...], stride: Ints, padding: Padding, dilation: Ints, **more: Any
+) -> dict[str, Any]:
+    return {"kernel_size": kernel_size, "stride": stride, "padding": padding, "dilation": dilation, **more}
 
 
 def _count(layer: str, argument: str, value: int) -> int:

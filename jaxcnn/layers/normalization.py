@@ -66,7 +66,7 @@ def BatchNorm(momentum: float = 0.9, eps: float = 1e-5, axis_name: str | None = 
         y = _normalize(inner, mean, var, eps, {name: jnp.expand_dims(p, axes) for name, p in params.items()})
         return (channels_last(y) if turned else y), new
 
-    return Layer(init, apply, "batch_norm")
+    return Layer(init, apply, "batch_norm", settings={"momentum": momentum, "eps": eps})
 
 
 def LayerNorm(eps: float = 1e-5) -> Layer:
@@ -88,7 +88,7 @@ def LayerNorm(eps: float = 1e-5) -> Layer:
     def apply(params, state, x, *, train=False, key=None):
         return _normalize(x, *_moments(x, (-1,)), eps, params), state
 
-    return Layer(_scale_and_bias, apply, "layer_norm")
+    return Layer(_scale_and_bias, apply, "layer_norm", settings={"eps": eps})
 
 
 def GroupNorm(groups: int, eps: float = 1e-5) -> Layer:
@@ -120,7 +120,7 @@ def GroupNorm(groups: int, eps: float = 1e-5) -> Layer:
         own = {name: p.reshape(groups, -1) for name, p in params.items()}
         return _normalize(grouped, *_moments(grouped, axes), eps, own).reshape(x.shape), state
 
-    return Layer(init, apply, "group_norm")
+    return Layer(init, apply, "group_norm", settings={"groups": groups, "eps": eps})
 
 
 def _scale_and_bias(key, input_shape):

@@ -26,7 +26,7 @@ def MaxPool(
     pool = functools.partial(
         ops.max_pool, window=window, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode
     )
-    return stateless("max_pool", pool)
+    return stateless("max_pool", pool, **pool.keywords)
 
 
 def AvgPool(
@@ -48,7 +48,7 @@ def AvgPool(
         ceil_mode=ceil_mode,
         count_include_pad=count_include_pad,
     )
-    return stateless("avg_pool", pool)
+    return stateless("avg_pool", pool, **pool.keywords)
 
 
 def LpPool(
@@ -64,7 +64,7 @@ def LpPool(
     pool = functools.partial(
         ops.lp_pool, window=window, p=p, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode
     )
-    return stateless("lp_pool", pool)
+    return stateless("lp_pool", pool, **pool.keywords)
 
 
 def AdaptiveAvgPool(output_size: Ints) -> Layer:
@@ -102,7 +102,7 @@ def AdaptiveAvgPool(output_size: Ints) -> Layer:
                 x = jnp.stack([jnp.mean(values, axis) for values in bins], axis)
         return x
 
-    return stateless("adaptive_avg_pool", pool)
+    return stateless("adaptive_avg_pool", pool, output_size=size)
 
 
 def GlobalMaxPool(spatial_rank: int = 2) -> Layer:

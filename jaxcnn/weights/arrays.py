@@ -11,8 +11,8 @@ import numpy as np
 from jaxcnn.layers.layer import Tree
 from jaxcnn.models import Model
 from jaxcnn.weights.dialects import ARRAYS
+from jaxcnn.weights.errors import WeightsError
 from jaxcnn.weights.matching import fill
-from jaxcnn.weights.tensors import WeightsError
 
 
 def from_arrays(

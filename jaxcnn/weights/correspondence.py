@@ -13,7 +13,8 @@ from jaxcnn.layers.layer import Tree
 from jaxcnn.models import Model
 from jaxcnn.weights.anatomy import Part
 from jaxcnn.weights.dialects import Dialect
-from jaxcnn.weights.tensors import WeightsError, check_finite, flatten
+from jaxcnn.weights.errors import WeightsError
+from jaxcnn.weights.tensors import check_finite, flatten
 from jaxcnn.weights.transforms import Transform, cast
 
 SHOWN = 8  # names per kind of mistake in a message; the error has them all

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jaxcnn.data.fetch import cache, downloader, reason
+from jaxcnn.weights.errors import WeightsError
 from jaxcnn.weights.files import replacing
-from jaxcnn.weights.tensors import WeightsError
 
 
 @dataclass(frozen=True)

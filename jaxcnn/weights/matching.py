@@ -4,7 +4,7 @@ Without a table, a way is taken only where it cannot go wrong. What it gives is 
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -13,8 +13,8 @@ from jaxcnn.models import Model
 from jaxcnn.weights.anatomy import KINDS, Part, parts_of
 from jaxcnn.weights.correspondence import Correspondence, assign, correspond
 from jaxcnn.weights.dialects import DIALECTS, Dialect
+from jaxcnn.weights.errors import WeightsError
 from jaxcnn.weights.names import layer_names
-from jaxcnn.weights.tensors import WeightsError
 
 
 def fill(
@@ -25,6 +25,7 @@ def fill(
     names: Mapping[str, str] | None,
     order: Sequence[str] | None,
     where: str,
+    check: Callable[[Mapping[str, str]], None] = lambda names: None,
 ) -> tuple[Tree, Tree]:
     """A model's (params, state) from another library's arrays.
 
@@ -33,6 +34,7 @@ def fill(
       names: the library's name of each layer by its path here; None to find them.
       order: the library's layers in the order of computation, where that is known.
       where: the source, for messages.
+      check: called with the library's name of each layer before any array is taken; raises if the layers do not fit.
 
     Raises:
       Mismatch, WeightsError, ValueError: as `from_torch`.
@@ -43,7 +45,9 @@ def fill(
         layers = _grouped(arrays, dialect)
         known = layer_names(dialect.families, model, [part.path for part in parts], layers)
         names, ignored = known or (_match(model, parts, dialect, layers, order, where), ())
-    return correspond(model, parts, dialect, names, ignored).fill(arrays, where)
+    correspondence = correspond(model, parts, dialect, names, ignored)
+    check(names)
+    return correspondence.fill(arrays, where)
 
 
 def explain(model: Model, library: str) -> Correspondence:

@@ -11,10 +11,10 @@ from jaxcnn.layers.layer import Tree
 from jaxcnn.models import Model
 from jaxcnn.weights.arrays import from_arrays
 from jaxcnn.weights.download import obtain
+from jaxcnn.weights.errors import WeightsError
 from jaxcnn.weights.keras import from_keras
 from jaxcnn.weights.published import FILES, IMAGENET_CLASSES, Published
 from jaxcnn.weights.pytorch import from_torch
-from jaxcnn.weights.tensors import WeightsError
 
 READERS: dict[str, Callable[..., tuple[Tree, Tree]]] = {
     "torch": from_torch,

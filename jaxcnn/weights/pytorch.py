@@ -12,8 +12,9 @@ import numpy as np
 from jaxcnn.layers.layer import Tree
 from jaxcnn.models import Model
 from jaxcnn.weights.dialects import TORCH
+from jaxcnn.weights.errors import WeightsError
 from jaxcnn.weights.matching import explain, fill
-from jaxcnn.weights.tensors import WeightsError, opened
+from jaxcnn.weights.tensors import opened
 
 PICKLED = (".pth", ".pt", ".th", ".bin", ".ckpt", ".tar")
 INSIDE = ("state_dict", "model_state_dict", "model")  # where checkpoints keep the state dict
