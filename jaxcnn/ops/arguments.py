@@ -1,6 +1,7 @@
 """Checks of array arguments that every operation makes, and the folding of batch axes."""
 
 import math
+import numbers
 from collections.abc import Sequence
 
 import jax
@@ -14,10 +15,17 @@ def check_array(op: str, argument: str, value: jax.typing.ArrayLike, *, floating
     if dtype is None:
         dtype = np.asarray(value).dtype
     numeric = jnp.issubdtype(dtype, jnp.floating) or (jnp.issubdtype(dtype, jnp.integer) and not floating)
-    if not numeric:
+    if not numeric or dtype == jnp.float8_e8m0fnu:  # that one holds powers of two to scale others by: no 0, no sign
         kind = "floating-point" if floating else "real and numeric"
         raise TypeError(f"{op}: `{argument}` must be {kind}; got dtype {dtype}")
     return jnp.asarray(value)
+
+
+def check_number(op: str, argument: str, value: object) -> float:
+    """`value` as a float: a real number of Python or NumPy; TypeError for anything else."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{op}: `{argument}` must be a number; got {value!r}")
+    return float(value)
 
 
 def check_same_dtype(op: str, **arrays: jax.Array) -> None:

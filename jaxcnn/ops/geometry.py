@@ -48,12 +48,14 @@ class Window:
         """Without its padding, a succession of windows along one axis each, which together see the same."""
         for axis in range(self.rank):
             if self.size[axis] * self.stride[axis] > 1:
-                pick = [a == axis for a in range(self.rank)]
-                size, stride = (
-                    tuple(v if own else 1 for v, own in zip(values, pick, strict=True))
-                    for values in (self.size, self.stride)
-                )
-                yield Window(size, stride, ((0, 0),) * self.rank, self.dilation)
+                yield self.unpadded().along(axis)
+
+    def along(self, axis: int) -> "Window":
+        """This window on one axis; on the others it sees one position at a time."""
+        values = tuple(zip(self.size, self.stride, self.dilation, strict=True))
+        size, stride, dilation = zip(*(v if a == axis else (1, 1, 1) for a, v in enumerate(values)), strict=True)
+        padding = tuple(pair if a == axis else (0, 0) for a, pair in enumerate(self.padding))
+        return Window(size, stride, padding, dilation)
 
     def output_size(self, size: Sequence[int]) -> tuple[int, ...]:
         """The number of places where the window fits: floor((n + before + after − extent) / stride) + 1."""
@@ -109,6 +111,8 @@ def sliding_window(
     dilation = per_axis(op, "dilation", dilation, rank)
     result = Window(window, stride, ((0, 0),) * rank, dilation)
     result = replace(result, padding=padding_pairs(op, padding, result, size))
+    if ceil_mode:
+        result = _ceil(result, size)
     for axis, (n, (before, after), e) in enumerate(zip(size, result.padding, result.extent, strict=True)):
         if n + before + after < e:
             raise ValueError(
@@ -116,7 +120,7 @@ def sliding_window(
                 f"input has {n} + {before} + {after}; input {tuple(size)}, window {window}, dilation {dilation}, "
                 f"padding {padding!r}. Pad more, or use a smaller window or dilation."
             )
-    return _ceil(result, size) if ceil_mode else result
+    return result
 
 
 def _ceil(window: Window, size: Sequence[int]) -> Window:
