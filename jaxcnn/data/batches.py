@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn.data.dataset import Dataset, as_pair
+from jaxcnn.data.dataset import Dataset
+from jaxcnn.data.pairs import as_pair
 from jaxcnn.data.shuffle import permutation
 
 __all__ = ["Batch", "batches", "epoch_plan", "to_float"]

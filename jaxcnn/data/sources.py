@@ -82,7 +82,7 @@ def load(name: str, *, data_dir: str | os.PathLike[str] | None = None, **options
             compressed or not. `image_folder` needs it (see `read_image_folders`), `digits` has no use for it.
         **options: `mnist`, `fashion_mnist`, `cifar10`: `mirror`, a URL under which `<name>/<file>` is served.
             `image_folder`: `size` (H, W) in pixels, which it needs; `channels` 3 or 1; `fraction` and `seed` of the
-            test set where there is no folder of its own.
+            test set where there is no folder of its own; `skip_unreadable`, to leave out images that cannot be read.
 
     Returns:
         (train, test), uint8 images (N, H, W, C).
@@ -162,12 +162,15 @@ def _image_folder(
     channels: int = 3,
     fraction: float = 0.2,
     seed: int = 0,
+    skip_unreadable: bool = False,
 ) -> Splits:
     if data_dir is None or size is None:
         raise TypeError(
             "dataset 'image_folder' needs `data_dir`, a folder of class folders, and `size`, (H, W) in pixels."
         )
-    return read_image_folders(data_dir, size=size, channels=channels, fraction=fraction, seed=seed)
+    return read_image_folders(
+        data_dir, size=size, channels=channels, fraction=fraction, seed=seed, skip_unreadable=skip_unreadable
+    )
 
 
 _CATALOGUE = {

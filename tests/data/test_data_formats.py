@@ -6,10 +6,9 @@ import tarfile
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from jaxcnn import data
-from jaxcnn.data import DataError, read_cifar10, read_idx, read_image_folder, read_image_folders
+from jaxcnn.data import DataError, read_cifar10, read_idx
 
 RNG = np.random.default_rng(0)
 
@@ -197,109 +196,3 @@ def test_an_archive_member_that_is_no_file_is_refused(tmp_path):
         archive.addfile(link)
     with pytest.raises(DataError, match=r"test_batch\.bin"):
         read_cifar10(tmp_path / "odd.tar")
-
-
-# ---- folders of images
-
-RED, GREEN = (255, 0, 0), (0, 255, 0)
-
-
-def write_photos(folder, **classes):
-    for name, colours in classes.items():
-        (folder / name).mkdir(parents=True)
-        for i, colour in enumerate(colours):
-            Image.new("RGB", (6, 4), colour).save(folder / name / f"{i}.png")
-
-
-def test_classes_are_the_folders_in_alphabetical_order(tmp_path):
-    write_photos(tmp_path, dogs=[GREEN] * 2, cats=[RED])
-    (tmp_path / "cats" / "notes.txt").write_text("not an image")
-    (tmp_path / "cats" / ".hidden.png").write_text("nor this")
-    (tmp_path / ".git").mkdir()
-    photos = read_image_folder(tmp_path, size=(3, 5))
-    assert photos.classes == ("cats", "dogs") and photos.labels.tolist() == [0, 1, 1]
-    assert photos.images.shape == (3, 3, 5, 3)  # (H, W), not Pillow's (W, H)
-    assert (photos.images[0] == RED).all() and (photos.images[1:] == GREEN).all()
-
-
-def test_grey_and_transparent_images_and_turned_photos(tmp_path):
-    (tmp_path / "a").mkdir()
-    Image.new("RGBA", (4, 4), (10, 20, 30, 0)).save(tmp_path / "a" / "0.png")
-    Image.new("L", (4, 4), 7).save(tmp_path / "a" / "1.png")
-    turned = Image.fromarray(np.array([[0, 255]], np.uint8).repeat(8, 0).repeat(8, 1))  # dark left, bright right
-    exif = Image.Exif()
-    exif[0x0112] = 6  # turn by 90 degrees clockwise to see it upright (EXIF 2.3, Orientation)
-    turned.save(tmp_path / "a" / "2.jpg", exif=exif)
-    images = read_image_folder(tmp_path, size=(16, 8)).images
-    assert images[0, 0, 0].tolist() == [10, 20, 30] and (images[1] == 7).all()
-    assert images[2, :6].mean() < 30 and images[2, -6:].mean() > 225
-    assert read_image_folder(tmp_path, size=(16, 8), channels=1).images.shape == (3, 16, 8, 1)
-
-
-@pytest.mark.parametrize("held_out", ["test", "validation", "val"])
-def test_a_held_out_folder_is_the_test_set(tmp_path, held_out):
-    write_photos(tmp_path / "train", cats=[RED] * 3, dogs=[GREEN])
-    write_photos(tmp_path / held_out, cats=[RED], dogs=[GREEN])
-    train, test = data.load("image_folder", data_dir=tmp_path, size=(4, 4))
-    assert train.labels.tolist() == [0, 0, 0, 1] and test.labels.tolist() == [0, 1]
-
-
-def test_one_folder_is_divided_by_seed(tmp_path):
-    write_photos(tmp_path, cats=[(i, 0, 0) for i in range(10)], dogs=[(i, 1, 0) for i in range(10)])
-    seen = [set(read_image_folders(tmp_path, size=(4, 4), seed=s).test.images[:, 0, 0, 0].tolist()) for s in range(9)]
-    again = read_image_folders(tmp_path, size=(4, 4), seed=0)
-    assert set(again.test.images[:, 0, 0, 0].tolist()) == seen[0] and len(set(map(frozenset, seen))) > 1
-    assert np.bincount(again.test.labels).tolist() == [2, 2] and len(again.train) == 16
-
-
-def png(**classes):
-    return lambda folder: write_photos(folder, **classes)
-
-
-def spoil(content):
-    def write(folder):
-        write_photos(folder, cats=[RED])
-        Image.fromarray(RNG.integers(0, 256, (20, 20)).astype(np.uint8)).save(folder / "cats" / "1.png")
-        whole = (folder / "cats" / "1.png").read_bytes()
-        (folder / "cats" / "1.png").write_bytes(content(whole))
-
-    return write
-
-
-def deep(folder):
-    (folder / "cats").mkdir(parents=True)
-    Image.fromarray(np.full((4, 4), 0.5, np.float32)).save(folder / "cats" / "1.tif")
-
-
-def different_classes(folder):
-    write_photos(folder / "train", cats=[RED], dogs=[RED])
-    write_photos(folder / "val", cats=[RED], wolves=[RED])
-
-
-@pytest.mark.parametrize(
-    ("write", "file", "message"),
-    [
-        (lambda folder: None, "photos", "one folder per class"),
-        (png(cats=[RED], dogs=[]), "dogs", "at least one image"),
-        (spoil(lambda whole: whole[: len(whole) // 2]), "1.png", "a readable image"),
-        (spoil(lambda whole: b""), "1.png", "a readable image"),
-        (spoil(lambda whole: b"<html>"), "1.png", "a web page"),
-        (deep, "1.tif", "8 or 16 bits per channel; found 32 (Pillow's mode F)"),
-        (different_classes, "val", "cats, dogs; found cats, wolves"),
-        (lambda folder: write_photos(folder / "train", cats=[RED]), "photos", "test/, validation/, val/ beside train/"),
-    ],
-)
-def test_damaged_image_folder_is_named(tmp_path, write, file, message):
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    write(folder)
-    with pytest.raises(DataError) as caught:
-        data.load("image_folder", data_dir=folder, size=(4, 4))
-    assert caught.value.file.endswith(file) and message in str(caught.value) and caught.value.__cause__ is None
-
-
-@pytest.mark.parametrize("bad", [{"size": 4}, {"size": (0, 4)}, {"size": (4, 4), "channels": 2}])
-def test_bad_options_of_image_folder(tmp_path, bad):
-    write_photos(tmp_path, cats=[RED])
-    with pytest.raises(ValueError, match=r"size|channels"):
-        data.load("image_folder", data_dir=tmp_path, **bad)

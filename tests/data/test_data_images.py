@@ -253,7 +253,7 @@ def test_what_is_no_file_is_named(tmp_path):
 
 @pytest.mark.parametrize("shape", [4, (4, 4), (0, 4, 3), (4, 4, 2), (4.0, 4, 3), "abc", (4, 4, 3, 1)])
 def test_a_bad_shape_is_refused(tmp_path, shape):
-    with pytest.raises(ValueError, match="read_image: `(shape|size|channels)` must be"):
+    with pytest.raises(ValueError, match=r"read_image: `(shape|size|channels)` must be"):
         read_image(saved(tmp_path, Image.fromarray(UPRIGHT)), shape)
 
 

@@ -4,12 +4,11 @@ import hashlib
 import subprocess
 import sys
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxcnn import data
-from jaxcnn.data import Dataset, as_pair, split
+from jaxcnn.data import Dataset, split
 
 
 def made(n=20, classes=("cat", "dog")):
@@ -142,7 +141,7 @@ def test_labels_become_int32():
     assert Dataset(IMAGES, LABELS.astype(np.uint8), CLASSES, "made").labels.dtype == np.int32
 
 
-# ---- split and as_pair
+# ---- split
 
 
 @pytest.mark.parametrize("fraction", [0.1, 0.5, 0.77])
@@ -167,31 +166,3 @@ def test_split_follows_the_seed():
 def test_split_refuses(fraction, seed, message):
     with pytest.raises(ValueError, match=message):
         split(made(20), fraction, seed=seed)
-
-
-def test_as_pair_gives_the_arrays_themselves():
-    dataset = made()
-    assert all(a is b for a, b in zip(as_pair(dataset, name="data"), (dataset.images, dataset.labels), strict=True))
-    pair = (jnp.zeros((4, 8, 3)), np.eye(4, dtype=np.float32))
-    assert all(a is b for a, b in zip(as_pair(list(pair), name="data"), pair, strict=True))
-
-
-@pytest.mark.parametrize(
-    ("value", "error", "message"),
-    [
-        (IMAGES, TypeError, "pair of arrays.*got ndarray of uint8"),
-        ((IMAGES,), TypeError, "pair of arrays"),
-        ((IMAGES, LABELS.tolist()), TypeError, "got.*'list'"),
-        (data.Splits(made(), made()), TypeError, "`.train`"),
-        ((IMAGES.astype(int), LABELS), TypeError, "uint8 or floating; got int64"),
-        ((IMAGES, LABELS.astype(complex)), TypeError, "complex128"),
-        ((IMAGES, LABELS[:2]), ValueError, r"one label per image; got images \(3, 2, 2, 1\), labels \(2,\)"),
-        ((IMAGES[:0], LABELS[:0]), ValueError, "no examples"),
-        ((IMAGES[:, 0, 0, 0], LABELS), ValueError, "images"),
-        ((IMAGES, IMAGES), ValueError, "labels"),
-    ],
-)
-def test_as_pair_refuses_and_names_the_argument(value, error, message):
-    with pytest.raises(error, match=message) as caught:
-        as_pair(value, name="validation")
-    assert "`validation`" in str(caught.value)
