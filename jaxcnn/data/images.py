@@ -46,7 +46,7 @@ _BITS_PER_SAMPLE = 258  # TIFF 6.0
 _warnings_lock = threading.Lock()  # warnings.catch_warnings changes what all threads share
 
 
-def read_image(path: str | os.PathLike[str], shape: tuple[int, int, int]) -> np.ndarray:
+def read_image(path: str | os.PathLike[str], shape: tuple[int | None, int | None, int]) -> np.ndarray:
     """An image file as pixels of a given shape: upright, 8 bits per channel, resized.
 
     It is resized bilinearly (with Pillow's antialiasing) and without keeping its proportions, as image folders are.
@@ -54,7 +54,7 @@ def read_image(path: str | os.PathLike[str], shape: tuple[int, int, int]) -> np.
 
     Args:
         path: the file; AVIF, BMP, GIF, JPEG, JPEG 2000, PNG, PPM, QOI, TGA, TIFF or WebP, whatever its name.
-        shape: (H, W, C) of the result, C 1 for grey or 3 for colour.
+        shape: (H, W, C) of the result, C 1 for grey or 3 for colour; (None, None, C) for the image's own size.
 
     Returns:
         uint8 (H, W, C).
@@ -75,13 +75,15 @@ def read_image(path: str | os.PathLike[str], shape: tuple[int, int, int]) -> np.
     """
     if not isinstance(shape, tuple | list) or len(shape) != 3:
         raise ValueError(f"read_image: `shape` must be (height, width, channels); got {shape!r}.")
-    height, width, channels = check_size("read_image", shape[:2], shape[2])
+    own_size = tuple(shape[:2]) == (None, None)
+    height, width, channels = check_size("read_image", (1, 1) if own_size else shape[:2], shape[2])
     image_module = require("PIL.Image", "reading images")
     file = Path(path)
     if not file.is_file():
         raise DataError(file, "an image file", _what_stands_there(file))
     try:
         image = _upright(file).convert(_MODES[channels])
+        width, height = image.size if own_size else (width, height)
         pixels = image.resize((width, height), image_module.Resampling.BILINEAR)
     except DataError:
         raise
