@@ -5,6 +5,8 @@ preferred order of axes: the arrays stay `(members, N, *spatial, C)`, laid out a
 """
 
 import itertools
+from collections.abc import Sequence
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +19,7 @@ from jaxcnn.ops.geometry import Window
 from jaxcnn.ops.windows import accumulator, pad, taps, total
 
 CLAIM = "takes groups of one channel in and one out, and at most 100 taps"
+MOST_AT_ONCE = 49  # taps in one pass: 7×7
 MOST_TAPS = 100  # a loop over more leaves the registers, and compiles for seconds: 9×9 takes 13 ms, 13×13 191
 
 
@@ -43,10 +46,35 @@ def built_bytes(p: Product) -> int:
 def product(x: jax.Array, w: jax.Array, window: Window) -> jax.Array:
     """y[o, c] = Σ_k x[s·o + δ·k − p, c] · w[k, c]; x (members, N, *size, C), w (members, *window, 1, C)."""
     dtype = accumulator(x.dtype)
-    weights = w.reshape(w.shape[0], window.taps, *[1] * window.rank, w.shape[-1]).astype(dtype)
     out = window.output_size(x.shape[2:-1])
-    views = taps(pad(x, window, axis=2), window, out, axis=2)
-    return total(view.astype(dtype) * weights[:, k, None] for k, view in enumerate(views)).astype(x.dtype)
+    x = pad(x, window, axis=2)
+    if not _goes_by_rows(window):
+        return _weighted_sum(x, w, window, out, dtype).astype(x.dtype)
+
+    def add_row(k, y):
+        slab, row = _row(x, window, out[0], k)
+        return y + _weighted_sum(slab, lax.dynamic_slice_in_dim(w, k, 1, 1), row, out, dtype)
+
+    zero = varying_like(jnp.zeros((*x.shape[:2], *out, x.shape[-1]), dtype), x, w)
+    return lax.fori_loop(0, window.size[0], add_row, zero).astype(x.dtype)
+
+
+def _weighted_sum(x: jax.Array, w: jax.Array, window: Window, out: Sequence[int], dtype: jnp.dtype) -> jax.Array:
+    weights = w.reshape(w.shape[0], window.taps, *[1] * window.rank, w.shape[-1]).astype(dtype)
+    views = taps(x, window, out, axis=2)
+    return total(view.astype(dtype) * weights[:, k, None] for k, view in enumerate(views))
+
+
+def _goes_by_rows(window: Window) -> bool:
+    """Whether the rows of the window are summed in a loop: one part of a program for each tap compiles for seconds."""
+    return window.taps > MOST_AT_ONCE and window.size[0] > 1
+
+
+def _row(x: jax.Array, window: Window, out: int, k: jax.Array) -> tuple[jax.Array, Window]:
+    """What row k of the window sees of an input that is padded already, and a window of that row alone."""
+    height = (out - 1) * window.stride[0] + 1
+    slab = lax.dynamic_slice_in_dim(x, k * window.dilation[0], height, 2)
+    return slab, replace(window.unpadded(), size=(1, *window.size[1:]))
 
 
 def input_gradient(dy: jax.Array, w: jax.Array, window: Window, size: tuple[int, ...]) -> jax.Array:
@@ -75,6 +103,13 @@ def kernel_gradient(x: jax.Array, dy: jax.Array, window: Window, platform: str |
     dtype = accumulator(x.dtype)
     x = pad(x, window, axis=2)
     rows, *out = dy.shape[2:-1]
+    if _goes_by_rows(window):
+
+        def gradient_of_row(k):
+            slab, row = _row(x, window, rows, k)
+            return kernel_gradient(slab, dy, row, platform)[:, 0]
+
+        return jnp.moveaxis(lax.map(gradient_of_row, jnp.arange(window.size[0])), 0, 1)
     height = 1 if platform == "cpu" else rows
 
     def products(i):
