@@ -1,11 +1,13 @@
 """The layers of a model that hold arrays, in the order of computation: what foreign weights are assigned to."""
 
 import math
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
 import jax
+import jax.numpy as jnp
 
 from jaxcnn.layers.layer import Layer, Tree, output_shape
 from jaxcnn.models import Model
@@ -55,8 +57,15 @@ def parts_of(model: Model) -> tuple[Part, ...]:
 
 
 def template(model: Model) -> tuple[Tree, Tree]:
-    """Shapes and dtypes of a model's (params, state)."""
-    return jax.eval_shape(model.init, jax.random.key(0))
+    """Shapes and dtypes of a model's (params, state), to be read only: traced once for each layer and kept with it."""
+    key = (id(model.layer), model.input_shape, jnp.result_type(float))  # which says whether 64 bits are on
+    if key not in _templates:
+        _templates[key] = jax.eval_shape(model.init, jax.random.key(0))
+        weakref.finalize(model.layer, _templates.pop, key, None)
+    return _templates[key]
+
+
+_templates: dict[tuple, tuple[Tree, Tree]] = {}  # a layer of dicts has no hash, so its identity stands for it
 
 
 Shape = tuple[int, ...]

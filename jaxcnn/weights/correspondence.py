@@ -16,6 +16,7 @@ from jaxcnn.models import Model
 from jaxcnn.weights.anatomy import Part
 from jaxcnn.weights.dialects import Dialect
 from jaxcnn.weights.errors import WeightsError
+from jaxcnn.weights.settings.own import settings_of
 from jaxcnn.weights.tensors import check_finite, flatten
 from jaxcnn.weights.transforms import Transform, cast
 
@@ -153,8 +154,17 @@ class Correspondence:
             *("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows),
             *(f"{name}: {reason}" for name, reason in self.reasons().items()),
             *(f"ignored {pattern}: {reason}" for pattern, reason in self.ignored),
+            *(self._settings() if self.dialect.says_settings else ()),
         ]
         return "\n".join(lines)
+
+    def _settings(self) -> list[str]:
+        """What a source's configuration is compared with: a line for each layer that has settings."""
+        found = settings_of(self.model.layer)
+        said = {
+            path: [f"{name}={value}" for name, value in one.items() if name != "kind"] for path, one in found.items()
+        }
+        return [f"compared {path}: {found[path]['kind']} {', '.join(one)}" for path, one in said.items() if one]
 
     def _check_names(self, arrays: Mapping[str, np.ndarray], where: str) -> None:
         used = {one.source for one in self.assignments} | {one.minus for one in self.assignments}

@@ -22,6 +22,7 @@ class Dialect:
       leaf: `(part, leaf name) -> (their name of the array, transforms from theirs to ours)`.
       ignored: (pattern of names, reason) of what such files hold besides weights.
       folds_bias: whether a convolution's bias in front of a batch norm may be folded into the norm's mean.
+      says_settings: whether its files say what layers compute, which is compared then.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Dialect:
     leaf: Callable[[Part, str], tuple[str, Transforms]]
     ignored: tuple[tuple[str, str], ...] = ()
     folds_bias: bool = False
+    says_settings: bool = False
 
 
 def _torch_leaf(part: Part, leaf: str) -> tuple[str, Transforms]:
@@ -64,6 +66,7 @@ KERAS = Dialect(
     _keras_leaf,
     ignored=((r".*\bseed_generator(_state)?(/.*)?", "the state of the random numbers of dropout"),),
     folds_bias=True,
+    says_settings=True,
 )
 ARRAYS = Dialect("arrays", "/", arrays.FAMILIES, lambda part, leaf: (leaf, ()))  # laid out and called as here
 

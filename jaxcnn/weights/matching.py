@@ -78,7 +78,8 @@ def explain(model: Model, library: str) -> Correspondence:
       library: "torch", "keras" or "arrays".
 
     Returns:
-      A `Correspondence`, whose `assignments` are the rows of the table.
+      A `Correspondence`, whose `assignments` are the rows of the table. For Keras it also prints the settings of layers
+      that a source's configuration is compared with.
 
     Raises:
       ValueError: another library.

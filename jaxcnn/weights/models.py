@@ -12,6 +12,7 @@ from jaxcnn import models
 from jaxcnn.layers.layer import Tree
 from jaxcnn.models import Model
 from jaxcnn.weights import tensors
+from jaxcnn.weights.anatomy import template
 from jaxcnn.weights.errors import WeightsError
 from jaxcnn.weights.files import write_json
 from jaxcnn.weights.preprocessing import Preprocessing
@@ -181,7 +182,7 @@ def _other_classes(path: Path, model: Model) -> str:
 
 
 def _template(model: Model) -> Tree:
-    params, state = jax.eval_shape(model.init, jax.random.key(0))
+    params, state = template(model)
     return {"params": params, "state": state}
 
 

@@ -168,6 +168,10 @@ def test_the_state_of_random_generators_is_ignored():
 def test_the_table_names_the_fold():
     text = str(explain(NET, "keras"))
     assert "− bias: a bias in front of a batch norm" in text
+    assert (
+        "compared batch_norm1: batch_norm eps=1e-05" in text and "compared conv1: conv kernel_size=[2, 2], stri" in text
+    )
+    assert "compared" not in str(explain(NET, "torch"))  # a state dict says nothing about them
     assert "state/batch_norm1/mean" in text and "serial1/depthwise/kernel" in text and "HWCM→HW1O: Keras keeps" in text
 
 
