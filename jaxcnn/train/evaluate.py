@@ -15,11 +15,13 @@ from jaxcnn.data import to_float
 from jaxcnn.train.compiled import kept
 from jaxcnn.train.examples import check_pixels, labelled_images, match_images
 from jaxcnn.train.integers import whole
+from jaxcnn.train.keywords import hinted
 from jaxcnn.train.losses import LossFunction, meaning, probabilities
 from jaxcnn.train.precision import Policy
 from jaxcnn.train.step import TrainState, batch_sums, check_alive
 
 
+@hinted(positional=3)
 def evaluate(
     model: Any, train_state: TrainState, data: Any, *, batch_size: int, policy: Policy | None = None
 ) -> dict[str, float]:

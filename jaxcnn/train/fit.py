@@ -233,7 +233,9 @@ def _finished(history: History, run_dir: Any, holder: str | None) -> str:
     """What is left of a training that was stopped."""
     if not history:
         return "No epoch was finished"
-    holds = f"; {run_dir} holds it" if run_dir is not None else f"; {holder} holds it as `train_state`" if holder else ""
+    holds = (
+        f"; {run_dir} holds it" if run_dir is not None else f"; {holder} holds it as `train_state`" if holder else ""
+    )
     return f"Epoch {len(history)} was the last that finished{holds}"
 
 

@@ -209,7 +209,9 @@ def _history(checkpoint: Path) -> History:
                 raise TypeError
             history.append(dict(row))
     except (TypeError, AttributeError, ValueError):
-        raise tensors.WeightsError(f"{checkpoint}: expected the history of a run in its metadata, found {rows!r:.200}") from None
+        raise tensors.WeightsError(
+            f"{checkpoint}: expected the history of a run in its metadata, found {rows!r:.200}"
+        ) from None
     return history
 
 

@@ -24,7 +24,11 @@ def curves(history: History) -> Figure:
     """
     if not len(history):
         raise ValueError("viz.curves: `history` must hold at least one epoch")
-    units = {"loss": "nats", "accuracy": "part of the images"} if "accuracy" in history.columns else {"loss": "in its own unit"}
+    units = (
+        {"loss": "nats", "accuracy": "part of the images"}
+        if "accuracy" in history.columns
+        else {"loss": "in its own unit"}
+    )
     fig, axes = figure(1, len(units), (4.5 * len(units), 3.6))
     for ax, (name, unit) in zip(axes[0], units.items(), strict=True):
         ax.plot(history["epoch"], history[name], color=BLUE, marker=".", label="training")

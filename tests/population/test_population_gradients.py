@@ -389,3 +389,27 @@ def test_what_does_not_fit_is_named(call, words):
     with pytest.raises(ValueError) as caught:
         call()
     assert words in str(caught.value)
+
+
+def test_what_is_said_of_private_training():
+    """Our clipped mean with the noise of the docstring, and optax's transformation on the gradients of all examples."""
+    n, max_norm, multiplier = 8, 0.5, 1.5
+    params = {"w": jnp.zeros((300, 40)), "b": jnp.zeros(40)}
+    x, y = jax.random.normal(jax.random.key(0), (n, 300)), jax.random.normal(jax.random.key(1), (n, 40))
+
+    def loss(params, x, y):
+        return jnp.sum((x @ params["w"] + params["b"] - y) ** 2)
+
+    gradients = per_example_gradients(loss, params, x, y)
+    mean, norms = clipped_gradient(loss, params, x, y, max_norm=max_norm)
+    assert (norms > max_norm).all()
+    silent = optax.contrib.differentially_private_aggregate(max_norm, 0.0, jax.random.key(2))
+    theirs, _ = silent.update(gradients, silent.init(params))
+    for a, b in zip(jax.tree.leaves(mean), jax.tree.leaves(theirs), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-7)
+
+    noisy = optax.contrib.differentially_private_aggregate(max_norm, multiplier, jax.random.key(2))
+    theirs, _ = noisy.update(gradients, noisy.init(params))
+    noise = np.asarray(theirs["w"] - mean["w"])
+    assert noise.std() == pytest.approx(multiplier * max_norm / n, rel=0.03)  # of 12,000 draws
+    assert abs(noise.mean()) < 5 * noise.std() / noise.size**0.5

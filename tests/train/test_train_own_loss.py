@@ -49,9 +49,9 @@ def test_regression_has_no_accuracy_anywhere(tmp_path, capsys):
     np.testing.assert_allclose(answers[:, 0], TARGETS, atol=0.5)
     scores = evaluate(REGRESSION, train_state, (X, TARGETS), batch_size=16)
     assert scores == {"loss": pytest.approx(np.square(answers[:, 0] - TARGETS).mean(), rel=1e-4)}
-    assert best.epoch and evaluate(
-        REGRESSION, best.train_state, (X[:20], TARGETS[:20]), batch_size=16
-    )["loss"] == pytest.approx(best.value)
+    assert best.epoch and evaluate(REGRESSION, best.train_state, (X[:20], TARGETS[:20]), batch_size=16)[
+        "loss"
+    ] == pytest.approx(best.value)
 
 
 def test_its_saved_model_promises_no_probabilities(tmp_path):
