@@ -45,10 +45,12 @@ OTHERS = {  # words of libraries that need not be installed, and of data
     "dp_accounting": "a package",
     "pillow_heif": "a package",
     **dict.fromkeys(("training_set", "seg_train", "testing", "valid"), f"a folder's name {PEOPLES}"),
-    **dict.fromkeys(("y_train", "x_test", "y_test", "train_images", "train_labels"), f"an array's name {PEOPLES}"),
+    **dict.fromkeys(
+        ("x_train", "y_train", "x_test", "y_test", "train_images", "train_labels"), f"an array's name {PEOPLES}"
+    ),
     "letters": "a part of EMNIST",
 }
-FILE_OF_DATA = re.compile(r"\S+\.(npz|csv|mat|zip|gz|jpe?g|png|gif|json|h5|keras|pth|safetensors)")
+FILE_OF_DATA = re.compile(r"\S+\.(npz|csv|bin|mat|zip|gz|jpe?g|png|gif|json|h5|keras|pth|safetensors)")
 
 TEXTS = texts()
 ROOMS = ("jaxcnn", "tests", "experiments", "docs", "notebooks", ".ci", ".github")
