@@ -21,10 +21,16 @@
 
 # %%
 try:
-    import jaxcnn
+    from jaxcnn.cli.about import about
 except ImportError:
-    # %pip install -q "jaxcnn[cli] @ git+https://github.com/jaxcnn/jaxcnn"
-    import jaxcnn
+    from importlib.metadata import distributions
+
+    # What is here of JAX keeps its version: it fits this machine's accelerator, and another might not.
+    kept = " ".join(f"{each.name}=={each.version}" for each in distributions() if str(each.name).startswith("jax"))
+    # %pip install -q {kept} "jaxcnn[cli] @ git+https://github.com/jaxcnn/jaxcnn"
+    from jaxcnn.cli.about import about
+
+print(about())
 
 # %%
 # %matplotlib inline
@@ -37,10 +43,10 @@ import optax
 from IPython.display import display
 from PIL import Image, ImageDraw, ImageOps
 
+import jaxcnn
 from jaxcnn import data, models, train, viz, weights
 
 SMALL = "JAXCNN_SMALL" in os.environ  # the tests run notebooks at small size
-print(f"jaxcnn {jaxcnn.__version__}, jax {jax.__version__}, on {jax.device_count()} × {jax.devices()[0].device_kind}")
 
 # %% [markdown]
 # ## The images

@@ -21,23 +21,30 @@
 
 # %%
 try:
-    import jaxcnn
+    from jaxcnn.cli.about import about
 except ImportError:
-    # %pip install -q "jaxcnn[cli] @ git+https://github.com/jaxcnn/jaxcnn"
-    import jaxcnn
+    from importlib.metadata import distributions
+
+    # What is here of JAX keeps its version: it fits this machine's accelerator, and another might not.
+    kept = " ".join(f"{each.name}=={each.version}" for each in distributions() if str(each.name).startswith("jax"))
+    # %pip install -q {kept} "jaxcnn[cli] @ git+https://github.com/jaxcnn/jaxcnn"
+    from jaxcnn.cli.about import about
+
+print(about())
 
 # %%
 # %matplotlib inline
 import os
 
-import jax
 import numpy as np
 import optax
 
+import jaxcnn
 from jaxcnn import data, models, train, viz
 
 SMALL = "JAXCNN_SMALL" in os.environ  # the tests run notebooks at small size
-print(f"jaxcnn {jaxcnn.__version__}, jax {jax.__version__}, on {jax.device_count()} × {jax.devices()[0].device_kind}")
+# Images to learn from, and to be judged on.
+MNIST, CIFAR10 = ((256, 256), (128, 128)) if SMALL else ((20_000, 10_000), (10_000, 4_000))
 
 # %% [markdown]
 # ## Ten digits
@@ -48,7 +55,7 @@ print(f"jaxcnn {jaxcnn.__version__}, jax {jax.__version__}, on {jax.device_count
 
 # %%
 mnist = data.load_or_digits("mnist")
-training, test = mnist.train[: 256 if SMALL else 20_000], mnist.test[: 256 if SMALL else None]
+training, test = mnist.train[: MNIST[0]], mnist.test[: MNIST[1]]
 print(training, test, sep="\n")
 
 # %% [markdown]
@@ -146,10 +153,9 @@ viz.samples(zeros_ones.test.images, zeros_ones.test.labels, answers, zeros_ones.
 
 # %%
 cifar10 = data.load_or_digits("cifar10")
-training, test = cifar10.train[: 128 if SMALL else 10_000], cifar10.test[: 128 if SMALL else 4_000]
+training, test = cifar10.train[: CIFAR10[0]], cifar10.test[: CIFAR10[1]]
 model = models.create("cifar10_cnn")
-EPOCHS = 2 if SMALL else 3
-BATCH = 64
+EPOCHS, BATCH = 3, 64
 steps = EPOCHS * -(-len(training) // BATCH)
 fitted, history = train.fit(
     model,

@@ -21,10 +21,16 @@
 
 # %%
 try:
-    import jaxcnn
+    from jaxcnn.cli.about import about
 except ImportError:
-    # %pip install -q "jaxcnn[cli] @ git+https://github.com/jaxcnn/jaxcnn"
-    import jaxcnn
+    from importlib.metadata import distributions
+
+    # What is here of JAX keeps its version: it fits this machine's accelerator, and another might not.
+    kept = " ".join(f"{each.name}=={each.version}" for each in distributions() if str(each.name).startswith("jax"))
+    # %pip install -q {kept} "jaxcnn[cli] @ git+https://github.com/jaxcnn/jaxcnn"
+    from jaxcnn.cli.about import about
+
+print(about())
 
 # %%
 # %matplotlib inline
@@ -45,7 +51,6 @@ from jaxcnn.models.surgery import features
 from jaxcnn.viz.style import BLUE, GREEN, ORANGE, figure
 
 SMALL = "JAXCNN_SMALL" in os.environ  # the tests run notebooks at small size
-print(f"jaxcnn {jaxcnn.__version__}, jax {jax.__version__}, on {jax.device_count()} × {jax.devices()[0].device_kind}")
 
 # %% [markdown]
 # ## Two things are needed: photos, and a network that has seen many others
@@ -211,7 +216,7 @@ head, feature_history = train.fit(
     on_features,
     (rows[0], training.labels),
     validation=(rows[1], test.labels),
-    epochs=4 if SMALL else 12,
+    epochs=12,
     batch_size=BATCH,
     optimizer=optax.adam(1e-3),
     loss=on_features.loss,

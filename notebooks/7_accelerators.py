@@ -21,10 +21,16 @@
 
 # %%
 try:
-    import jaxcnn
+    from jaxcnn.cli.about import about
 except ImportError:
-    # %pip install -q "jaxcnn[cli] @ git+https://github.com/jaxcnn/jaxcnn"
-    import jaxcnn
+    from importlib.metadata import distributions
+
+    # What is here of JAX keeps its version: it fits this machine's accelerator, and another might not.
+    kept = " ".join(f"{each.name}=={each.version}" for each in distributions() if str(each.name).startswith("jax"))
+    # %pip install -q {kept} "jaxcnn[cli] @ git+https://github.com/jaxcnn/jaxcnn"
+    from jaxcnn.cli.about import about
+
+print(about())
 
 # %%
 # %matplotlib inline
@@ -43,6 +49,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from IPython.display import display
+from jax.extend.backend import clear_backends
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -51,11 +58,11 @@ from jaxcnn.layers import BatchNorm, Conv, Dense, Flatten, MaxPool, Relu, serial
 from jaxcnn.models import Model
 from jaxcnn.viz.style import BLUE, ORANGE, figure
 
-# A CPU shows itself as eight devices, so that sharing out can be tried on it; a GPU or TPU takes no notice. JAX reads
-# this when it is first asked for a device, in this cell's last line. What you have set yourself stays.
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS") or "--xla_force_host_platform_device_count=8"
+if jax.default_backend() == "cpu":  # shows itself as eight devices, so that sharing out can be tried on it
+    clear_backends()
+    jax.config.update("jax_num_cpu_devices", 8)
+print(f"{jax.device_count()} × {jax.devices()[0].device_kind}")
 SMALL = "JAXCNN_SMALL" in os.environ  # the tests run notebooks at small size
-print(f"jaxcnn {jaxcnn.__version__}, jax {jax.__version__}, on {jax.device_count()} × {jax.devices()[0].device_kind}")
 
 # %% [markdown]
 # In Colab choose *Runtime → Change runtime type* and a GPU or TPU, then run all. No cell mentions the device it is to

@@ -5,7 +5,7 @@ import signal
 from collections.abc import Iterator
 from importlib.metadata import version
 
-# Two devices, so that shard_map and automatic sharding can be tested on a CPU. Read when JAX starts its backend.
+# Four devices, so that shard_map and automatic sharding can be tested on a CPU. Read when JAX starts its backend.
 DEVICES = "--xla_force_host_platform_device_count"
 # The suite's time is XLA's, compiling thousands of small programs; so it takes less than half. Flags of one's own are
 # left alone (XLA_FLAGS=" " is the compiler as users have it), and so are versions that may not know these: XLA ends the
@@ -15,7 +15,7 @@ QUICK = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 flags = os.environ.get("XLA_FLAGS", "")
 if not flags and tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11):
     flags = QUICK
-os.environ["XLA_FLAGS"] = flags if DEVICES in flags else f"{flags} {DEVICES}=2".strip()
+os.environ["XLA_FLAGS"] = flags if DEVICES in flags else f"{flags} {DEVICES}=4".strip()
 
 
 import jax  # noqa: E402

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 
 from jaxcnn import ops
 from jaxcnn.layers.initializers import Initializer, bias_initializer, kernel_initializer
-from jaxcnn.layers.layer import Layer, Tree, fold_name, serial, stateless
-from jaxcnn.ops.geometry import Padding, per_axis
+from jaxcnn.layers.layer import Layer, Tree, along_channels, fold_name, serial, stateless
+from jaxcnn.ops.geometry import Padding, check_window, per_axis
 
 Ints = int | tuple[int, ...]
 Init = str | Initializer
@@ -51,6 +51,7 @@ def Conv(
     """
     out_channels, window = _count("Conv", "out_channels", out_channels), _window("Conv", kernel_size)
     groups = _count("Conv", "groups", groups)
+    check_window("Conv", window=window, stride=stride, padding=padding, dilation=dilation)
 
     def product(x, kernel):
         return ops.conv(x, kernel, stride=stride, padding=padding, dilation=dilation, groups=groups)
@@ -91,6 +92,8 @@ def ConvTranspose(
     name = "ConvTranspose"
     out_channels, window = _count(name, "out_channels", out_channels), _window(name, kernel_size)
     groups = _count(name, "groups", groups)
+    check_window(name, window=window, stride=stride, padding=padding, dilation=dilation)
+    per_axis(name, "output_padding", output_padding, len(window), minimum=0)
     draw = kernel_initializer(name, kernel_init)
 
     def product(x, kernel):
@@ -146,6 +149,7 @@ def DepthwiseConv(
     """
     name = "DepthwiseConv"
     multiplier, window = _count(name, "multiplier", multiplier), _window(name, kernel_size)
+    check_window(name, window=window, stride=stride, padding=padding, dilation=dilation)
 
     def product(x, kernel):
         return ops.conv(x, kernel, stride=stride, padding=padding, dilation=dilation, groups=x.shape[-1])
@@ -257,9 +261,10 @@ def _affine(
     spatial_rank = len(settings.get("kernel_size", ()))
 
     def init(key, input_shape):
-        if len(input_shape) < spatial_rank + 1:
+        if len(input_shape) < 1 or (spatial_rank and len(input_shape) != spatial_rank + 1):
             raise ValueError(
-                f"{kind}: `input_shape` must have {spatial_rank} spatial axes and a channel axis; got {input_shape}"
+                f"{kind}: `input_shape` must have {spatial_rank} spatial axes and a channel axis; got {input_shape}. "
+                "A `kernel_size` of one int is a 2-D window; (3,) is a 1-D and (3, 3, 3) a 3-D one."
             )
         shape = kernel_shape(input_shape)
         params: Tree = {"kernel": draw_kernel(fold_name(key, "kernel"), shape, jnp.float32)}
@@ -270,7 +275,7 @@ def _affine(
 
     def apply(params, state, x, *, train=False, key=None):
         y = product(x, params["kernel"])
-        return (y + params["bias"] if use_bias else y), state
+        return (y + along_channels(params["bias"], y) if use_bias else y), state
 
     return Layer(init, apply, kind, settings={**settings, "use_bias": use_bias})
 

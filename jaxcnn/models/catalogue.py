@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import numpy as np
 
 from jaxcnn.models import lectures
@@ -150,9 +149,15 @@ def create(name: str, **options: Any) -> Model:
     unknown = [option for option in options if option not in known]
     if unknown:
         raise TypeError(f"models.create: {name} has no option {', '.join(unknown)}; its options are {', '.join(known)}")
-    # NumPy's numbers as Python's, as they are written into files.
-    options = jax.tree.map(lambda value: value.item() if isinstance(value, np.generic) else value, options)
+    options = {option: _plain(value) for option, value in options.items()}
     return dataclasses.replace(MODELS[name](**options), options=options)
+
+
+def _plain(value: Any) -> Any:
+    """Numbers of NumPy as Python's own: options are saved with the weights."""
+    if isinstance(value, tuple | list):
+        return type(value)(map(_plain, value))
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _known(function: str, name: str) -> None:

@@ -152,7 +152,9 @@ def _lowering(compute: Callable, shape: Callable, axes: Callable, platform: str 
 
         # The partitioner's call is of this process, so an exported program goes without, and gathers what it needs.
         shared = sharding.is_shared_out(module.axis_context) and not exported
-        function = sharding.shared_out(computed, axes(*ctx.avals_in, **static), ctx.avals_out[0]) if shared else computed
+        function = (
+            sharding.shared_out(computed, axes(*ctx.avals_in, **static), ctx.avals_out[0]) if shared else computed
+        )
         inside = ctx.replace(avals_in=[sharding.without_placement(x) for x in ctx.avals_in])
         with use_abstract_mesh(sharding.hidden(jax.sharding.get_abstract_mesh())):
             return mlir.lower_fun(function, multiple_results=False)(inside, *operands)
@@ -206,7 +208,7 @@ def _vary(x: jax.Array, axes: Sequence[str]) -> jax.Array:
     """`x`, marked as varying over these `shard_map` axes too."""
     if hasattr(lax, "pcast"):
         return lax.pcast(x, axes, to="varying")
-    return lax.pvary(x, axes)  # jax before 0.8
+    return lax.pvary(x, axes)  # type: ignore[attr-defined]  # jax before 0.8
 
 
 def _varying_axes(x: jax.Array) -> frozenset:

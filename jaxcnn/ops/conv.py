@@ -184,7 +184,7 @@ def _compute_input_gradient(y: jax.Array, w: jax.Array, *, form: Form, target: T
     y, w = arrange(y, form.groups, target, cotangent=True), arrange_kernel(w, form.groups)
 
     def product(w, back):
-        return _product(y, w, replace(form, window=back, size=y.shape[3:-1]), target)
+        return _product(y, w, replace(form, window=back, size=y.shape[3:-1]), target, phases.fits(window))
 
     def of_phases(chosen, back):
         dx = product(phases.kernel(w, chosen), back)
@@ -208,8 +208,8 @@ def _compute_kernel_gradient(x: jax.Array, y: jax.Array, *, form: Form, target: 
     return restore_kernel(dw, members)
 
 
-def _product(x: jax.Array, w: jax.Array, form: Form, target: Target) -> jax.Array:
-    p = form.product(x, (w.shape[2], w.shape[1]), target)
+def _product(x: jax.Array, w: jax.Array, form: Form, target: Target, phase: bool = False) -> jax.Array:
+    p = form.product(x, (w.shape[2], w.shape[1]), target, phase)
     return algorithms.choose(form.algorithm, p).product(x, w, p)
 
 
@@ -247,7 +247,7 @@ def _of_kernels(compute: Callable) -> Callable:
 
 
 def _axes(form: Form, image: jax.Array) -> tuple[Axes, Axes, Axes]:
-    """The axes of x, w and y that devices may share out: members, batch axes and, where there are no groups, channels."""
+    """The axes of x, w and y that devices may share out: members, batch axes and, but for groups, channels."""
     rank = form.window.rank
     members = [f"m{axis}" for axis in range(form.members)]
     batch = [f"n{axis}" for axis in range(image.ndim - form.members - rank - 1)]
@@ -316,4 +316,3 @@ bilinear(
     lambda dw, y, form: input_gradient(y, dw, form=form),
     lambda dw, x, form: output_product(x, dw, form=form),
 )
-

@@ -68,7 +68,7 @@ def explain(
     dilation: Ints = 1,
     groups: int = 1,
     algorithm: str = "auto",
-    precision: Precision = None,
+    precision: Precision | str | None = None,
     dtype: jax.typing.DTypeLike = "float32",
     platform: str | None = None,
 ) -> Explanation:
@@ -100,8 +100,11 @@ def explain(
     platform = platform or ("cuda" if jax.default_backend() == "gpu" else jax.default_backend())
     counted, dtype = images_of(n), jnp.dtype(dtype)
 
+    strided = phases.fits(form.window)
+
     def product(window: Window, size: tuple[int, ...], channels: tuple[int, int]) -> Product:
-        return Product(window, size, counted, groups, channels, dtype, form.precision, platform)
+        phase = window is not form.window and strided
+        return Product(window, size, counted, groups, channels, dtype, form.precision, platform, phase)
 
     forward = product(form.window, form.size, form.channels)
     refuse_unfit("explain", algorithm, forward)
@@ -116,7 +119,7 @@ def explain(
         reasons = "; ".join(dict.fromkeys(choice.why for choice in choices))
         return Part(name, prefix + names, reasons, multiply_adds, forward.multiply_adds, moved)
 
-    (c, d), strided = form.channels, phases.fits(form.window)
+    c, d = form.channels
     if strided and form.depthwise:
         backward = [
             product(window, forward.out, (d, c))

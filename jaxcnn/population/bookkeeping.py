@@ -107,6 +107,7 @@ class _Cut:
         whole = jax.make_jaxpr(_inlined(whole))(*leaves, *example, 0.0)
         self._constants = dict(zip(whole.jaxpr.constvars, whole.consts, strict=True))
         self._params, self._example = whole.jaxpr.invars[: len(leaves)], whole.jaxpr.invars[len(leaves) :]
+        self._loss: Any
         (self._loss,) = whole.jaxpr.outvars
         self._alone = set(self._params)  # what comes from the parameters alone, and has a derivative
         self._early, self._late = [], []

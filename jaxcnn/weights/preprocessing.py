@@ -14,8 +14,8 @@ import jax.numpy as jnp
 class Preprocessing:
     """From images to a network's input: y = (pixel · scale − mean) / std, after resizing and cropping.
 
-    A pure function of arrays: `jaxcnn.layers.stateless("preprocessing", preprocessing, **preprocessing.to_json())` is
-    the first layer of a network that takes images as others do, and whose saved weights know how they are prepared.
+    A pure function of arrays: `jaxcnn.layers.stateless("preprocessing", preprocessing)` makes it the first layer of a
+    network, which then takes images as others do, and whose saved weights say how they are prepared.
 
     Args:
       size: (height, width) that the network gets.

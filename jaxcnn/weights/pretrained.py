@@ -95,7 +95,10 @@ def labels(about: Published, path: str | os.PathLike | None = None) -> tuple[str
         index = json.loads(obtain(IMAGENET_CLASSES).read_text(encoding="utf-8"))
         names = [index[str(i)][1].replace("_", " ") for i in range(len(index))]
     else:
-        names = Path(path).read_text(encoding="utf-8").splitlines()
+        try:
+            names = Path(path).read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError as error:
+            raise WeightsError(f"{path}: expected a text file in UTF-8, one name per line: {error}") from None
     if len(names) != 1000:
         raise WeightsError(f"{path}: expected the names of ImageNet's 1000 classes, one per line; found {len(names)}")
     return tuple(names)

@@ -8,9 +8,22 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from jaxcnn.layers import AvgPool, BatchNorm, Conv, Dense, Dropout, Flatten, GlobalAvgPool, Relu, residual, serial
+from jaxcnn import models
+from jaxcnn.layers import (
+    AvgPool,
+    BatchNorm,
+    Conv,
+    Dense,
+    Dropout,
+    Flatten,
+    GlobalAvgPool,
+    Relu,
+    residual,
+    serial,
+    stateless,
+)
 from jaxcnn.models import Model
-from jaxcnn.weights import WeightsError, describe, load, load_model, save, tensors
+from jaxcnn.weights import Preprocessing, WeightsError, describe, load, load_model, save, tensors
 from jaxcnn.weights.seal import FORMAT, sealed
 
 
@@ -125,6 +138,31 @@ def test_each_setting_of_a_layer_is_compared(tmp_path, there, here, words):
     with pytest.raises(WeightsError) as error:
         load(tmp_path / "net.safetensors", model(here, GlobalAvgPool(), Dense(3)))
     assert words in str(error.value)
+
+
+def test_another_preprocessing_in_front_is_refused(tmp_path):
+    """A function that is a dataclass says its settings itself."""
+
+    def prepared(**more):
+        first = stateless("preprocessing", Preprocessing((4, 4), **more))
+        return model(first, Conv(1, 3), GlobalAvgPool(), Dense(3), shape=(4, 4, 3))
+
+    saved(tmp_path / "net.safetensors", prepared(mean=(0.1, 0.2, 0.3)))
+    with pytest.raises(
+        WeightsError, match=r"channels RGB in the file, BGR in the model at preprocessing1; mean \[0\.1"
+    ):
+        load(tmp_path / "net.safetensors", prepared(channels="BGR"))
+    load(tmp_path / "net.safetensors", prepared(mean=(0.1, 0.2, 0.3)))
+
+
+def test_numbers_of_numpy_are_written_as_numbers(tmp_path):
+    """As `num_classes=labels.max() + 1` gives them."""
+    net = models.create("lenet5", num_classes=np.int64(3))
+    saved(tmp_path / "net.safetensors", net, classes=np.array(["a", "b", "c"]))
+    about = describe(tmp_path / "net.safetensors")
+    assert about["options"] == {"num_classes": 3} and about["classes"] == ["a", "b", "c"]
+    assert json.loads((tmp_path / "net.json").read_text())["options"] == {"num_classes": 3}
+    load_model(tmp_path / "net.safetensors")
 
 
 def test_what_means_the_same_is_the_same(tmp_path):

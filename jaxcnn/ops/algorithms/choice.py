@@ -120,7 +120,8 @@ def _patches_cost(p: Product) -> int:
 
 
 def _transforms(p: Product) -> bool:
-    return p.platform == "cpu" and p.dtype == "float32" and winograd.fits(p) and winograd.saving(p) > LEAST_SAVING
+    suits = p.platform == "cpu" and p.dtype == "float32" and not p.phase
+    return suits and winograd.fits(p) and winograd.saving(p) > LEAST_SAVING
 
 
 def refuse_unfit(op: str, algorithm: str, p: Product) -> None:

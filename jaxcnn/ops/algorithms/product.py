@@ -35,6 +35,8 @@ class Product:
       dtype: of the operands; sums are kept in float32 at least.
       precision: of the matrix products.
       platform: "cpu", "cuda", "rocm", "tpu", or None where it is not known.
+      phase: whether it is of a stride's phases, whose neighbours in a tile of a transform lie far apart in the result:
+        there is none then, lest what is not finite spreads that far.
     """
 
     window: Window
@@ -43,8 +45,9 @@ class Product:
     groups: int
     channels: tuple[int, int]
     dtype: jnp.dtype
-    precision: jax.lax.Precision | None
+    precision: jax.lax.Precision | jax.lax.DotAlgorithmPreset | None
     platform: str | None
+    phase: bool = False
 
     @property
     def out(self) -> tuple[int, ...]:

@@ -88,6 +88,7 @@ def graph_of(model: Model) -> Node:
 class _Walk:
     def __init__(self) -> None:
         self.count = 0
+        self.shapes: dict[Any, tuple[int, ...]] = {}  # of outputs: deep networks repeat the same few layers
 
     def along(
         self, layer: Layer, path: str, params: Tree, state: Tree, before: Node, shape: tuple[int, ...]
@@ -118,7 +119,7 @@ class _Walk:
         return self.along(child, place, params.get(name, {}), state.get(name, {}), before, shape)
 
     def _leaf(self, layer, path, params, state, before, shape):
-        after = output_shape(layer, params, state, shape)
+        after = self._output_shape(layer, params, state, shape)
         if layer.kind == "flatten" or (layer.kind == "adaptive_avg_pool" and after == shape):
             return before, after
         kind, settings = layer.kind, plain(layer)
@@ -129,6 +130,15 @@ class _Walk:
         elif kind == "adaptive_avg_pool" and set(after[:-1]) == {1}:
             kind, settings = "global_avg_pool", {}
         return self._node(kind, path or layer.kind, settings, [before], shape), after
+
+    def _output_shape(self, layer, params, state, shape) -> tuple[int, ...]:
+        if layer.kind not in KINDS:
+            return output_shape(layer, params, state, shape)
+        sizes = tuple((name, leaf.shape) for name, leaf in params.items())
+        key = (layer.kind, repr(plain(layer)), sizes, shape)
+        if key not in self.shapes:
+            self.shapes[key] = output_shape(layer, params, state, shape)
+        return self.shapes[key]
 
     def _node(self, kind, path, settings, inputs, shape) -> Node:
         self.count += 1
