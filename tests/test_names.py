@@ -11,6 +11,7 @@ Files of the project, commands and extras exist too. What is not Python is searc
 """
 
 import ast
+import inspect
 import re
 
 import pytest
@@ -45,12 +46,13 @@ OTHERS = {  # words of libraries that need not be installed, and of data
     "dp_accounting": "a package",
     "pillow_heif": "a package",
     **dict.fromkeys(("training_set", "seg_train", "testing", "valid"), f"a folder's name {PEOPLES}"),
+    **dict.fromkeys(("Train", "flowers_train", "dev", "__MACOSX"), f"a folder's name {PEOPLES}"),
     **dict.fromkeys(
         ("x_train", "y_train", "x_test", "y_test", "train_images", "train_labels"), f"an array's name {PEOPLES}"
     ),
-    "letters": "a part of EMNIST",
+    **dict.fromkeys(("letters", "emnist_letters", "emnist_digits"), "parts of EMNIST"),
 }
-FILE_OF_DATA = re.compile(r"\S+\.(npz|csv|bin|mat|zip|gz|jpe?g|png|gif|json|h5|keras|pth|safetensors)")
+FILE_OF_DATA = re.compile(r"\S+\.(npz|csv|bin|mat|zip|gz|jpe?g|png|gif|json|h5|keras|pth|safetensors|db)")
 
 TEXTS = texts()
 ROOMS = ("jaxcnn", "tests", "experiments", "docs", "notebooks", ".ci", ".github")
@@ -162,7 +164,7 @@ def callee(node) -> object:
         except AttributeError:
             return None
     defined = [getattr(module, names[0], None) for module in modules().values()] if len(names) == 1 else []
-    ours = {id(value): value for value in defined if getattr(value, "__module__", "").startswith("jaxcnn")}
+    ours = {id(inspect.unwrap(v)): v for v in defined if callable(v) and str(v.__module__).startswith("jaxcnn")}
     return next(iter(ours.values())) if len(ours) == 1 else None
 
 
