@@ -60,7 +60,18 @@ def roots() -> dict[str, types.ModuleType | None]:
         "numpy": np,
         "optax": optax,
     }
-    others = ("torch", "torchvision", "keras", "flax", "sklearn", "safetensors", "functools", "multiprocessing", "os")
+    others = (
+        "torch",
+        "torchvision",
+        "keras",
+        "flax",
+        "sklearn",
+        "safetensors",
+        "PIL",
+        "functools",
+        "multiprocessing",
+        "os",
+    )
     return known | rooms | {name: _imported(name) for name in others}
 
 
@@ -187,6 +198,7 @@ def unmarked(text: str) -> list[str]:
 def of_page(path: Path) -> Text:
     text = path.read_text(encoding="utf-8")
     around = identifiers_in(path.parent) if ROOT / "jaxcnn" in path.parents else set()
+    around |= identifiers_in(ROOT / "jaxcnn" / path.stem) if path.parent.name == "api" else set()
     for place in re.findall(r"`((?:jaxcnn|tests|experiments)/[\w/]*(?:\.py)?)`", text):  # what the page is about
         around |= identifiers(parse(ROOT / place)) if place.endswith(".py") else identifiers_in(ROOT / place)
     for _, code in FENCE.findall(text):

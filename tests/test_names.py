@@ -7,10 +7,11 @@ A span in backticks is read as Python, "…" standing for anything. In it
 - a call's keywords are parameters of what is called,
 - a word alone is a public name, a parameter, a field, a command, or an identifier of the code around the text.
 
-Files, commands and extras exist too. What is not Python is searched for chains alone.
+Files of the project, commands and extras exist too. What is not Python is searched for chains alone.
 """
 
 import ast
+import inspect
 import re
 
 import pytest
@@ -36,14 +37,22 @@ EXCEPTIONS = {  # spans
     "splits.train.name": "the name in the caller's own code",
     "DIR": "the user's folder",
 }
-OTHERS = {  # words of libraries that need not be installed
+PEOPLES = "in other people's files"
+OTHERS = {  # words of libraries that need not be installed, and of data
     "permute": "PyTorch",
     "load_state_dict": "PyTorch",
     "state_dict": "PyTorch",
     "Lambda": "Keras",
     "dp_accounting": "a package",
     "pillow_heif": "a package",
+    **dict.fromkeys(("training_set", "seg_train", "testing", "valid"), f"a folder's name {PEOPLES}"),
+    **dict.fromkeys(("Train", "flowers_train", "dev", "__MACOSX"), f"a folder's name {PEOPLES}"),
+    **dict.fromkeys(
+        ("x_train", "y_train", "x_test", "y_test", "train_images", "train_labels"), f"an array's name {PEOPLES}"
+    ),
+    **dict.fromkeys(("letters", "emnist_letters", "emnist_digits"), "parts of EMNIST"),
 }
+FILE_OF_DATA = re.compile(r"\S+\.(npz|csv|bin|mat|zip|gz|jpe?g|png|gif|json|h5|keras|pth|safetensors|db)")
 
 TEXTS = texts()
 ROOMS = ("jaxcnn", "tests", "experiments", "docs", "notebooks", ".ci", ".github")
@@ -61,7 +70,7 @@ def faults(text: Text) -> list[str]:
 
 
 def faults_of(span: str, around: set[str]) -> list[str]:
-    if any(f"/{file}".endswith(f"/{span}") for file in FILES):
+    if FILE_OF_DATA.fullmatch(span) or any(f"/{file}".endswith(f"/{span}") for file in FILES):
         return []
     if re.fullmatch(r"[\w./]+\.(py|md|txt|ipynb|toml|yml)", span):
         return ["no such file"]
@@ -155,7 +164,7 @@ def callee(node) -> object:
         except AttributeError:
             return None
     defined = [getattr(module, names[0], None) for module in modules().values()] if len(names) == 1 else []
-    ours = {id(value): value for value in defined if getattr(value, "__module__", "").startswith("jaxcnn")}
+    ours = {id(inspect.unwrap(v)): v for v in defined if callable(v) and str(v.__module__).startswith("jaxcnn")}
     return next(iter(ours.values())) if len(ours) == 1 else None
 
 

@@ -106,7 +106,7 @@ def placed_like(like: jax.Array | jax.core.ShapedArray, x: jax.Array) -> jax.Arr
 
     On a mesh of Explicit axes, where types say so; elsewhere XLA's partitioner finds out.
     """
-    placement = jax.typeof(like).sharding if isinstance(like, jax.Array) else like.sharding
+    placement = (like if isinstance(like, jax.core.ShapedArray) else jax.typeof(like)).sharding  # NumPy's arrays too
     if not is_explicit(placement.mesh):
         return x
     spec = PartitionSpec(*(over if n > 1 else None for over, n in zip(placement.spec, x.shape, strict=True)))
