@@ -6,21 +6,24 @@ The source directory is the repository, so a page stands beside what it describe
 """
 
 import sys
+import tomllib
 from pathlib import Path
 
 import jaxcnn
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-project = "jaxcnn"
-author = "the authors of jaxcnn"
+PROJECT = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+project = PROJECT["name"]
+author = PROJECT["authors"][0]["name"]
 release = jaxcnn.__version__
 language = "en"
 
 smartquotes_action = "D"  # dashes, but no curly quotation marks: what stands in them is often code
 
 root_doc = "docs/index"
-include_patterns = ["docs/*.md", "docs/api/*.md", "jaxcnn/ops/**.md", "notebooks/*.ipynb"]
+include_patterns = ["docs/*.md", "docs/api/*.md", "jaxcnn/ops/**.md", "notebooks/*.ipynb", "experiments/TRIES.md"]
 extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
@@ -60,7 +63,7 @@ html_extra_path = ["site"]  # an index.html that leads to the first page
 html_copy_source = False
 html_show_sourcelink = False
 html_theme_options = {
-    "repository_url": "https://github.com/jaxcnn/jaxcnn",
+    "repository_url": PROJECT["urls"]["Repository"],
     "repository_branch": "main",
     "use_repository_button": True,
     "launch_buttons": {"colab_url": "https://colab.research.google.com"},

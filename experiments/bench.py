@@ -1,6 +1,6 @@
 """jaxcnn against Flax, Equinox, Keras on JAX, PyTorch and XLA's own convolution: training, inference, single layers.
 
-Attains: see the README.
+Attains: see docs/benchmarks.md#speed.
 Measured: 2 virtual cores of an AMD EPYC (AVX-512), Python 3.11.7, jax 0.10.2, torch 2.13.
 Command: pip install '.[bench]' && python experiments/bench.py   (--quick: two minutes; --rows REGEX: some rows)
 

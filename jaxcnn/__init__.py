@@ -11,6 +11,9 @@ weights     parameters on disk
 viz         pictures
 """
 
+import importlib
+from typing import Any
+
 from jaxcnn import data, layers, models, ops, population, textbook, train, weights
 from jaxcnn.layers import Layer, summary
 from jaxcnn.models import Model
@@ -18,3 +21,10 @@ from jaxcnn.models import Model
 __version__ = "0.1.0"
 
 __all__ = ["Layer", "Model", "data", "layers", "models", "ops", "population", "summary", "textbook", "train", "weights"]
+
+
+def __getattr__(name: str) -> Any:
+    """`jaxcnn.viz` at its first use, since it needs matplotlib, of the extra `plots`."""
+    if name == "viz":
+        return importlib.import_module("jaxcnn.viz")
+    raise AttributeError(f"module 'jaxcnn' has no attribute {name!r}")

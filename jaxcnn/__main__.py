@@ -1,6 +1,8 @@
 """`python -m jaxcnn`: the command `jaxcnn`."""
 
-from jaxcnn.cli import run
+import sys
+
+from jaxcnn.cli import main
 
 if __name__ == "__main__":
-    run()
+    sys.exit(main())

@@ -210,8 +210,9 @@ display(fig)
 
 # %% [markdown]
 # In the mean, one such image outweighs dozens of others. Clipping bounds what any image can do; it is also the first
-# half of differentially private training (`optax.contrib.differentially_private_aggregate` adds the noise).
-# `clipped_gradient` does it in one forward and one backward pass, without the memory for a gradient per image:
+# half of differentially private training, whose second half is Gaussian noise of standard deviation
+# `noise_multiplier * max_norm / N` on every number of the clipped mean. `clipped_gradient` clips in one forward and one
+# backward pass, without the memory for a gradient per image:
 
 # %%
 MAX_NORM = float(np.median(norms))

@@ -21,11 +21,11 @@ def output_size(n, k, s, pads, d=1, ceil_mode=False):
     """
     before, after = pads
     last_start = before + n + after - (d * (k - 1) + 1)  # where in the padded input the last whole window starts
-    if last_start < 0:
-        raise ValueError(f"a window of {d * (k - 1) + 1} does not fit into {before} + {n} + {after}")
     out = last_start // s + 1
     if ceil_mode and last_start % s and out * s < before + n:
         out += 1
+    if out < 1:
+        raise ValueError(f"a window of {d * (k - 1) + 1} does not fit into {before} + {n} + {after}")
     return out
 
 

@@ -1,9 +1,11 @@
-"""The rooms of DESIGN.md, read from the source: who imports whom, what is nowhere, and what every file and name has."""
+"""docs/design.md#rooms, read from the source: who imports whom, what is nowhere, and what every file and name has."""
 
 import ast
 import importlib
 import inspect
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -72,6 +74,13 @@ def test_there_are_files_to_read():
     assert len(FILES) > 30
 
 
+def test_the_design_page_lists_the_rooms_in_this_order():
+    page = (PACKAGE.parent / "docs" / "design.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `(\w+)` \|", page.split("## Rooms")[1].split("## Laws")[0], re.M)
+    assert listed == [name for name in ORDER if name in ROOMS]
+    assert all(f"`{name}`" in page for name in APART)
+
+
 @every_file
 def test_imports_go_down_only(path, tree):
     targets = {name.split(".")[1] for name in imports(tree) if name.startswith("jaxcnn.")}
@@ -82,7 +91,7 @@ def test_imports_go_down_only(path, tree):
     if here == "__main__":
         assert targets <= {"cli"}
         return
-    assert here in MAY_IMPORT, f"{here} is no room of DESIGN.md section 3"
+    assert here in MAY_IMPORT, f"{here} is no room of docs/design.md#rooms"
     forbidden = targets - MAY_IMPORT[here] - {here}
     assert not forbidden, f"{here} must not import {sorted(forbidden)}"
 
@@ -154,7 +163,7 @@ def test_a_file_says_what_it_is_for(path, tree):
 
 @pytest.mark.parametrize("name", ROOMS)
 def test_every_public_name_has_a_docstring(name):
-    """One line that ends, and then the parts in the order of DESIGN.md section 4."""
+    """One line that ends, and then the parts in the order of docs/design.md#docstrings."""
     module = importlib.import_module(f"jaxcnn.{name}")
     assert module.__doc__ and module.__all__
     parts = ["Args", "Returns", "Raises", "Derivative", "Example", "Source"]
@@ -172,3 +181,9 @@ def test_every_public_name_has_a_docstring(name):
 def test_the_surface_has_what_it_says():
     assert jaxcnn.__all__ == sorted(jaxcnn.__all__)
     assert all(hasattr(jaxcnn, name) for name in jaxcnn.__all__)
+
+
+def test_viz_needs_no_import_of_its_own_and_matplotlib_is_only_needed_by_it():
+    lines = ["import sys, jaxcnn", "assert 'matplotlib' not in sys.modules", "jaxcnn.viz.curves"]
+    subprocess.run([sys.executable, "-c", "; ".join(lines)], cwd=PACKAGE.parent, check=True)
+    assert not hasattr(jaxcnn, "vis")

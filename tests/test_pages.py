@@ -16,17 +16,23 @@ import types
 import urllib.parse
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 import jaxcnn
+from jaxcnn import population, viz
+from jaxcnn.viz import Animation
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted([*DOCS.rglob("*.md"), *(ROOT / "jaxcnn").rglob("*.md")])
-MARKDOWN = [*PAGES, ROOT / "README.md", *sorted((ROOT / "experiments").glob("*.md"))]
+MARKDOWN = [*PAGES, *sorted([*ROOT.glob("*.md"), *(ROOT / "experiments").glob("*.md")])]
 PEERS = ("keras", "torch", "flax")  # their code stands beside ours, under their name: ```python keras
+OPTIONAL = ("flatbuffers",)  # code that needs a package of no other extra: ```python flatbuffers
 MOST_PICTURE_BYTES = 60_000
+MOST_GALLERY_BYTES = 150_000  # photos and animations
 
 
 def short(path):
@@ -48,18 +54,24 @@ def load(path):
 
 
 @functools.cache
-def printed_by(page):
-    """What the page's own blocks print, run one after the other in an empty folder."""
+def run(page):
+    """What the page's own blocks define and print, run one after the other in an empty folder."""
     namespace, output = {}, io.StringIO()
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder), contextlib.redirect_stdout(output):
         for word, code in blocks(page):
-            if word not in PEERS:
+            if word not in PEERS and (word not in OPTIONAL or importlib.util.find_spec(word)):
                 exec(compile(code, page.name, "exec"), namespace)
-    return output.getvalue()
+    return namespace, output.getvalue()
+
+
+def printed_by(page):
+    return run(page)[1]
 
 
 def test_there_are_pages():
-    assert {"index.md", "quickstart.md", "coming_from.md", "faq.md", "derivative_rules.md"} <= {p.name for p in PAGES}
+    assert {"index.md", "quickstart.md", "coming_from.md", "faq.md", "design.md", "derivative_rules.md"} <= {
+        p.name for p in PAGES
+    }
 
 
 # -------------------------------------------------------------------------------------------------------------- code
@@ -67,7 +79,7 @@ def test_there_are_pages():
 
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=short)
 def test_the_code_runs(page):
-    assert {word for word, _ in blocks(page)} <= {"", "all", *PEERS}
+    assert {word for word, _ in blocks(page)} <= {"", "all", *PEERS, *OPTIONAL}
     printed_by(page)
 
 
@@ -107,6 +119,17 @@ def test_the_rules_of_the_page_are_the_derivatives():
     np.testing.assert_allclose(np.array(three, float), float(three[0]), rtol=1e-5)
 
 
+def test_the_recipe_for_private_training_adds_the_noise_that_it_says():
+    """As much as algorithm 1 of Abadi et al. (2016): N(0, (σC)²) on the sum of the clipped gradients, then over N."""
+    recipe, _ = run(DOCS / "recipes.md")
+    images, labels = recipe["training"].images[:16] / 255, recipe["training"].labels[:16]
+    keys = jax.random.split(jax.random.key(0), 300)
+    draws = jax.vmap(lambda key: recipe["private_gradient"](recipe["params"], images, labels, key))(keys)
+    clipped, _ = population.clipped_gradient(recipe["loss"], recipe["params"], images, labels, max_norm=1.0)
+    noise = (draws["dense1"]["kernel"] - clipped["dense1"]["kernel"]) * 16
+    assert abs(float(noise.std()) / (1.1 * 1.0) - 1) < 0.02 and abs(float(noise.mean())) < 0.02
+
+
 def test_what_is_said_of_same_padding_is_printed():
     page = DOCS / "faq.md"
     (said,) = re.findall(r"^# (8 SAME .*), but (8 1 .*): as", page.read_text(encoding="utf-8"), re.M)
@@ -141,6 +164,29 @@ def test_relative_links_lead_somewhere(page):
         assert not anchor or anchor in anchors(target), link
 
 
+def test_pages_that_code_cites_exist():
+    """As docs/faq.md#installing in a docstring, comment or message: the file, and the heading."""
+    cited = []
+    for room in ("jaxcnn", "tests", "experiments", "docs", ".ci"):
+        for path in (ROOT / room).rglob("*.py"):
+            text = path.read_text(encoding="utf-8")
+            cited += [
+                (short(path), *match) for match in re.findall(r"((?:docs|jaxcnn)/[\w/]+\.md)(?:#([\w-]+))?", text)
+            ]
+    assert len(cited) > 4
+    for path, page, anchor in cited:
+        assert (ROOT / page).exists(), f"{path} cites {page}"
+        assert not anchor or anchor in anchors(ROOT / page), f"{path} cites {page}#{anchor}"
+
+
+def test_nothing_cites_a_page_that_is_not_here():
+    gone = re.compile(r"DESIGN\.md|REDESIGN|\b[Tt]he issue\b|\bissue \d{1,2}\b")
+    for room in ("jaxcnn", "tests", "experiments", "docs", "notebooks"):
+        for path in (ROOT / room).rglob("*.*"):
+            if path.suffix in (".py", ".md") and path != Path(__file__):
+                assert not gone.search(path.read_text(encoding="utf-8")), short(path)
+
+
 def test_paths_that_are_named_exist():
     for page in PAGES:
         for path in re.findall(r"`((?:jaxcnn|experiments|tests|docs)/[\w/.]+)`", page.read_text(encoding="utf-8")):
@@ -168,6 +214,27 @@ def test_every_picture_is_drawn_and_shown(draw):
     for file in files:
         assert f"docs/pictures/{file.name})" in shown
         assert file.stat().st_size < MOST_PICTURE_BYTES
+
+
+@pytest.fixture(scope="module")
+def gallery():
+    """The pictures of the gallery: (code, file name) by its script."""
+    return [(code, name) for code, name in load(DOCS / "gallery" / "draw.py").blocks() if name]
+
+
+def test_the_gallery_has_a_picture_of_every_function_that_draws(gallery):
+    functions = {name: getattr(viz, name) for name in viz.__all__ if inspect.isfunction(getattr(viz, name))}
+    drawing = {name for name, f in functions.items() if f.__annotations__.get("return") in (Figure, Animation)}
+    assert len(drawing) > 14
+    ends = [code.strip().splitlines()[-1] for code, _ in gallery]
+    assert drawing == {name for name in drawing if any(end.startswith(f"viz.{name}(") for end in ends)}
+
+
+def test_the_pictures_of_the_gallery_are_there_and_small(gallery):
+    shown = [name for _, name in gallery]
+    assert sorted(shown) == sorted(path.name for path in (DOCS / "gallery").iterdir() if path.suffix != ".py")
+    sizes = {name: (DOCS / "gallery" / name).stat().st_size for name in shown}
+    assert max(sizes.values()) < MOST_GALLERY_BYTES, sizes
 
 
 def test_the_picture_of_patches_ends_in_the_correlation(draw):

@@ -38,6 +38,27 @@ def test_the_example_runs_and_prints_the_shapes_it_shows(capsys):
     assert abs(accuracy[0] - accuracy[1]) < 0.02, "another machine may round otherwise"
 
 
+def test_the_pictures_can_be_pasted(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    example = next(block for block in blocks("python") if "viz.slide(" in block)
+    exec(compile(example, "README.md", "exec"), {})
+    assert (tmp_path / "slide.html").exists() and "whole network" in capsys.readouterr().out
+
+
+def test_a_clone_and_the_time_of_the_tests_stand_with_the_two_commands():
+    section = README.split("## Two commands")[1].split("\n## ")[0]
+    assert "git clone" in section and re.search(r"tests, which take \d+ to \d+ minutes", section)
+
+
+def test_the_rooms_and_files_of_the_tree_exist():
+    tree = next(block for block in blocks("") if block.startswith("jaxcnn/"))
+    package = ROOT / "jaxcnn"
+    rooms = re.findall(r"^[├└]── (\w+)/", tree, re.M)
+    assert sorted(rooms) == sorted(path.parent.name for path in package.glob("*/__init__.py"))
+    for name in re.findall(r"(\w+)\.py", tree):
+        assert list((package / "ops").rglob(f"{name}.py")), name
+
+
 def test_every_path_that_is_named_exists():
     for path in re.findall(r"`((?:jaxcnn|experiments|tests)/[\w/.]+)`", README):
         assert (ROOT / path).exists(), path

@@ -1,50 +1,88 @@
-"""`jaxcnn doctor`: is this machine, with these versions, in order?"""
+"""`jaxcnn doctor`: does jaxcnn work here?"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import jaxlib
 
 from jaxcnn import ops, textbook
+from jaxcnn.cli.accelerators import plugins, seen, unused
+from jaxcnn.cli.arguments import Parser
+from jaxcnn.cli.exit_codes import DONE, FAILED
+from jaxcnn.cli.faults import FAULTS
+from jaxcnn.cli.terminal import wrapped
+from jaxcnn.cli.wording import plural
 from jaxcnn.train.run_folder import versions
 
-FLAG = "XLA_FLAGS=--xla_cpu_experimental_ynn_fusion_type=-reduce"
+HELP = "Say whether jaxcnn works here: versions, devices, results against the textbook's, known faults of jaxlib."
+TOLERANCE = 1e-4
+AROUND = "which jaxcnn's own functions go around, and your own code may meet"
 
 
-def doctor() -> int:
-    """Print versions and devices, check the fast convolution against the textbook's, and test this jaxlib for a
-    known miscompilation of sums on CPU."""
-    for name, value in versions().items():
+def arguments(parser: Parser) -> None:
+    """`doctor` has no flags."""
+
+
+def command(given: Mapping[str, Any]) -> int:
+    """Print a verdict, and what it rests on; 1 where jaxcnn itself computes wrongly."""
+    about = versions()
+    errors = {name: check() for name, check in CHECKS.items()}
+    wrong = {name: error for name, error in errors.items() if not error < TOLERANCE}
+    backend = jax.default_backend()
+    idle = unused(backend, seen(), plugins(), jaxlib.__version__)
+    if wrong:
+        said = ", ".join(f"{name} off by {error:.1e}" for name, error in wrong.items())
+        print(f"jaxcnn computes WRONGLY here: {said} of the textbook's on {about['device']}")
+    elif idle:
+        print(f"jaxcnn works here, on the CPU alone: {idle}")
+    else:
+        print(f"jaxcnn works here: {', '.join(errors)} are the textbook's, gradients too, on {about['device']}")
+    for name, value in about.items():
         print(f"{name:12} {value}")
     print(f"{'devices':12} {', '.join(str(device) for device in jax.devices())}")
-    error = convolution_error()
-    right = error < 1e-4
-    print(f"{'conv':12} {'right' if right else 'WRONG'}: against the textbook, value and gradients to {error:.1e}")
-    error = sum_error()
-    if error < 1e-5:
-        print(f"{'sums':12} right: sum((matrix @ vector)²) under jit to {error:.1e}")
-    else:
-        print(
-            f"{'sums':12} WRONG: this jaxlib compiles sum((matrix @ vector)²) on CPU to a wrong program (off by "
-            f"{error:.1e}; jax issue 39103). Norms of per-example gradients are such sums. To avoid it, set {FLAG}"
-        )
-    return 0 if right else 1
+    for name, version in plugins().items():
+        print(f"{name:12} {version}")
+    for name, error in errors.items():
+        right = "WRONG" if name in wrong else "right"
+        print(f"{name:12} {right}: against the textbook, value and gradients to {error:.1e}")
+    found = {fault: fault.found() for fault in FAULTS}
+    here = {fault: what for fault, what in found.items() if what}
+    if here:
+        print(wrapped(f"{plural(len(here), 'fault')} of this jaxlib, {AROUND}:", ""))
+    for fault, what in here.items():
+        print(wrapped(f"{fault.name:12} {what}: {fault.about}", "  "))
+    gone = ", ".join(fault.name for fault, what in found.items() if not what)
+    if gone:
+        print(f"not here are the faults of other versions: {gone}")
+    return FAILED if wrong else DONE
 
 
 def convolution_error() -> float:
     """The largest relative difference of `ops.conv` and `textbook.conv2d`, in value and both gradients."""
     keys = jax.random.split(jax.random.key(0), 3)
     x, w = jax.random.normal(keys[0], (4, 12, 12, 5)), jax.random.normal(keys[1], (3, 3, 5, 7))
-    y, fast = jax.vjp(lambda x, w: ops.conv(x, w, padding="SAME"), x, w)
-    expected, slow = jax.vjp(lambda x, w: textbook.conv2d(x, w, padding="SAME"), x, w)
-    dy = jax.random.normal(keys[2], y.shape)
-    pairs = zip((y, *fast(dy)), (expected, *slow(dy)), strict=True)
-    return max(float(jnp.abs(a - b).max() / jnp.abs(b).max()) for a, b in pairs)
+    return _error(
+        lambda x, w: ops.conv(x, w, padding="SAME"), lambda x, w: textbook.conv2d(x, w, padding="SAME"), x, w, key=keys[2]
+    )
 
 
-def sum_error() -> float:
-    """The relative error of a jitted "dot, square, sum" at a size where jaxlib 0.10.2 gets it wrong on CPU."""
-    n = 32_769
-    i = jnp.arange(n, dtype=jnp.float32)
-    rows = jnp.stack([i, jnp.zeros_like(i), jnp.zeros_like(i)], axis=1)
-    identity = jnp.eye(3)
-    norms = jax.jit(jax.vmap(lambda row: jnp.sum((identity @ row) ** 2)))(rows)
-    return float(jnp.abs(norms - i**2).max() / (i**2).max())
+def pooling_error() -> float:
+    """The same of `ops.max_pool` and `textbook.max_pool2d`."""
+    keys = jax.random.split(jax.random.key(1), 2)
+    x = jax.random.normal(keys[0], (4, 12, 12, 5))
+    return _error(lambda x: ops.max_pool(x, 2), lambda x: textbook.max_pool2d(x, 2), x, key=keys[1])
+
+
+CHECKS = {"convolution": convolution_error, "pooling": pooling_error}
+
+
+def _error(fast: Callable, slow: Callable, *arguments: jax.Array, key: jax.Array) -> float:
+    """In full precision: some devices multiply in fewer bits unless they are asked not to."""
+    with jax.default_matmul_precision("highest"):
+        y, of_fast = jax.vjp(fast, *arguments)
+        expected, of_slow = jax.vjp(slow, *arguments)
+        dy = jax.random.normal(key, y.shape)
+        pairs = zip((y, *of_fast(dy)), (expected, *of_slow(dy)), strict=True)
+        return max(float(jnp.abs(a - b).max() / jnp.abs(b).max()) for a, b in pairs)

@@ -1,58 +1,101 @@
-"""Subcommands and exit codes."""
+"""Subcommands, errors in one line, exit codes."""
 
 import importlib.util
+import os
 import sys
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
+from jaxcnn.cli.exit_codes import CLOSED_PIPE, DONE, FAILED, INTERRUPTED, WRONG_USAGE
+from jaxcnn.cli.wording import UsageError, known, own_words, said_of
+
 EXTRA = "jaxcnn: the command line needs the `cli` extra: pip install 'jaxcnn[cli]'"
-
-
-def run() -> None:
-    """What the command `jaxcnn` starts."""
-    sys.exit(main())
+DESCRIPTION = "Convolutional networks for JAX: train one, look at it, ask it."
+CODES = "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a subcommand and return its exit code: 0 done, 1 the run failed, 2 wrong usage."""
-    if not all(importlib.util.find_spec(name) for name in ("tyro", "matplotlib", "sklearn", "PIL", "pooch")):
+    """Run a subcommand and return its exit code: what the command `jaxcnn` starts."""
+    if not all(importlib.util.find_spec(name) for name in ("matplotlib", "sklearn", "PIL", "pooch")):
         print(EXTRA, file=sys.stderr)
-        return 2
-    import tyro
+        return WRONG_USAGE
+    flags: list[str] = []
+    try:
+        code = _run(list(sys.argv[1:] if arguments is None else arguments), flags)
+        sys.stdout.flush()  # here, where a reader that has gone is no surprise
+        return code
+    except BrokenPipeError:
+        _close_output()
+        return CLOSED_PIPE
+    except UsageError as error:
+        return _failed(str(error), WRONG_USAGE)
+    except KeyboardInterrupt:
+        print("\njaxcnn: stopped", file=sys.stderr)
+        return INTERRUPTED
+    except SystemExit as stop:  # argparse's after --help and --version
+        return stop.code if isinstance(stop.code, int) else WRONG_USAGE
+    except Exception as error:
+        return _failed(own_words(_said(error), flags), FAILED)
 
-    from jaxcnn.cli.commands import Evaluate, Predict, Train, UsageError, datasets, models, summary
-    from jaxcnn.cli.doctor import doctor
-    from jaxcnn.data import DataError
-    from jaxcnn.train import NonFiniteLoss
 
-    commands: dict[str, Callable[..., Any]] = {
-        "train": Train,
-        "evaluate": Evaluate,
-        "predict": Predict,
+def _run(arguments: list[str], flags: list[str]) -> int:
+    """The exit code of a subcommand; its flags are added to `flags`."""
+    from jaxcnn import __version__
+    from jaxcnn.cli import datasets, doctor, evaluate, models, predict, summary, train
+    from jaxcnn.cli.arguments import Parser
+
+    parser = Parser(prog="jaxcnn", description=DESCRIPTION, epilog=CODES)
+    parser.add_argument("--version", action="version", version=f"jaxcnn {__version__}", help="print the version")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    modules: dict[str, ModuleType | Any] = {
+        "train": train,
+        "evaluate": evaluate,
+        "predict": predict,
         "summary": summary,
         "models": models,
         "datasets": datasets,
         "doctor": doctor,
     }
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        outcome: Any = tyro.extras.subcommand_cli_from_dict(
-            commands,
-            prog="jaxcnn",
-            description="Convolutional networks for JAX: train one, look at it, ask it.",
-            args=arguments or ["--help"],
-            config=(tyro.conf.OmitArgPrefixes, tyro.conf.HelptextFromCommentsOff),
-        )
-        result = outcome() if callable(outcome) else outcome
-        return 0 if result is None else int(result)
-    except UsageError as error:
-        print(f"jaxcnn: {error}", file=sys.stderr)
-        return 2
-    except SystemExit as stop:  # tyro's own: 0 after --help, 2 for flags it does not know
-        return stop.code if isinstance(stop.code, int) else 2
-    except KeyboardInterrupt:
-        print("\njaxcnn: stopped", file=sys.stderr)
-        return 1
-    except (DataError, NonFiniteLoss, OSError, ValueError) as error:
-        print(f"jaxcnn: {error}", file=sys.stderr)
-        return 1
+    parsers = {}
+    for name, module in modules.items():
+        parsers[name] = subparsers.add_parser(name, help=module.HELP, description=module.HELP)
+        module.arguments(parsers[name])
+    if not arguments:
+        parser.print_help()
+        return DONE
+    if not arguments[0].startswith("-"):
+        known("command", arguments[0], list(modules))
+    given, unknown = parser.parse_known_args(arguments)
+    words = vars(given)
+    command = words.pop("command", None)
+    (parsers[command] if command else parser).refuse(unknown)
+    flags += parsers[command].flags
+    return modules[command].command(words)
+
+
+def _said(error: Exception) -> str:
+    """An error in words: those that are raised for a user say all; of others, where to look."""
+    from jaxcnn.data import DataError
+
+    if isinstance(error, OSError):
+        return said_of(error)
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+        return "not enough memory: a smaller --batch-size, --size or --model needs less"
+    if isinstance(error, DataError | ValueError | TypeError | ImportError | ArithmeticError):
+        return str(error)
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"unexpected {type(error).__name__}: {error} ({place.filename}, line {place.lineno})"
+
+
+def _failed(message: str, code: int) -> int:
+    print(f"jaxcnn: {message}", file=sys.stderr)
+    return code
+
+
+def _close_output() -> None:
+    """Nothing more is written to a pipe that nobody reads, also not when Python ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

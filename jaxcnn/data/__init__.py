@@ -1,9 +1,13 @@
 """Pixels before the network: where they come from, how they are batched and varied.
 
-dataset.py    labelled images in memory: Dataset, Splits, split, as_pair
+dataset.py    labelled images in memory: Dataset, Splits, split
+pairs.py      as_pair: images and labels out of what people pass
 sources.py    the catalogue: names, describe, load
-fetch.py      the user's folder, else the network, checked and cached
-idx.py, cifar.py, folder.py    the formats
+places.py, fetch.py    the user's folder; the network, checked and cached
+mnist.py, cifar.py, svhn.py    the published datasets, each in the forms that it has
+idx.py, npz.py, csv_file.py, matlab.py    the formats; bounds.py: how large a packed file may say that it is
+folder.py, folder_layouts.py    images in folders, as people lay them out
+images.py     read_image: one image file as pixels, the only decoder of the project
 stand_in.py   load_or_digits: the digits where a dataset is not to be had
 batches.py    epoch_plan, batches, to_float
 augment.py    flip, shift, crop, cutout, normalise; chain, per_image
@@ -11,11 +15,15 @@ augment.py    flip, shift, crop, cutout, normalise; chain, per_image
 
 from jaxcnn.data import augment
 from jaxcnn.data.batches import Batch, batches, epoch_plan, to_float
-from jaxcnn.data.cifar import read_cifar10
-from jaxcnn.data.dataset import Dataset, Splits, as_pair, split
+from jaxcnn.data.cifar import read_cifar10, read_cifar100
+from jaxcnn.data.csv_file import read_csv
+from jaxcnn.data.dataset import Dataset, Splits, split
 from jaxcnn.data.errors import DataError
 from jaxcnn.data.folder import read_image_folder, read_image_folders
 from jaxcnn.data.idx import read_idx
+from jaxcnn.data.images import read_image
+from jaxcnn.data.npz import read_npz
+from jaxcnn.data.pairs import as_pair
 from jaxcnn.data.sources import Source, describe, load, names
 from jaxcnn.data.stand_in import load_or_digits
 
@@ -34,9 +42,13 @@ __all__ = [
     "load_or_digits",
     "names",
     "read_cifar10",
+    "read_cifar100",
+    "read_csv",
     "read_idx",
+    "read_image",
     "read_image_folder",
     "read_image_folders",
+    "read_npz",
     "split",
     "to_float",
 ]

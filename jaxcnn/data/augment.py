@@ -4,6 +4,7 @@ Each factory returns `augment(key, image) -> image` for one float image (H, W, C
 `per_image` gives every image of a batch its own key. All work under jit, vmap and scan.
 """
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Literal, TypeAlias
 
@@ -80,12 +81,13 @@ def crop(padding: int, *, size: tuple[int, int] | None = None, fill: Fill = "zer
     >>> crop(4)(jax.random.key(0), jnp.ones((32, 32, 3))).shape
     (32, 32, 3)
     """
-    if padding < 0:
-        raise ValueError(f"crop: `padding` must be at least 0 pixels; got {padding}.")
+    padding = _pixels("crop", "padding", padding, 0)
     if fill not in _PAD_MODES:
         raise ValueError(f"crop: `fill` must be one of {', '.join(_PAD_MODES)}; got {fill!r}.")
-    if size is not None and (len(size) != 2 or min(size) < 1):
-        raise ValueError(f"crop: `size` must be (height, width), each at least 1 pixel; got {size}.")
+    if size is not None:
+        if np.shape(size) != (2,):
+            raise ValueError(f"crop: `size` must be (height, width), each at least 1 pixel; got {size!r}.")
+        size = (_pixels("crop", "size", size[0], 1), _pixels("crop", "size", size[1], 1))
 
     def augment(key: jax.Array, image: jax.Array) -> jax.Array:
         _check_image(image, "crop")
@@ -118,8 +120,7 @@ def cutout(size: int, *, value: float = 0.0) -> Augment:
 
     Source: DeVries and Taylor 2017, arXiv:1708.04552: the square's centre is uniform over the image's pixels.
     """
-    if size < 1:
-        raise ValueError(f"cutout: `size` must be at least 1 pixel; got {size}.")
+    size = _pixels("cutout", "size", size, 1)
 
     def augment(key: jax.Array, image: jax.Array) -> jax.Array:
         _check_image(image, "cutout")
@@ -202,6 +203,17 @@ def per_image(augment: Augment) -> Augment:
         return jax.vmap(augment)(jax.random.split(key, len(images)), images)
 
     return augment_batch
+
+
+def _pixels(name: str, argument: str, value: object, least: int) -> int:
+    """A number of pixels as Python's integer; ValueError if it is none."""
+    try:
+        pixels = -1 if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        pixels = -1
+    if pixels < least:
+        raise ValueError(f"{name}: `{argument}` must be a whole number of pixels, at least {least}; got {value!r}.")
+    return pixels
 
 
 def _check_image(image: jax.Array, name: str) -> None:

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn.data.dataset import Dataset, as_pair
+from jaxcnn.data.dataset import Dataset
+from jaxcnn.data.pairs import as_pair
 from jaxcnn.data.shuffle import permutation
 
 __all__ = ["Batch", "batches", "epoch_plan", "to_float"]
@@ -102,6 +103,8 @@ def to_float(images: Any, dtype: Any = jnp.float32) -> jax.Array:
     """
     if not jnp.issubdtype(dtype, jnp.floating):
         raise TypeError(f"to_float: `dtype` must be floating; got {dtype}.")
+    if not hasattr(images, "dtype"):
+        raise TypeError(f"to_float: `images` must be an array; got {type(images).__name__}: np.asarray makes one.")
     if jnp.issubdtype(images.dtype, jnp.floating):
         return jnp.asarray(images, dtype)
     if images.dtype != jnp.uint8:

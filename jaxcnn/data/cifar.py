@@ -1,30 +1,103 @@
-"""The CIFAR-10 binary version: an archive of six files of 3,073-byte records.
+"""The binary versions of CIFAR-10 and CIFAR-100: files of records, in an archive or unpacked.
 
-Source: https://www.cs.toronto.edu/~kriz/cifar.html, "Binary version": one label byte, then 1,024 red, 1,024 green and
-1,024 blue bytes, each plane row by row.
+Source: https://www.cs.toronto.edu/~kriz/cifar.html, "Binary version": one label byte (CIFAR-100: that of the coarse
+label, then that of the fine one), then 1,024 red, 1,024 green and 1,024 blue bytes, each plane row by row.
 """
 
+import os
 import tarfile
-import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from jaxcnn.data.dataset import Dataset, Splits
 from jaxcnn.data.errors import DataError, check_labels
+from jaxcnn.data.fetch import Remote, fetch
+from jaxcnn.data.npz import read_npz
+from jaxcnn.data.places import Place
 
-__all__ = ["read_cifar10"]
+__all__ = ["CIFAR10", "CIFAR100", "Cifar", "read_cifar", "read_cifar10", "read_cifar100"]
 
-CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-FOLDER = "cifar-10-batches-bin"  # of the six files, inside the archive as well
-TRAIN_FILES = tuple(f"data_batch_{i}.bin" for i in range(1, 6))
-TEST_FILE = "test_batch.bin"
-_RECORD = 1 + 3 * 32 * 32  # bytes
-_RECORDS_PER_FILE = 10_000
+_PIXELS = 3 * 32 * 32  # bytes of an image
 
 
-def read_cifar10(source: Path) -> Splits:
+@dataclass(frozen=True)
+class Cifar:
+    """One of the two datasets.
+
+    Args:
+        name: the dataset's name.
+        classes: one name per label.
+        folder: of its files, inside the archive as well.
+        train_files: names of the training files, in order.
+        test_file: of the test file.
+        records: most that a file holds.
+        label_bytes: before each image; the last of them is the label.
+        python_folder: of the version that is made of pickles.
+        remote: the published archive.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    folder: str
+    train_files: tuple[str, ...]
+    test_file: str
+    records: int
+    label_bytes: int
+    python_folder: str
+    remote: Remote
+
+
+CIFAR10 = Cifar(
+    "cifar10",
+    ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+    "cifar-10-batches-bin",
+    tuple(f"data_batch_{i}.bin" for i in range(1, 6)),
+    "test_batch.bin",
+    10_000,
+    1,
+    "cifar-10-batches-py",
+    Remote(
+        "cifar10",
+        "cifar-10-binary.tar.gz",
+        "c32a1d4ab5d03f1284b67883e8d87530",
+        (
+            "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+            "https://storage.googleapis.com/s4tf-hosted-binaries/datasets/CIFAR10/cifar-10-binary.tar.gz",
+        ),
+    ),
+)
+# fine_label_names.txt of the archive
+_FINE = """
+apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle
+caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin elephant flatfish
+forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree motorcycle
+mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine
+possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper snail snake spider squirrel streetcar
+sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip turtle wardrobe whale willow_tree
+wolf woman worm
+"""
+CIFAR100 = Cifar(
+    "cifar100",
+    tuple(_FINE.split()),
+    "cifar-100-binary",
+    ("train.bin",),
+    "test.bin",
+    50_000,
+    2,
+    "cifar-100-python",
+    Remote(
+        "cifar100",
+        "cifar-100-binary.tar.gz",
+        "03b5dce01913d631647c71ecec9e9cb8",
+        ("https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",),
+    ),
+)
+
+
+def read_cifar10(source: str | os.PathLike[str]) -> Splits:
     """Read CIFAR-10 from its archive, or from the folder of its six files.
 
     The archive is read in memory, never unpacked onto the disk, so no path inside it can reach outside.
@@ -37,60 +110,144 @@ def read_cifar10(source: Path) -> Splits:
         Images (N, 32, 32, 3): the five training files in order, and the test file.
 
     Raises:
-        DataError: a file is missing, damaged, no whole number of records, or holds a label above 9.
+        DataError: a file is missing, damaged, no whole number of records, or holds a label above 9; or it is the
+            version made of pickles, which are not read.
     """
-    if source.is_dir():
-        return _splits(lambda name: _read_file(source / name), source)
-    try:
-        with tarfile.open(source) as archive:
-            return _splits(lambda name: _read_member(archive, f"{FOLDER}/{name}", source), source)
-    except (tarfile.TarError, EOFError, zlib.error) as error:
-        raise DataError(source, "a whole tar archive", f"damaged data ({error})") from None
-    except OSError as error:  # also gzip.BadGzipFile
-        raise DataError(source, "a readable tar archive", error.strerror or str(error)) from None
+    return _read(CIFAR10, Path(source))
 
 
-def _splits(read: Callable[[str], bytes], source: Path) -> Splits:
-    train = [_records(read(name), source / name) for name in TRAIN_FILES]
-    images, labels = zip(*train, strict=True)
-    test_images, test_labels = _records(read(TEST_FILE), source / TEST_FILE)
-    return Splits(
-        Dataset(np.concatenate(images), np.concatenate(labels), CLASSES, "cifar10"),
-        Dataset(test_images, test_labels, CLASSES, "cifar10"),
+def read_cifar100(source: str | os.PathLike[str]) -> Splits:
+    """Read CIFAR-100 with its 100 fine labels from its archive, or from the folder of its two files.
+
+    Args:
+        source: the file `cifar-100-binary.tar.gz`, or an unpacked folder `cifar-100-binary`.
+
+    Returns:
+        Images (N, 32, 32, 3).
+
+    Raises:
+        DataError: as `read_cifar10`.
+    """
+    return _read(CIFAR100, Path(source))
+
+
+def read_cifar(cifar: Cifar, data_dir: Path | None, mirror: str | None) -> Splits:
+    """One of the two from the user's folder or file, else fetched; the arguments are those of `read_relative`."""
+    if data_dir is None:
+        return _read(cifar, fetch(cifar.remote, mirror=mirror))
+    if data_dir.is_file() and data_dir.suffix != ".npz":
+        return _read(cifar, data_dir)
+    place = Place(data_dir, cifar.name)
+    found = place.find_folder(cifar.folder, cifar.test_file)
+    found = found or place.find(cifar.remote.file, cifar.remote.file.removesuffix(".gz"))
+    if found is None and (npz := place.find_npz()):
+        return Splits(*(_checked(cifar, part, npz) for part in read_npz(npz, classes=cifar.classes, name=cifar.name)))
+    if found is None and mirror is None:
+        pickles = place.find(f"{cifar.python_folder}.tar.gz", *_python_archives(cifar))
+        pickles = pickles or next(
+            (f / cifar.python_folder for f in place.folders() if (f / cifar.python_folder).is_dir()), None
+        )
+        if pickles is not None or _holds_pickles(data_dir):
+            raise _pickles(cifar, pickles or data_dir)
+        raise place.nothing(f"{cifar.folder}/ with {cifar.test_file}; or {cifar.remote.file}; or {cifar.name}.npz")
+    return _read(cifar, found or fetch(cifar.remote, mirror=mirror))
+
+
+def _checked(cifar: Cifar, part: Dataset, file: Path) -> Dataset:
+    if part.input_shape != (32, 32, 3):
+        raise DataError(file, "images of 32×32, three colours", f"images {part.input_shape}")
+    return part
+
+
+# ---- the version made of pickles
+
+
+def _python_archives(cifar: Cifar) -> tuple[str, ...]:
+    name = cifar.remote.file.replace("binary", "python")
+    return name, name.removesuffix(".gz")
+
+
+def _holds_pickles(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("batches.meta", "data_batch_1", "meta")) and not any(
+        folder.glob("*.bin")
     )
 
 
-def _records(data: bytes, file: Path) -> tuple[np.ndarray, np.ndarray]:
-    most = _RECORDS_PER_FILE * _RECORD
-    if len(data) == 0 or len(data) % _RECORD:
+def _pickles(cifar: Cifar, source: Path) -> DataError:
+    return DataError(
+        source,
+        f"the binary version of {cifar.name}, {cifar.remote.file}",
+        "the Python version, which is made of pickles: they can run code when they are read, so they are not. "
+        f"Get {cifar.remote.urls[0]}",
+    )
+
+
+# ---- archive, folder, records
+
+
+def _read(cifar: Cifar, source: Path) -> Splits:
+    if source.is_dir():
+        if _holds_pickles(source):
+            raise _pickles(cifar, source)
+        return _splits(cifar, lambda name: _read_file(source / name, _limit(cifar)), source)
+    try:
+        with tarfile.open(source) as archive:
+            return _splits(cifar, lambda name: _read_member(cifar, archive, name, source), source)
+    except DataError:
+        raise
+    except OSError as error:  # also gzip.BadGzipFile
+        raise DataError(source, "a readable tar archive", error.strerror or str(error)) from None
+    except Exception as error:  # TarError, EOFError, zlib.error; RecursionError of links in a circle
+        raise DataError(source, "a whole tar archive", f"damaged data ({error})") from None
+
+
+def _splits(cifar: Cifar, read: Callable[[str], bytes], source: Path) -> Splits:
+    train = [_records(cifar, read(name), source / name) for name in cifar.train_files]
+    images, labels = zip(*train, strict=True)
+    test_images, test_labels = _records(cifar, read(cifar.test_file), source / cifar.test_file)
+    return Splits(
+        Dataset(np.concatenate(images), np.concatenate(labels), cifar.classes, cifar.name),
+        Dataset(test_images, test_labels, cifar.classes, cifar.name),
+    )
+
+
+def _records(cifar: Cifar, data: bytes, file: Path) -> tuple[np.ndarray, np.ndarray]:
+    record = cifar.label_bytes + _PIXELS
+    most = cifar.records * record
+    if len(data) == 0 or len(data) % record:
         found = f"{len(data):,} bytes" if len(data) <= most else f"more than {most:,} bytes"
-        raise DataError(file, f"1 to {_RECORDS_PER_FILE:,} records of {_RECORD:,} bytes", found)
-    records = np.frombuffer(data, np.uint8).reshape(-1, _RECORD)
-    labels = records[:, 0]
-    check_labels(labels, len(CLASSES), file)
-    planes = records[:, 1:].reshape(-1, 3, 32, 32)  # (N, C, H, W)
+        raise DataError(file, f"1 to {cifar.records:,} records of {record:,} bytes", found)
+    records = np.frombuffer(data, np.uint8).reshape(-1, record)
+    labels = records[:, cifar.label_bytes - 1]
+    check_labels(labels, len(cifar.classes), file)
+    planes = records[:, cifar.label_bytes :].reshape(-1, 3, 32, 32)  # (N, C, H, W)
     return np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), labels
 
 
-# Both readers take one byte more than the official size at most: that is no whole number of records, so `_records` sees
-# an oversize file without its being read.
-_LIMIT = _RECORDS_PER_FILE * _RECORD + 1
+def _limit(cifar: Cifar) -> int:
+    """Bytes that are read at most: one more than the official size is no whole number of records, so that `_records`
+    sees an oversize file without its being read."""
+    return cifar.records * (cifar.label_bytes + _PIXELS) + 1
 
 
-def _read_file(path: Path) -> bytes:
+def _read_file(path: Path, limit: int) -> bytes:
     try:
         with path.open("rb") as file:
-            return file.read(_LIMIT)
+            return file.read(limit)
     except OSError as error:
-        raise DataError(path, "a readable CIFAR-10 binary file", error.strerror or str(error)) from None
+        raise DataError(path, "a readable binary file of CIFAR", error.strerror or str(error)) from None
 
 
-def _read_member(archive: tarfile.TarFile, name: str, source: Path) -> bytes:
+def _read_member(cifar: Cifar, archive: tarfile.TarFile, name: str, source: Path) -> bytes:
     try:
-        member = archive.extractfile(name)
+        member = archive.extractfile(f"{cifar.folder}/{name}")
     except KeyError:
         member = None
     if member is None:  # absent, or a folder or device of that name
-        raise DataError(source, f"a file {name} in the archive", ", ".join(archive.getnames()) or "an empty archive")
+        names = archive.getnames()
+        if any(path.startswith(cifar.python_folder) for path in names):
+            raise _pickles(cifar, source)
+        found = ", ".join(names[:10]) + (f" and {len(names) - 10:,} more" if len(names) > 10 else "")
+        raise DataError(source, f"a file {cifar.folder}/{name} in the archive", found or "an empty archive")
     with member:
-        return member.read(_LIMIT)
+        return member.read(_limit(cifar))

@@ -3,12 +3,11 @@
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from jaxcnn.data.shuffle import permutation
 
-__all__ = ["Dataset", "Splits", "as_pair", "split"]
+__all__ = ["Dataset", "Splits", "split"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -39,13 +38,19 @@ class Dataset:
         images, labels, classes = self.images, self.labels, self.classes
         where = f"Dataset {self.name!r}"
         if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
-            raise TypeError(f"{where}: `images` must be a uint8 NumPy array; got {_kind(images)}.")
+            scaled = getattr(images, "dtype", None) is not None and "float" in str(images.dtype)
+            cure = "; floats of 0 to 1 become it by (images * 255).round().astype(np.uint8)" if scaled else ""
+            raise TypeError(f"{where}: `images` must be a uint8 NumPy array; got {kind(images)}{cure}.")
         if not isinstance(labels, np.ndarray) or not np.issubdtype(labels.dtype, np.integer):
-            raise TypeError(f"{where}: `labels` must be a NumPy array of integers; got {_kind(labels)}.")
+            raise TypeError(f"{where}: `labels` must be a NumPy array of integers; got {kind(labels)}.")
         if images.ndim != 4:
-            raise ValueError(f"{where}: `images` must have the axes (N, H, W, C); got shape {images.shape}.")
+            cure = "; grey images get their last axis by images[..., None]" if images.ndim == 3 else ""
+            raise ValueError(f"{where}: `images` must have the axes (N, H, W, C); got shape {images.shape}{cure}.")
         if labels.shape != images.shape[:1]:
-            raise ValueError(f"{where}: `labels` must be one per image; images {images.shape}, labels {labels.shape}.")
+            column = labels.shape == (len(images), 1)
+            cure = "; labels[:, 0] makes a row of the column" if column else ""
+            shapes = f"images {images.shape}, labels {labels.shape}"
+            raise ValueError(f"{where}: `labels` must be one per image, (N,); {shapes}{cure}.")
         if not isinstance(classes, tuple) or not all(isinstance(name, str) for name in classes):
             raise TypeError(f"{where}: `classes` must be a tuple of strings; got {classes!r}.")
         if not classes or len(set(classes)) != len(classes):
@@ -128,6 +133,7 @@ def split(dataset: Dataset, fraction: float, *, seed: int = 0) -> tuple[Dataset,
         (rest, part), each in the dataset's order.
 
     Raises:
+        TypeError: `dataset` is no Dataset.
         ValueError: the fraction is out of range, or leaves one of the two without examples.
 
     >>> pets = Dataset(np.zeros((20, 2, 2, 1), np.uint8), np.arange(20) % 2, ("cat", "dog"), "pets")
@@ -135,63 +141,38 @@ def split(dataset: Dataset, fraction: float, *, seed: int = 0) -> tuple[Dataset,
     >>> len(rest), np.bincount(part.labels).tolist()
     (16, [2, 2])
     """
-    if not 0 < fraction < 1:
-        raise ValueError(f"split: `fraction` must lie between 0 and 1; got {fraction}.")
-    in_part = np.zeros(len(dataset), bool)
-    for label in range(len(dataset.classes)):
-        members = np.flatnonzero(dataset.labels == label)
-        count = int(len(members) * fraction + 0.5)
-        in_part[members[permutation(len(members), seed, label)[:count]]] = True
-    if in_part.all() or not in_part.any():
-        raise ValueError(
-            f"split: fraction {fraction} of {dataset.name!r} puts {in_part.sum()} of {len(dataset)} examples in the "
-            "part; both sides need at least one."
+    if not isinstance(dataset, Dataset):
+        raise TypeError(
+            f"split: `dataset` must be a Dataset; got {kind(dataset)}. "
+            "Make one by Dataset(images, labels, classes, name)."
         )
+    in_part = part_of(dataset.labels, len(dataset.classes), fraction, seed)
+    check_sides(in_part, fraction, dataset.name)
     return dataset[~in_part], dataset[in_part]
 
 
-def as_pair(data: Any, *, name: str) -> tuple[Any, Any]:
-    """The images and labels of a `Dataset` or of an `(images, labels)` pair, checked against each other.
-
-    Args:
-        data: a `Dataset`, or a pair of arrays: images (N, …, C) of uint8 or floats, labels (N,), or (N, K) one-hot or
-            multi-target.
-        name: the argument's name, for messages.
-
-    Returns:
-        (images, labels), the arrays themselves.
-
-    Raises:
-        TypeError: `data` is neither, or an array has another dtype.
-        ValueError: the counts differ, there are no examples, or axes are missing.
-
-    >>> images, labels = as_pair((np.zeros((4, 8, 8, 1)), np.zeros(4, int)), name="data")
-    >>> images.shape, labels.shape
-    ((4, 8, 8, 1), (4,))
-    """
-    if isinstance(data, Dataset):
-        images, labels = data.images, data.labels
-    elif isinstance(data, Splits):
-        raise TypeError(f"`{name}` is a Splits, a training and a test set: pass its `.train` or its `.test`.")
-    elif isinstance(data, tuple | list) and len(data) == 2 and all(isinstance(a, np.ndarray | jax.Array) for a in data):
-        images, labels = data
-    else:
-        got = [_kind(a) for a in data] if isinstance(data, tuple | list) else _kind(data)
-        raise TypeError(f"`{name}` must be a Dataset or a pair of arrays (images, labels); got {got}.")
-    if images.dtype != np.uint8 and not jax.numpy.issubdtype(images.dtype, np.floating):
-        raise TypeError(f"`{name}`: images must be uint8 or floating; got {images.dtype}.")
-    if not any(jax.numpy.issubdtype(labels.dtype, kind) for kind in (np.integer, np.floating, np.bool_)):
-        raise TypeError(f"`{name}`: labels must be integers, floats or bools; got {labels.dtype}.")
-    shapes = f"images {images.shape}, labels {labels.shape}"
-    if images.ndim < 2 or labels.ndim not in (1, 2):
-        raise ValueError(f"`{name}` needs images (N, …, C) and labels (N,) or (N, K); got {shapes}.")
-    if len(images) != len(labels):
-        raise ValueError(f"`{name}` needs one label per image; got {shapes}.")
-    if len(images) == 0:
-        raise ValueError(f"`{name}` holds no examples; got {shapes}.")
-    return images, labels
+def part_of(labels: np.ndarray, classes: int, fraction: float, seed: int) -> np.ndarray:
+    """Which examples of these labels `split` puts into the part: bool (N,)."""
+    if not 0 < fraction < 1:
+        raise ValueError(f"split: `fraction` must lie between 0 and 1; got {fraction}.")
+    in_part = np.zeros(len(labels), bool)
+    for label in range(classes):
+        members = np.flatnonzero(labels == label)
+        count = int(len(members) * fraction + 0.5)
+        in_part[members[permutation(len(members), seed, label)[:count]]] = True
+    return in_part
 
 
-def _kind(value: object) -> str:
+def check_sides(in_part: np.ndarray, fraction: float, name: str) -> None:
+    """Raise `ValueError` where one of the two sides of `split` has no example."""
+    if in_part.all() or not in_part.any():
+        raise ValueError(
+            f"split: `fraction` {fraction} of {name!r} puts {in_part.sum()} of {len(in_part)} examples in the part; "
+            "both sides need at least one: a fraction of a class is rounded to whole examples."
+        )
+
+
+def kind(value: object) -> str:
+    """The type of a value, for messages: with the dtype, where it has one."""
     dtype = getattr(value, "dtype", None)
     return type(value).__name__ + (f" of {dtype}" if dtype is not None else "")

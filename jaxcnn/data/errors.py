@@ -2,11 +2,12 @@
 
 import importlib
 import os
+import sys
 from types import ModuleType
 
 import numpy as np
 
-__all__ = ["DataError", "check_labels", "require"]
+__all__ = ["DataError", "check_labels", "require", "tell"]
 
 
 class DataError(Exception):
@@ -26,12 +27,14 @@ class DataError(Exception):
         self.file, self.expected, self.found = str(file), expected, found
 
     def __str__(self) -> str:
-        return f"{self.file}: expected {self.expected}; found {self.found}"
+        text = f"{self.file}: expected {self.expected}; found {self.found}"
+        # One line that a terminal can show: names and contents of files may hold line breaks and control characters.
+        return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
 
 
 def check_labels(labels: np.ndarray, count: int, file: str | os.PathLike[str]) -> None:
     """Raise `DataError` naming the file where a label has no class."""
-    outside = np.flatnonzero(labels >= count)
+    outside = np.flatnonzero((labels < 0) | (labels >= count))
     if outside.size:
         found = f"label {labels[outside[0]]} at position {outside[0]:,}"
         raise DataError(file, f"labels 0 to {count - 1}", found)
@@ -62,3 +65,8 @@ def require(module: str, purpose: str) -> ModuleType:
         raise ImportError(
             f"{purpose} needs the package `{package}`, which is not installed: pip install 'jaxcnn[data]'", name=package
         ) from None
+
+
+def tell(message: str) -> None:
+    """Say what is left out of the user's files: one line on the terminal, beside the progress bar."""
+    print(message, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Files from the user's folder where they are there, else from the network, checked and cached."""
+"""Files from the network, checked and cached."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ from typing import Any
 
 from jaxcnn.data.errors import DataError, require
 
-__all__ = ["Remote", "cache", "downloader", "fetch", "find", "obtain", "reason"]
+__all__ = ["Remote", "cache", "downloader", "fetch", "reason"]
 
 _CHUNK = 1 << 18  # bytes
 
@@ -28,32 +28,6 @@ class Remote:
     file: str
     md5: str
     urls: tuple[str, ...]
-
-
-def obtain(remote: Remote, data_dir: Path | None, mirror: str | None) -> Path:
-    """The file in the user's folder if it is there, else the fetched one.
-
-    Args:
-        remote: which file.
-        data_dir: the user's folder, or None.
-        mirror: see `fetch`.
-
-    Returns:
-        Path of a file. One from `data_dir` is the user's own and is not compared with the published hash.
-
-    Raises:
-        DataError: not in the folder and not to be fetched.
-    """
-    found = find((remote.file, remote.file.removesuffix(".gz")), remote.dataset, data_dir)
-    return found if found is not None else fetch(remote, mirror=mirror)
-
-
-def find(names: tuple[str, ...], dataset: str, data_dir: Path | None) -> Path | None:
-    """The first of some names that exists in `data_dir/dataset`, or else in `data_dir` itself."""
-    if data_dir is None:
-        return None
-    candidates = [folder / name for folder in (data_dir / dataset, data_dir) for name in names]
-    return next((path for path in candidates if path.exists()), None)
 
 
 def fetch(remote: Remote, *, mirror: str | None = None) -> Path:
@@ -95,7 +69,7 @@ def fetch(remote: Remote, *, mirror: str | None = None) -> Path:
     raise DataError(
         folder / remote.file,
         f"a file with md5 {remote.md5} from the network",
-        "; ".join(found) + f". A copy of {remote.file} in the data folder would be read in its place",
+        "; ".join(found) + f". A copy of {remote.file} in a data folder would be read in its place",
     )
 
 

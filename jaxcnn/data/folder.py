@@ -1,116 +1,146 @@
 """Photos in folders: one folder per class."""
 
+import math
+import os
 from pathlib import Path
 
 import numpy as np
 
-from jaxcnn.data.dataset import Dataset, Splits, split
-from jaxcnn.data.errors import DataError, require
+from jaxcnn.data.dataset import Dataset, Splits, check_sides, part_of
+from jaxcnn.data.errors import DataError, require, tell
+from jaxcnn.data.folder_layouts import Labelled, class_images, labelled_parts
+from jaxcnn.data.images import check_size, read_image
 
 __all__ = ["read_image_folder", "read_image_folders"]
 
-HELD_OUT = ("test", "validation", "val")  # the first that exists beside train/
-_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-_MODES = {1: "L", 3: "RGB"}  # Pillow's words for grey and colour
-_DEEPER_THAN_8_BITS = ("I", "F")  # Pillow clips such pixels at 255 when it converts them
+_NAMED = 10  # unreadable images that a message names
 
 
 def read_image_folders(
-    folder: Path, *, size: tuple[int, int], channels: int = 3, fraction: float = 0.2, seed: int = 0
+    folder: str | os.PathLike[str],
+    *,
+    size: tuple[int, int],
+    channels: int = 3,
+    fraction: float = 0.2,
+    seed: int = 0,
+    skip_unreadable: bool = False,
 ) -> Splits:
     """Read a training and a test set, either of their own or divided by seed.
 
     Args:
-        folder: holds `train/` and one of `test/`, `validation/` and `val/` (the first of these is taken), each with one
-            folder per class; or the class folders themselves.
+        folder: holds class folders, or a training set of class folders alone, or with a test or validation set
+            beside it. Usual names are known in any case: `train`, `training`, `training_set`, `seg_train`; `test`,
+            `testing`; `val`, `valid`, `validation`. Where there are a test and a validation set, the test set is taken;
+            one without labels is left out. All of it may lie in a folder of its own, and names such as `cat.0.jpg`
+            may stand in place of class folders.
         size: (H, W) in pixels that every image is resized to.
         channels: 3 for colour, 1 for grey.
         fraction: share of each class for the test set, where there is no folder of its own.
         seed: of that division.
+        skip_unreadable: leave out images that cannot be read, and say which, in place of an error.
 
     Returns:
         Images (N, H, W, channels), labels in the alphabetical order of the class folders.
 
     Raises:
-        DataError: as `read_image_folder`; or the two sets have different classes, or the second is missing.
+        DataError: as `read_image_folder`; or fewer than two classes, or two sets of different classes.
         ValueError: a bad size, number of channels, fraction or seed.
     """
-    if not (folder / "train").is_dir():
-        return Splits(*split(read_image_folder(folder, size=size, channels=channels), fraction, seed=seed))
-    held_out = next((folder / name for name in HELD_OUT if (folder / name).is_dir()), None)
-    if held_out is None:
-        raise DataError(folder, f"one of {', '.join(f'{name}/' for name in HELD_OUT)} beside train/", "none")
-    train_classes, test_classes = _class_names(folder / "train"), _class_names(held_out)
-    if test_classes != train_classes:
-        raise DataError(held_out, f"the classes of train/, {', '.join(train_classes)}", ", ".join(test_classes))
-    return Splits(
-        read_image_folder(folder / "train", size=size, channels=channels, name=folder.name),
-        read_image_folder(held_out, size=size, channels=channels, name=folder.name),
-    )
+    require("PIL.Image", "reading image folders")
+    folder = Path(folder)
+    shape = check_size("image_folder", size, channels)
+    train, test = labelled_parts(folder)
+    name = folder.resolve().name
+    if test is not None:
+        return Splits(*_read((train, test), shape, name, skip_unreadable))
+    # Divided before anything is read: each image goes to its place at once, and no part is a copy.
+    in_part = part_of(np.array(train.labels), len(train.classes), fraction, seed)
+    sides = tuple(_chosen(train, np.flatnonzero(mask)) for mask in (~in_part, in_part))
+    splits = Splits(*_read(sides, shape, name, skip_unreadable))
+    check_sides(in_part, fraction, name)  # last: that files are damaged is to be known first
+    return splits
 
 
-def read_image_folder(folder: Path, *, size: tuple[int, int], channels: int = 3, name: str | None = None) -> Dataset:
+def read_image_folder(
+    folder: str | os.PathLike[str],
+    *,
+    size: tuple[int, int],
+    channels: int = 3,
+    name: str | None = None,
+    skip_unreadable: bool = False,
+) -> Dataset:
     """Read one folder per class; the folders' names are the classes.
 
     Args:
-        folder: holds the class folders. Files that are no images by their suffix, and hidden ones, are passed over.
+        folder: holds the class folders, or one folder that does. Images may lie deeper inside a class folder; files
+            that are no images by their suffix, and hidden ones, are passed over.
         size: (H, W) in pixels that every image is resized to, bilinearly and without keeping its proportions.
         channels: 3 for colour, 1 for grey.
         name: the dataset's name, by default the folder's.
+        skip_unreadable: leave out images that cannot be read, and say which, in place of an error.
 
     Returns:
-        Images (N, H, W, channels), labels in the alphabetical order of the class folders.
+        Images (N, H, W, channels) as `read_image` reads them, labels in the alphabetical order of the class folders.
 
     Raises:
-        DataError: no class folders, one without images, or an image that cannot be read; the message names it.
+        DataError: no class folders, one without images, or images that cannot be read; the message names them.
         ValueError: a bad size or number of channels.
         ImportError: Pillow is not installed.
     """
-    if channels not in _MODES:
-        raise ValueError(f"image_folder: `channels` must be 1 or 3; got {channels!r}.")
-    if not isinstance(size, tuple | list) or len(size) != 2 or not all(isinstance(n, int) and n > 0 for n in size):
-        raise ValueError(f"image_folder: `size` must be (height, width) in pixels, each at least 1; got {size!r}.")
     require("PIL.Image", "reading image folders")
+    folder = Path(folder)
+    shape = check_size("image_folder", size, channels)
+    return _read((class_images(folder),), shape, name or folder.resolve().name, skip_unreadable)[0]
+
+
+def _chosen(part: Labelled, positions: np.ndarray) -> Labelled:
+    return part._replace(files=[part.files[i] for i in positions], labels=[part.labels[i] for i in positions])
+
+
+def _read(parts: tuple[Labelled, ...], shape: tuple[int, int, int], name: str, skip_unreadable: bool) -> list[Dataset]:
+    """The images of all parts; one error for all that cannot be read."""
     from tqdm import tqdm  # type: ignore[import-untyped]
 
-    classes = _class_names(folder)
-    files, labels = [], []
-    for label, class_name in enumerate(classes):
-        members = sorted(file for file in (folder / class_name).iterdir() if _is_image(file))
-        if not members:
-            raise DataError(folder / class_name, "at least one image", "none")
-        files += members
-        labels += [label] * len(members)
-    images = np.empty((len(files), *size, channels), np.uint8)
-    for i, file in enumerate(tqdm(files, desc=folder.name, unit="image", disable=None)):
-        images[i] = _read_image(file, (size[0], size[1]), channels)
-    return Dataset(images, np.array(labels, np.int32), classes, name or folder.name)
+    count = sum(len(part.files) for part in parts)
+    datasets, failures = [], []
+    with tqdm(total=count, desc=name, unit="image", disable=None) as bar:
+        for part in parts:
+            images = _room(part, shape)
+            labels: list[int] = []
+            for file, label in zip(part.files, part.labels, strict=True):
+                try:
+                    images[len(labels)] = read_image(file, shape)
+                    labels.append(label)
+                except DataError as error:
+                    failures.append(error)
+                bar.update()
+            datasets.append(Dataset(images[: len(labels)], np.array(labels, np.int32), part.classes, name))
+    if failures and not skip_unreadable:
+        raise _unreadable(failures, parts[0].folder, count)
+    if failures:
+        tell(f"{_unreadable(failures, parts[0].folder, count)}: left out")
+        for part, dataset in zip(parts, datasets, strict=True):
+            bare = [part.classes[label] for label in set(part.labels) - set(dataset.labels.tolist())]
+            if bare:
+                raise DataError(part.folder, "at least one readable image per class", f"none in {', '.join(bare)}")
+    return datasets
 
 
-def _class_names(folder: Path) -> tuple[str, ...]:
-    if not folder.is_dir():
-        raise DataError(folder, "a folder with one folder per class", "no such folder")
-    classes = tuple(sorted(sub.name for sub in folder.iterdir() if sub.is_dir() and not sub.name.startswith(".")))
-    if not classes:
-        raise DataError(folder, "one folder per class", "no folders")
-    return classes
-
-
-def _is_image(file: Path) -> bool:
-    return file.suffix.lower() in _SUFFIXES and not file.name.startswith(".") and file.is_file()
-
-
-def _read_image(file: Path, size: tuple[int, int], channels: int) -> np.ndarray:
-    from PIL import Image, ImageOps
-
+def _room(part: Labelled, shape: tuple[int, int, int]) -> np.ndarray:
+    """An array for the images of a part."""
     try:
-        with Image.open(file) as image:
-            if image.mode.startswith(_DEEPER_THAN_8_BITS):
-                raise DataError(file, "8 bits per channel", f"Pillow's mode {image.mode}")
-            upright = ImageOps.exif_transpose(image).convert(_MODES[channels])
-            resized = upright.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-    except DataError:
-        raise
-    except Exception as error:  # decoders raise whatever they stumble on: OSError, SyntaxError, struct.error, …
-        raise DataError(file, "a readable image", f"{type(error).__name__}: {error}") from None
-    return np.atleast_3d(np.asarray(resized))  # (H, W, channels)
+        return np.empty((len(part.files), *shape), np.uint8)
+    except (MemoryError, ValueError):  # ValueError: more than an array can have
+        gigabytes = len(part.files) * math.prod(shape) / 1e9
+        found = f"{len(part.files):,} of {shape}, {gigabytes:,.0f} GB: choose a smaller size or fewer images"
+        raise DataError(part.folder, "images that fit into memory", found) from None
+
+
+def _unreadable(failures: list[DataError], folder: Path, count: int) -> DataError:
+    cure = "The option skip_unreadable leaves such images out"
+    if len(failures) == 1:
+        only = failures[0]
+        return DataError(only.file, only.expected, f"{only.found}. {cure}")
+    shown = "; ".join(f"{os.path.relpath(error.file, folder)} ({error.found})" for error in failures[:_NAMED])
+    more = f"; and {len(failures) - _NAMED:,} more" if len(failures) > _NAMED else ""
+    return DataError(folder, "readable images", f"{len(failures):,} of {count:,} that are not: {shown}{more}. {cure}")

@@ -1,5 +1,6 @@
 """The catalogue of datasets: `load("mnist")`."""
 
+import difflib
 import inspect
 import os
 from collections.abc import Callable
@@ -8,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxcnn.data.cifar import FOLDER, read_cifar10
+from jaxcnn.data.cifar import CIFAR10, CIFAR100, Cifar, read_cifar
 from jaxcnn.data.dataset import Dataset, Splits, split
 from jaxcnn.data.errors import DataError, require
-from jaxcnn.data.fetch import Remote, fetch, find, obtain
 from jaxcnn.data.folder import read_image_folders
-from jaxcnn.data.idx import read_idx_dataset
+from jaxcnn.data.mnist import EMNIST_CLASSES, FASHION_MNIST, KMNIST, MNIST, Relative, read_emnist, read_relative
+from jaxcnn.data.mnist_forms import DIGITS
+from jaxcnn.data.places import plain
+from jaxcnn.data.svhn import read_svhn
 
 __all__ = ["Source", "describe", "load", "names"]
 
@@ -48,7 +51,7 @@ def names() -> list[str]:
     """The datasets that `load` knows.
 
     >>> names()
-    ['digits', 'mnist', 'fashion_mnist', 'cifar10', 'image_folder']
+    ['digits', 'mnist', 'fashion_mnist', 'kmnist', 'emnist', 'cifar10', 'cifar100', 'svhn', 'image_folder']
     """
     return list(_CATALOGUE)
 
@@ -57,32 +60,59 @@ def describe(name: str) -> Source:
     """What the catalogue says of one dataset.
 
     Args:
-        name: one of `names()`.
+        name: one of `names()`, in any case of letters, with or without hyphens: "MNIST", "Fashion-MNIST", "CIFAR-10".
 
     Returns:
         Its description, shapes, sizes and licence.
 
     Raises:
-        ValueError: an unknown name; the message lists the known ones.
+        ValueError: an unknown name; the message names the closest and lists the known ones.
 
-    >>> describe("mnist").image_shape, describe("mnist").sizes
+    >>> describe("MNIST").image_shape, describe("mnist").sizes
     ((28, 28, 1), (60000, 10000))
     """
-    if name not in _CATALOGUE:
-        raise ValueError(f"unknown dataset {name!r}; the known ones are {', '.join(_CATALOGUE)}.")
-    return _CATALOGUE[name]
+    return _find(name)[0]
+
+
+def _find(name: str) -> tuple[Source, dict[str, object]]:
+    """A dataset and the options that its name says: "emnist_letters" is `emnist` with the split `letters`."""
+    if not isinstance(name, str):
+        raise TypeError(f"the name of a dataset must be a string; got {name!r}.")
+    known: dict[str, tuple[Source, dict[str, object]]] = {plain(key): (value, {}) for key, value in _CATALOGUE.items()}
+    known |= {plain(f"emnist{part}"): (_CATALOGUE["emnist"], {"split": part}) for part in EMNIST_CLASSES}
+    known["emnist"] = (_CATALOGUE["emnist"], {})
+    if plain(name) in known:
+        return known[plain(name)]
+    closest = difflib.get_close_matches(plain(name), known, 1)
+    meant = next((key for key in _CATALOGUE if closest and plain(key) == closest[0]), None)
+    hint = f" Did you mean {meant!r}?" if meant else ""
+    raise ValueError(f"unknown dataset {name!r}; the known ones are {', '.join(_CATALOGUE)}.{hint}")
 
 
 def load(name: str, *, data_dir: str | os.PathLike[str] | None = None, **options: object) -> Splits:
-    """Load a dataset: from `data_dir` where its files are there, else fetched once and cached.
+    """Load a dataset: from `data_dir` where one is given, else fetched once and cached.
+
+    What is looked for in the folder, in a subfolder of the dataset's name in any spelling, and in the folders that
+    torchvision makes (`MNIST/raw`, `EMNIST/raw`):
+
+    - `mnist`, `fashion_mnist`, `kmnist`: the four IDX files, compressed or not, also with Kaggle's names
+      (`train-images.idx3-ubyte`); or `mnist.npz`, as Keras has it (see `read_npz`); or `mnist_train.csv` and
+      `mnist_test.csv`, or `train.csv` and `test.csv` (see `read_csv`). Of a table of test images without labels, which
+      Kaggle has, nothing is read: the test set is then a fifth of the training table.
+    - `emnist`: the four IDX files of its split, or the archive `gzip.zip`, or `emnist-balanced-train.csv` and
+      `emnist-balanced-test.csv`.
+    - `cifar10`, `cifar100`: the binary version, the archive or the folder; or `cifar10.npz`. Not the Python version:
+      pickles can run code.
+    - `svhn`: `train_32x32.mat` and `test_32x32.mat`.
 
     Args:
-        name: one of `names()`.
-        data_dir: an existing folder with the published files, in itself or in a subfolder of the dataset's name,
-            compressed or not. `image_folder` needs it (see `read_image_folders`), `digits` has no use for it.
-        **options: `mnist`, `fashion_mnist`, `cifar10`: `mirror`, a URL under which `<name>/<file>` is served.
+        name: one of `names()`, in any spelling; the splits of EMNIST also as "emnist_letters".
+        data_dir: an existing folder, or one of those files. Nothing is fetched then, unless a `mirror` is given.
+            `image_folder` needs it (see `read_image_folders`), `digits` has no use for it.
+        **options: of all that can be fetched, `mirror`, a URL under which `<name>/<file>` is served.
+            `emnist`: `split`, one of balanced, byclass, bymerge, letters, digits, mnist.
             `image_folder`: `size` (H, W) in pixels, which it needs; `channels` 3 or 1; `fraction` and `seed` of the
-            test set where there is no folder of its own.
+            test set where there is no folder of its own; `skip_unreadable`, to leave out images that cannot be read.
 
     Returns:
         (train, test), uint8 images (N, H, W, C).
@@ -90,70 +120,52 @@ def load(name: str, *, data_dir: str | os.PathLike[str] | None = None, **options
     Raises:
         ValueError: an unknown name.
         TypeError: an option that this dataset does not have, or one that it needs and did not get.
-        DataError: a file is missing, damaged or mislabelled.
+        DataError: a file is missing, damaged or mislabelled; the message says what was looked for in the folder.
         ImportError: a package of the extra `jaxcnn[data]` is missing.
 
     >>> train, test = load("digits")
     >>> train.images.shape, len(test)
     ((1438, 8, 8, 1), 359)
     """
-    source = describe(name)
+    source, said = _find(name)
     unknown = sorted(set(options) - set(source.options))
     if unknown:
         known = ", ".join(source.options) or "none"
-        raise TypeError(f"dataset {name!r} has no option {', '.join(unknown)}; its options: {known}.")
+        raise TypeError(f"dataset {source.name!r} has no option {', '.join(unknown)}; its options: {known}.")
     folder = None if data_dir is None else Path(data_dir).expanduser()
-    if folder is not None and not folder.is_dir():
+    if folder is not None and not folder.exists():
         raise DataError(folder, "an existing data folder", "no such folder")
-    return source.read(folder, **options)
-
-
-_DIGITS = tuple("0123456789")
+    return source.read(folder, **{**said, **options})
 
 
 def _digits(data_dir: Path | None) -> Splits:
     scans = require("sklearn.datasets", "the digits").load_digits()
     # 0..16 to 0..255 in integers, rounding halves up: the same bytes on every machine.
     images = ((scans.images.astype(np.int32) * 255 + 8) // 16).astype(np.uint8)[..., None]  # (1797, 8, 8, 1)
-    dataset = Dataset(images, scans.target.astype(np.int32), _DIGITS, "digits")
+    dataset = Dataset(images, scans.target.astype(np.int32), DIGITS, "digits")
     return Splits(*split(dataset, 0.2, seed=0))
 
 
-def _idx_reader(
-    name: str, classes: tuple[str, ...], md5: tuple[str, str, str, str], urls: tuple[str, ...]
-) -> Callable[..., Splits]:
-    files = [f"{part}-{kind}-ubyte.gz" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
-    remotes = [
-        Remote(name, file, hash, tuple(url + file for url in urls)) for file, hash in zip(files, md5, strict=True)
-    ]
-
+def _relative(relative: Relative) -> Callable[..., Splits]:
     def read(data_dir: Path | None, mirror: str | None = None) -> Splits:
-        paths = [obtain(remote, data_dir, mirror) for remote in remotes]
-        train, test = (
-            read_idx_dataset(images, labels, classes=classes, size=(28, 28), name=name)
-            for images, labels in (paths[:2], paths[2:])
-        )
-        return Splits(train, test)
+        return read_relative(relative, data_dir, mirror)
 
     return read
 
 
-_CIFAR10 = Remote(
-    "cifar10",
-    "cifar-10-binary.tar.gz",
-    "c32a1d4ab5d03f1284b67883e8d87530",
-    (
-        "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
-        "https://storage.googleapis.com/s4tf-hosted-binaries/datasets/CIFAR10/cifar-10-binary.tar.gz",
-    ),
-)
+def _emnist(data_dir: Path | None, split: str = "balanced", mirror: str | None = None) -> Splits:
+    return read_emnist(split, data_dir, mirror)
 
 
-def _cifar10(data_dir: Path | None, mirror: str | None = None) -> Splits:
-    if data_dir is not None and data_dir.name == FOLDER:
-        return read_cifar10(data_dir)
-    found = find((FOLDER, _CIFAR10.file, _CIFAR10.file.removesuffix(".gz")), "cifar10", data_dir)
-    return read_cifar10(found if found is not None else fetch(_CIFAR10, mirror=mirror))
+def _cifar(cifar: Cifar) -> Callable[..., Splits]:
+    def read(data_dir: Path | None, mirror: str | None = None) -> Splits:
+        return read_cifar(cifar, data_dir, mirror)
+
+    return read
+
+
+def _svhn(data_dir: Path | None, mirror: str | None = None) -> Splits:
+    return read_svhn(data_dir, mirror)
 
 
 def _image_folder(
@@ -162,12 +174,15 @@ def _image_folder(
     channels: int = 3,
     fraction: float = 0.2,
     seed: int = 0,
+    skip_unreadable: bool = False,
 ) -> Splits:
     if data_dir is None or size is None:
         raise TypeError(
             "dataset 'image_folder' needs `data_dir`, a folder of class folders, and `size`, (H, W) in pixels."
         )
-    return read_image_folders(data_dir, size=size, channels=channels, fraction=fraction, seed=seed)
+    return read_image_folders(
+        data_dir, size=size, channels=channels, fraction=fraction, seed=seed, skip_unreadable=skip_unreadable
+    )
 
 
 _CATALOGUE = {
@@ -187,21 +202,7 @@ _CATALOGUE = {
             (28, 28, 1),
             (60_000, 10_000),
             "CC BY-SA 3.0; LeCun, Cortes and Burges, http://yann.lecun.com/exdb/mnist/",
-            _idx_reader(
-                "mnist",
-                _DIGITS,
-                # md5 and the mirror ossci: torchvision/datasets/mnist.py, class MNIST
-                (
-                    "f68b3c2dcbeaaa9fbdd348bbdeb94873",
-                    "d53e105ee54ea40749a09fcbcd1e9432",
-                    "9fb629c4189551a2d022fa330f9573f3",
-                    "ec29112dd5afa0611ce80d1b7f02629c",
-                ),
-                (
-                    "https://ossci-datasets.s3.amazonaws.com/mnist/",
-                    "https://storage.googleapis.com/cvdf-datasets/mnist/",
-                ),
-            ),
+            _relative(MNIST),
         ),
         Source(
             "fashion_mnist",
@@ -209,32 +210,24 @@ _CATALOGUE = {
             (28, 28, 1),
             (60_000, 10_000),
             "MIT; Xiao, Rasul and Vollgraf 2017 (Zalando), https://github.com/zalandoresearch/fashion-mnist",
-            _idx_reader(
-                "fashion_mnist",
-                (
-                    "T-shirt/top",
-                    "Trouser",
-                    "Pullover",
-                    "Dress",
-                    "Coat",
-                    "Sandal",
-                    "Shirt",
-                    "Sneaker",
-                    "Bag",
-                    "Ankle boot",
-                ),
-                # md5: the table "Get the Data" in the README of zalandoresearch/fashion-mnist
-                (
-                    "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-                    "25c81989df183df01b3e8a0aad5dffbe",
-                    "bef4ecab320f06d8554ea6380940ec79",
-                    "bb300cfdad3c16e7a12a480ee83cd310",
-                ),
-                (
-                    "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
-                    "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
-                ),
-            ),
+            _relative(FASHION_MNIST),
+        ),
+        Source(
+            "kmnist",
+            "ten characters of old Japanese handwriting in grey",
+            (28, 28, 1),
+            (60_000, 10_000),
+            'CC BY-SA 4.0; Clanuwat et al. 2018, "Kuzushiji-MNIST", https://github.com/rois-codh/kmnist',
+            _relative(KMNIST),
+        ),
+        Source(
+            "emnist",
+            "handwritten letters and digits in grey: 47 classes; other splits by emnist_letters, emnist_digits, …",
+            (28, 28, 1),
+            (112_800, 18_800),
+            "no licence stated; Cohen et al. 2017 from NIST Special Database 19, "
+            "https://www.nist.gov/itl/products-and-services/emnist-dataset",
+            _emnist,
         ),
         Source(
             "cifar10",
@@ -242,7 +235,23 @@ _CATALOGUE = {
             (32, 32, 3),
             (50_000, 10_000),
             "no licence stated; Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/cifar.html",
-            _cifar10,
+            _cifar(CIFAR10),
+        ),
+        Source(
+            "cifar100",
+            "small colour photos of a hundred kinds of things, by their fine labels",
+            (32, 32, 3),
+            (50_000, 10_000),
+            "no licence stated; Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/cifar.html",
+            _cifar(CIFAR100),
+        ),
+        Source(
+            "svhn",
+            "house numbers from street photos, one digit in the middle",
+            (32, 32, 3),
+            (73_257, 26_032),
+            "for non-commercial use; Netzer et al. 2011, http://ufldl.stanford.edu/housenumbers/",
+            _svhn,
         ),
         Source(
             "image_folder",

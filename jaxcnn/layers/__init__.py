@@ -7,6 +7,7 @@ from jaxcnn.layers.linear import Conv, ConvTranspose, Dense, DepthwiseConv, Flat
 from jaxcnn.layers.normalization import BatchNorm, GroupNorm, LayerNorm
 from jaxcnn.layers.pooling import AdaptiveAvgPool, AvgPool, GlobalAvgPool, GlobalMaxPool, LpPool, MaxPool
 from jaxcnn.layers.summary import Summary, summary
+from jaxcnn.layers.words import with_hints
 from jaxcnn.layers.wrapping import checkpointed, frozen
 
 __all__ = [
@@ -48,3 +49,6 @@ __all__ = [
     "summary",
     "with_auxiliaries",
 ]
+
+_MAKERS = [name for name in __all__ if name[0].isupper() and name not in ("Layer", "Summary")]
+globals().update({name: with_hints(globals()[name]) for name in _MAKERS})

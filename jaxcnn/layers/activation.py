@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn.layers.layer import Layer, stateless
+from jaxcnn.ops.arguments import check_number, is_number
 from jaxcnn.ops.sharding import placed_like
 
 
@@ -16,27 +17,42 @@ def Relu(max_value: float | None = None) -> Layer:
       ValueError: a max_value that is not positive. TypeError: one that is no number.
     """
     if max_value is None:
-        return stateless("relu", jax.nn.relu)
-    if isinstance(max_value, bool) or not isinstance(max_value, int | float):
+        return stateless("relu", jax.nn.relu, max_value=None)
+    if not is_number(max_value):
         raise TypeError(f"Relu: `max_value` must be a number or None; got {max_value!r}")
     if not max_value > 0:
         raise ValueError(f"Relu: `max_value` must be positive; got {max_value!r}")
-    return stateless("relu", lambda x: jnp.minimum(jax.nn.relu(x), jnp.asarray(max_value, x.dtype)))
+
+    def clip(x):
+        end = jnp.asarray(max_value, x.dtype)
+        return jnp.where(x >= end, end, jax.nn.relu(x))  # the minimum of the two would halve the derivative at the end
+
+    return stateless("relu", clip, max_value=max_value)
 
 
 def LeakyRelu(negative_slope: float = 0.01) -> Layer:
-    """x where positive, else negative_slope·x."""
-    return stateless("leaky_relu", lambda x: jax.nn.leaky_relu(x, negative_slope))
+    """x where positive, else negative_slope·x.
+
+    Raises:
+      TypeError: a slope that is no number.
+    """
+    slope = check_number("LeakyRelu", "negative_slope", negative_slope)
+    return stateless("leaky_relu", lambda x: jnp.where(x > 0, x, jnp.asarray(slope, x.dtype) * x), negative_slope=slope)
 
 
 def Elu(alpha: float = 1.0) -> Layer:
-    """x where positive, else alpha·(exp(x) − 1)."""
-    return stateless("elu", lambda x: jax.nn.elu(x, alpha))
+    """x where positive, else alpha·(exp(x) − 1).
+
+    Raises:
+      TypeError: an alpha that is no number.
+    """
+    alpha = check_number("Elu", "alpha", alpha)
+    return stateless("elu", lambda x: jax.nn.elu(x, alpha), alpha=alpha)
 
 
 def Gelu(approximate: bool = False) -> Layer:
     """x·Φ(x), Φ the normal distribution function, or its tanh approximation."""
-    return stateless("gelu", lambda x: jax.nn.gelu(x, approximate))
+    return stateless("gelu", lambda x: jax.nn.gelu(x, approximate), approximate=approximate)
 
 
 def Silu() -> Layer:
@@ -106,8 +122,7 @@ def DropPath(rate: float) -> Layer:
 
 
 def _dropping(name: str, kind: str, rate: float, mask_shape: Callable[[jax.Array], tuple[int, ...]]) -> Layer:
-    if isinstance(rate, bool) or not isinstance(rate, int | float):
-        raise TypeError(f"{name}: `rate` must be a number; got {rate!r}")
+    rate = check_number(name, "rate", rate)
     if not 0 <= rate < 1:
         raise ValueError(f"{name}: `rate` is the probability of dropping and must be in [0, 1); got {rate!r}")
 
@@ -119,4 +134,4 @@ def _dropping(name: str, kind: str, rate: float, mask_shape: Callable[[jax.Array
         keep = placed_like(x, jax.random.bernoulli(key, 1 - rate, mask_shape(x)))
         return jnp.where(keep, x / (1 - rate), jnp.zeros_like(x)), state
 
-    return Layer(lambda key, input_shape: ({}, {}), apply, kind)
+    return Layer(lambda key, input_shape: ({}, {}), apply, kind, settings={"rate": rate})

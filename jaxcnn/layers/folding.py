@@ -9,7 +9,7 @@ from itertools import pairwise
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.layers.layer import Layer, Tree, output_shape
+from jaxcnn.layers.layer import Layer, Tree, along_channels, output_shape
 
 AFFINE = ("conv", "depthwise_conv", "conv_transpose", "dense")
 
@@ -51,7 +51,7 @@ def fold_batch_norm(layer: Layer, params: Tree, state: Tree) -> tuple[Layer, Tre
     for name in kept:
         child, p, s = fold_batch_norm(layer.children[name], params.get(name, {}), state.get(name, {}))
         if norm := norms.get(name):
-            child, p = _folded(child, p, *_scale_and_shift(layer.children[norm], params[norm], state[norm]))
+            child, p = _folded(child, p, *_scale_and_shift(layer.children[norm], params.get(norm, {}), state[norm]))
         children[name] = child
         if p:
             new_params[name] = p
@@ -70,7 +70,7 @@ def _norms_after_affine(layer: Layer) -> dict[str, str]:
 
 def _scale_and_shift(norm: Layer, params: Tree, state: Tree) -> tuple[jax.Array, jax.Array]:
     """a and b of what the norm does to y at inference, a·y + b: its derivative, and its value at 0."""
-    zeros = jnp.zeros((1, *state["mean"].shape), jnp.promote_types(params["scale"].dtype, jnp.float32))
+    zeros = jnp.zeros((1, *state["mean"].shape), jnp.result_type(*state.values(), *params.values(), jnp.float32))
     b, a = jax.jvp(lambda y: norm.apply(params, state, y)[0], (zeros,), (jnp.ones_like(zeros),))
     return a[0], b[0]
 
@@ -99,6 +99,6 @@ def _with_bias(layer: Layer) -> Layer:
 
     def apply(params, state, x, *, train=False, key=None):
         y, state = layer.apply(params, state, x, train=train, key=key)
-        return y + params["bias"], state
+        return y + along_channels(params["bias"], y), state
 
-    return dataclasses.replace(layer, init=init, apply=apply)
+    return dataclasses.replace(layer, init=init, apply=apply, settings={**layer.settings, "use_bias": True})

@@ -7,7 +7,7 @@ statistics); both are plain nested dicts, and layers without any have none in th
 import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -30,6 +30,8 @@ class Layer:
       chained: whether each child takes the output of the one before; else all take this layer's input.
       aside: the children of a chain whose output leaves it, and only in training: the next child takes their input.
       combine: the same combination of other children, given by name; None for a layer without children.
+      settings: the arguments that say what it computes ("stride", "eps", …), as plain values; files of weights are
+        compared with them.
     """
 
     init: Callable[..., tuple[Tree, Tree]]
@@ -39,15 +41,37 @@ class Layer:
     chained: bool = False
     aside: frozenset[str] = frozenset()
     combine: Callable[[Mapping[str, "Layer"]], "Layer"] | None = None
+    settings: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __repr__(self) -> str:
+        names = list(self.children)
+        more = [f"… {len(names) - 8} more"] if len(names) > 8 else []
+        inside = f": {', '.join(names[:8] + more)}" if names else ""
+        return f"Layer({self.kind!r}{inside})"
 
 
-def stateless(kind: str, function: Callable[[jax.Array], jax.Array]) -> Layer:
-    """The layer of a function of x alone: no parameters, no state, the same in training."""
+def stateless(kind: str, function: Callable[[jax.Array], jax.Array], **settings: Any) -> Layer:
+    """The layer of a function of x alone: no parameters, no state, the same in training.
+
+    Args:
+      kind: a word for what it does.
+      function: of x, `(N, *input_shape)`.
+      **settings: of the function, kept with the layer, so that files of weights can be compared with them. Those of a
+        function that is a dataclass are its fields.
+    """
+    if is_dataclass(function) and not isinstance(function, type):
+        settings = asdict(function) | settings
     return Layer(
         init=lambda key, input_shape: ({}, {}),
         apply=lambda params, state, x, *, train=False, key=None: (function(x), state),
         kind=kind,
+        settings=settings,
     )
+
+
+def along_channels(values: jax.Array, x: jax.Array) -> jax.Array:
+    """One value per channel, with the axes of x: under `jax_numpy_rank_promotion="raise"` nothing else is broadcast."""
+    return values.reshape((1,) * (x.ndim - values.ndim) + values.shape)
 
 
 def output_shape(layer: Layer, params: Tree, state: Tree, input_shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -186,7 +210,8 @@ def residual(
     def combine(children):
         return residual(children["body"], children.get("shortcut"), activation)
 
-    return Layer(_parallel_init(children, apply), apply, "residual", children, combine=combine)
+    settings = {"activation": getattr(activation, "__name__", "function") if activation else None}
+    return Layer(_parallel_init(children, apply), apply, "residual", children, combine=combine, settings=settings)
 
 
 def branches(*layers: Layer, **named_layers: Layer) -> Layer:

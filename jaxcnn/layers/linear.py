@@ -1,15 +1,16 @@
 """Layers with a kernel: convolutions and dense."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxcnn import ops
 from jaxcnn.layers.initializers import Initializer, bias_initializer, kernel_initializer
-from jaxcnn.layers.layer import Layer, Tree, fold_name, serial, stateless
-from jaxcnn.ops.geometry import Padding, per_axis
+from jaxcnn.layers.layer import Layer, Tree, along_channels, fold_name, serial, stateless
+from jaxcnn.ops.geometry import Padding, check_window, per_axis
 
 Ints = int | tuple[int, ...]
 Init = str | Initializer
@@ -50,6 +51,7 @@ def Conv(
     """
     out_channels, window = _count("Conv", "out_channels", out_channels), _window("Conv", kernel_size)
     groups = _count("Conv", "groups", groups)
+    check_window("Conv", window=window, stride=stride, padding=padding, dilation=dilation)
 
     def product(x, kernel):
         return ops.conv(x, kernel, stride=stride, padding=padding, dilation=dilation, groups=groups)
@@ -57,7 +59,8 @@ def Conv(
     def shape(input_shape):
         return *window, input_shape[-1] // groups, out_channels
 
-    return _affine("conv", product, shape, len(window), use_bias, kernel_init, bias_init)
+    settings = _geometry(window, stride, padding, dilation, groups=groups)
+    return _affine("conv", product, shape, settings, use_bias, kernel_init, bias_init)
 
 
 def ConvTranspose(
@@ -89,6 +92,8 @@ def ConvTranspose(
     name = "ConvTranspose"
     out_channels, window = _count(name, "out_channels", out_channels), _window(name, kernel_size)
     groups = _count(name, "groups", groups)
+    check_window(name, window=window, stride=stride, padding=padding, dilation=dilation)
+    per_axis(name, "output_padding", output_padding, len(window), minimum=0)
     draw = kernel_initializer(name, kernel_init)
 
     def product(x, kernel):
@@ -113,7 +118,8 @@ def ConvTranspose(
         return jnp.swapaxes(kernel, -1, -3).reshape(shape)
 
     draw_kernel = draw if kernel_init == "pytorch" else draw_as_conv
-    return _affine("conv_transpose", product, shape, len(window), use_bias, draw_kernel, bias_init, out_channels)
+    settings = _geometry(window, stride, padding, dilation, groups=groups, output_padding=output_padding)
+    return _affine("conv_transpose", product, shape, settings, use_bias, draw_kernel, bias_init, out_channels)
 
 
 def DepthwiseConv(
@@ -143,6 +149,7 @@ def DepthwiseConv(
     """
     name = "DepthwiseConv"
     multiplier, window = _count(name, "multiplier", multiplier), _window(name, kernel_size)
+    check_window(name, window=window, stride=stride, padding=padding, dilation=dilation)
 
     def product(x, kernel):
         return ops.conv(x, kernel, stride=stride, padding=padding, dilation=dilation, groups=x.shape[-1])
@@ -150,7 +157,8 @@ def DepthwiseConv(
     def shape(input_shape):
         return *window, 1, input_shape[-1] * multiplier
 
-    return _affine("depthwise_conv", product, shape, len(window), use_bias, kernel_init, bias_init)
+    settings = _geometry(window, stride, padding, dilation, multiplier=multiplier)
+    return _affine("depthwise_conv", product, shape, settings, use_bias, kernel_init, bias_init)
 
 
 def SeparableConv(
@@ -223,7 +231,7 @@ def Dense(
             )
         return x @ kernel
 
-    return _affine("dense", product, lambda shape: (shape[-1], out_features), 0, use_bias, kernel_init, bias_init)
+    return _affine("dense", product, lambda shape: (shape[-1], out_features), {}, use_bias, kernel_init, bias_init)
 
 
 def Flatten() -> Layer:
@@ -241,7 +249,7 @@ def _affine(
     kind: str,
     product: Callable[[jax.Array, jax.Array], jax.Array],
     kernel_shape: Callable[[Sequence[int]], tuple[int, ...]],
-    spatial_rank: int,
+    settings: Mapping[str, Any],
     use_bias: bool,
     kernel_init: Init,
     bias_init: Init,
@@ -250,11 +258,13 @@ def _affine(
     """product(x, kernel) + bias: what all layers of this file share."""
     draw_kernel = kernel_initializer(kind, kernel_init)
     bias_initializer(kind, bias_init, (1, 1))  # refuse an unknown name now, not at init
+    spatial_rank = len(settings.get("kernel_size", ()))
 
     def init(key, input_shape):
-        if len(input_shape) < spatial_rank + 1:
+        if len(input_shape) < 1 or (spatial_rank and len(input_shape) != spatial_rank + 1):
             raise ValueError(
-                f"{kind}: `input_shape` must have {spatial_rank} spatial axes and a channel axis; got {input_shape}"
+                f"{kind}: `input_shape` must have {spatial_rank} spatial axes and a channel axis; got {input_shape}. "
+                "A `kernel_size` of one int is a 2-D window; (3,) is a 1-D and (3, 3, 3) a 3-D one."
             )
         shape = kernel_shape(input_shape)
         params: Tree = {"kernel": draw_kernel(fold_name(key, "kernel"), shape, jnp.float32)}
@@ -265,9 +275,15 @@ def _affine(
 
     def apply(params, state, x, *, train=False, key=None):
         y = product(x, params["kernel"])
-        return (y + params["bias"] if use_bias else y), state
+        return (y + along_channels(params["bias"], y) if use_bias else y), state
 
-    return Layer(init, apply, kind)
+    return Layer(init, apply, kind, settings={**settings, "use_bias": use_bias})
+
+
+def _geometry(
+    kernel_size: tuple[int, ...], stride: Ints, padding: Padding, dilation: Ints, **more: Any
+) -> dict[str, Any]:
+    return {"kernel_size": kernel_size, "stride": stride, "padding": padding, "dilation": dilation, **more}
 
 
 def _count(layer: str, argument: str, value: int) -> int:

@@ -1,15 +1,25 @@
 """Normalization: (x − mean) / √(var + eps) · scale + bias, over the batch, the channels or groups of channels."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxcnn.layers.layer import Layer
+from jaxcnn.layers.layer import Layer, Tree, along_channels
+from jaxcnn.ops.arguments import is_number
 from jaxcnn.ops.geometry import per_axis
 from jaxcnn.ops.layout import channels_first, channels_last
 
 
-def BatchNorm(momentum: float = 0.9, eps: float = 1e-5, axis_name: str | None = None) -> Layer:
+def BatchNorm(
+    momentum: float = 0.9,
+    eps: float = 1e-5,
+    axis_name: str | None = None,
+    *,
+    use_scale: bool = True,
+    use_bias: bool = True,
+) -> Layer:
     """Each channel to mean 0 and variance 1 over batch and positions; then scale and bias.
 
     In training the batch's own statistics are used, and the running ones move towards them:
@@ -17,13 +27,15 @@ def BatchNorm(momentum: float = 0.9, eps: float = 1e-5, axis_name: str | None = 
         new = momentum · old + (1 − momentum) · batch
 
     Otherwise the running statistics are used. The running variance is that of the batch itself (divided by n, as Keras
-    and Flax keep it; PyTorch divides by n − 1 there, and its `momentum` is one minus this one).
+    and Flax keep it; PyTorch divides by n − 1 there, and its `momentum` is one minus this one). A batch without values
+    leaves them as they are.
 
     Args:
       momentum: the part of the old statistics that is kept, in [0, 1).
       eps: added to the variance.
       axis_name: a `vmap` or `shard_map` axis over which the statistics are shared, so that batches in several parts
         are normalized as one.
+      use_scale, use_bias: whether there is a scale, and a bias; without one there is no such parameter.
 
     Returns:
       A Layer with params `{"scale": (C,), "bias": (C,)}` and state `{"mean": (C,), "var": (C,)}`, statistics in
@@ -41,19 +53,20 @@ def BatchNorm(momentum: float = 0.9, eps: float = 1e-5, axis_name: str | None = 
 
     Source: Ioffe, Szegedy, Batch normalization (2015), algorithms 1 and 2.
     """
-    if not isinstance(momentum, int | float) or not 0 <= momentum < 1:
+    if not is_number(momentum) or not 0 <= momentum < 1:
         raise ValueError(f"BatchNorm: `momentum` is the part kept and must be in [0, 1); got {momentum!r}")
-    _check_eps("BatchNorm", eps)
+    momentum, eps = float(momentum), _check_eps("BatchNorm", eps)
+    init_params = _scale_and_bias(use_scale, use_bias)
 
     def init(key, input_shape):
-        params, _ = _scale_and_bias(key, input_shape)
+        params, _ = init_params(key, input_shape)
         channels = input_shape[-1:]
         # arrays of their own, not those of bias and scale: a training step donates them all
         return params, {"mean": jnp.zeros(channels, jnp.float32), "var": jnp.ones(channels, jnp.float32)}
 
     def apply(params, state, x, *, train=False, key=None):
-        if not train:
-            return _normalize(x, state["mean"], state["var"], eps, params), state
+        if not train or 0 in x.shape[:-1]:
+            return _normalize(x, *(along_channels(state[name], x) for name in ("mean", "var")), eps, params), state
         turned = x.ndim > 2 and jax.default_backend() == "cpu"  # elsewhere nothing was measured
         inner = channels_first(x) if turned else x
         axes = tuple(range(1, inner.ndim) if turned else range(inner.ndim - 1))
@@ -66,14 +79,15 @@ def BatchNorm(momentum: float = 0.9, eps: float = 1e-5, axis_name: str | None = 
         y = _normalize(inner, mean, var, eps, {name: jnp.expand_dims(p, axes) for name, p in params.items()})
         return (channels_last(y) if turned else y), new
 
-    return Layer(init, apply, "batch_norm")
+    return Layer(init, apply, "batch_norm", settings={"momentum": momentum, "eps": eps})
 
 
-def LayerNorm(eps: float = 1e-5) -> Layer:
+def LayerNorm(eps: float = 1e-5, *, use_scale: bool = True, use_bias: bool = True) -> Layer:
     """The channels of each position to mean 0 and variance 1; then scale and bias.
 
     Args:
       eps: added to the variance.
+      use_scale, use_bias: as in `BatchNorm`.
 
     Returns:
       A Layer with params `{"scale": (C,), "bias": (C,)}`.
@@ -83,20 +97,21 @@ def LayerNorm(eps: float = 1e-5) -> Layer:
 
     Source: Ba, Kiros, Hinton, Layer normalization (2016).
     """
-    _check_eps("LayerNorm", eps)
+    eps = _check_eps("LayerNorm", eps)
 
     def apply(params, state, x, *, train=False, key=None):
         return _normalize(x, *_moments(x, (-1,)), eps, params), state
 
-    return Layer(_scale_and_bias, apply, "layer_norm")
+    return Layer(_scale_and_bias(use_scale, use_bias), apply, "layer_norm", settings={"eps": eps})
 
 
-def GroupNorm(groups: int, eps: float = 1e-5) -> Layer:
+def GroupNorm(groups: int, eps: float = 1e-5, *, use_scale: bool = True, use_bias: bool = True) -> Layer:
     """Each group of channels of each image, over all positions, to mean 0 and variance 1; then scale and bias.
 
     Args:
       groups: into how many groups the channels are cut; it divides their number.
       eps: added to the variance.
+      use_scale, use_bias: as in `BatchNorm`.
 
     Returns:
       A Layer with params `{"scale": (C,), "bias": (C,)}`.
@@ -106,13 +121,14 @@ def GroupNorm(groups: int, eps: float = 1e-5) -> Layer:
 
     Source: Wu, He, Group normalization (2018).
     """
-    _check_eps("GroupNorm", eps)
+    eps = _check_eps("GroupNorm", eps)
     (groups,) = per_axis("GroupNorm", "groups", groups, 1)
+    init_params = _scale_and_bias(use_scale, use_bias)
 
     def init(key, input_shape):
         if input_shape[-1] % groups:
             raise ValueError(f"GroupNorm: `groups` ({groups}) must divide the channels; got input {input_shape}")
-        return _scale_and_bias(key, input_shape)
+        return init_params(key, input_shape)
 
     def apply(params, state, x, *, train=False, key=None):
         grouped = x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)  # (N, *spatial, G, C/G)
@@ -120,30 +136,49 @@ def GroupNorm(groups: int, eps: float = 1e-5) -> Layer:
         own = {name: p.reshape(groups, -1) for name, p in params.items()}
         return _normalize(grouped, *_moments(grouped, axes), eps, own).reshape(x.shape), state
 
-    return Layer(init, apply, "group_norm")
+    return Layer(init, apply, "group_norm", settings={"groups": groups, "eps": eps})
 
 
-def _scale_and_bias(key, input_shape):
-    channels = input_shape[-1:]
-    return {"scale": jnp.ones(channels, jnp.float32), "bias": jnp.zeros(channels, jnp.float32)}, {}
+def _scale_and_bias(use_scale: bool, use_bias: bool) -> Callable[..., tuple[Tree, Tree]]:
+    def init(key, input_shape):
+        channels = input_shape[-1:]
+        scale = {"scale": jnp.ones(channels, jnp.float32)} if use_scale else {}
+        bias = {"bias": jnp.zeros(channels, jnp.float32)} if use_bias else {}
+        return scale | bias, {}
+
+    return init
 
 
 def _moments(x: jax.Array, axes: tuple[int, ...], axis_name: str | None = None) -> tuple[jax.Array, jax.Array]:
-    """Mean and variance (divided by n), in float32 at least, with the axes kept."""
+    """Mean and variance (divided by n), in float32 at least, with the axes kept.
+
+    A long sum of numbers far from 0 is off by a few millionths of them, which may be much of their spread. So that
+    first mean only shifts the numbers, and both moments are taken of what is left: derivatives do not depend on it.
+    """
 
     def average(values):
         mean = jnp.mean(values, axes, keepdims=True)
         return lax.pmean(mean, axis_name) if axis_name else mean
 
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    mean = average(x)
-    return mean, average(jnp.square(x - mean))
+    near = lax.stop_gradient(average(x))
+    left = x - near
+    rest = average(left)
+    return near + rest, jnp.maximum(average(jnp.square(left)) - jnp.square(rest), 0)
 
 
 def _normalize(x, mean, var, eps, params):
-    return ((x - mean) * (lax.rsqrt(var + eps) * params["scale"]) + params["bias"]).astype(x.dtype)
+    """(x − mean) / √(var + eps) · scale + bias, of which either may be missing."""
+    factor = lax.rsqrt(var + eps)
+    if "scale" in params:
+        factor = factor * along_channels(params["scale"], x)
+    y = (x - mean) * factor
+    if "bias" in params:
+        y = y + along_channels(params["bias"], x)
+    return y.astype(x.dtype)
 
 
-def _check_eps(layer: str, eps: float) -> None:
-    if not isinstance(eps, int | float) or not eps > 0:
+def _check_eps(layer: str, eps: float) -> float:
+    if not is_number(eps) or not eps > 0:
         raise ValueError(f"{layer}: `eps` must be positive; got {eps!r}")
+    return float(eps)

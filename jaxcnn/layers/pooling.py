@@ -1,13 +1,18 @@
 """Pooling layers: the operations of `jaxcnn.ops` with their window fixed."""
 
+import dataclasses
 import functools
+import math
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxcnn import ops
 from jaxcnn.layers.layer import Layer, stateless
-from jaxcnn.ops.geometry import Padding, per_axis
+from jaxcnn.ops.arguments import check_number
+from jaxcnn.ops.geometry import Padding, check_window, per_axis, pool_window
 
 Ints = int | tuple[int, ...]
 
@@ -23,10 +28,8 @@ def MaxPool(
       >>> y.shape
       (1, 14, 14, 6)
     """
-    pool = functools.partial(
-        ops.max_pool, window=window, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode
-    )
-    return stateless("max_pool", pool)
+    geometry = {"window": window, "stride": stride, "padding": padding, "dilation": dilation}
+    return _pool("MaxPool", "max_pool", ops.max_pool, geometry, ceil_mode=ceil_mode)
 
 
 def AvgPool(
@@ -39,16 +42,9 @@ def AvgPool(
     count_include_pad: bool = False,
 ) -> Layer:
     """The mean of each window; arguments as in `jaxcnn.ops.avg_pool`."""
-    pool = functools.partial(
-        ops.avg_pool,
-        window=window,
-        stride=stride,
-        padding=padding,
-        dilation=dilation,
-        ceil_mode=ceil_mode,
-        count_include_pad=count_include_pad,
-    )
-    return stateless("avg_pool", pool)
+    geometry = {"window": window, "stride": stride, "padding": padding, "dilation": dilation}
+    options = {"ceil_mode": ceil_mode, "count_include_pad": count_include_pad}
+    return _pool("AvgPool", "avg_pool", ops.avg_pool, geometry, **options)
 
 
 def LpPool(
@@ -61,10 +57,11 @@ def LpPool(
     ceil_mode: bool = False,
 ) -> Layer:
     """The p-norm of each window; arguments as in `jaxcnn.ops.lp_pool`."""
-    pool = functools.partial(
-        ops.lp_pool, window=window, p=p, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode
-    )
-    return stateless("lp_pool", pool)
+    geometry = {"window": window, "stride": stride, "padding": padding, "dilation": dilation}
+    p = check_number("LpPool", "p", p)
+    if not 1 <= p < math.inf:
+        raise ValueError(f"LpPool: `p` must be at least 1 and finite; got {p!r}")
+    return _pool("LpPool", "lp_pool", ops.lp_pool, geometry, p=p, ceil_mode=ceil_mode)
 
 
 def AdaptiveAvgPool(output_size: Ints) -> Layer:
@@ -102,14 +99,61 @@ def AdaptiveAvgPool(output_size: Ints) -> Layer:
                 x = jnp.stack([jnp.mean(values, axis) for values in bins], axis)
         return x
 
-    return stateless("adaptive_avg_pool", pool)
+    return stateless("adaptive_avg_pool", pool, output_size=size)
 
 
-def GlobalMaxPool(spatial_rank: int = 2) -> Layer:
-    """The largest value of each channel: (N, *spatial, C) to (N, C)."""
-    return stateless("global_max_pool", functools.partial(ops.global_max_pool, spatial_rank=spatial_rank))
+def GlobalMaxPool(spatial_rank: int | None = None) -> Layer:
+    """The largest value of each channel: (N, *spatial, C) to (N, C).
+
+    Args:
+      spatial_rank: how many axes before the channels are spatial; by default all but the first, the batch.
+
+    Raises:
+      ValueError, TypeError: a rank that is no int of at least 1, an input without spatial axes.
+    """
+    return _global_pool("GlobalMaxPool", "global_max_pool", ops.global_max_pool, spatial_rank)
 
 
-def GlobalAvgPool(spatial_rank: int = 2) -> Layer:
-    """The mean of each channel: (N, *spatial, C) to (N, C)."""
-    return stateless("global_avg_pool", functools.partial(ops.global_avg_pool, spatial_rank=spatial_rank))
+def GlobalAvgPool(spatial_rank: int | None = None) -> Layer:
+    """The mean of each channel: (N, *spatial, C) to (N, C).
+
+    Args:
+      spatial_rank: how many axes before the channels are spatial; by default all but the first, the batch.
+
+    Raises:
+      ValueError, TypeError: a rank that is no int of at least 1, an input without spatial axes.
+    """
+    return _global_pool("GlobalAvgPool", "global_avg_pool", ops.global_avg_pool, spatial_rank)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _pool(name: str, kind: str, op: Callable, geometry: dict[str, Any], **options: Any) -> Layer:
+    size = pool_window(name, geometry["window"])
+    stride = size if geometry["stride"] is None else geometry["stride"]
+    check_window(name, window=size, stride=stride, padding=geometry["padding"], dilation=geometry["dilation"])
+
+    def init(key, input_shape):
+        spatial = len(input_shape) - 1
+        if spatial != len(size):
+            better = f"{name}({(*size, size[-1], size[-1])[:spatial]})" if spatial > 0 else "an input with such axes"
+            raise ValueError(
+                f"{name}: `window` {geometry['window']!r} is a {len(size)}-D window, but the input {input_shape} has "
+                f"{spatial} spatial axes; use {better}"
+            )
+        return {}, {}
+
+    return dataclasses.replace(stateless(kind, functools.partial(op, **geometry, **options), **geometry, **options), init=init)
+
+
+def _global_pool(name: str, kind: str, op: Callable, spatial_rank: int | None) -> Layer:
+    rank = None if spatial_rank is None else per_axis(name, "spatial_rank", spatial_rank, 1)[0]
+
+    def init(key, input_shape):
+        if len(input_shape) < (rank or 1) + 1:
+            raise ValueError(f"{name}: the input must have {rank or 'some'} spatial axes; got {input_shape}")
+        return {}, {}
+
+    pool = stateless(kind, lambda x: op(x, spatial_rank=x.ndim - 2 if rank is None else rank))
+    return dataclasses.replace(pool, init=init)

@@ -1,6 +1,7 @@
 """The table of a network: layer, output shape, parameters, multiply-adds and bytes."""
 
 import math
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +43,10 @@ class Summary:
         return sum(getattr(row, column) for row in self.rows)
 
     def __str__(self) -> str:
+        return self.table()
+
+    def table(self, width: int | None = None) -> str:
+        """The table in lines of at most `width` characters: it then has fewer columns, and shorter names at need."""
         head = ("layer", "output shape", "parameters", "multiply-adds", "weights", "output")
         body = [
             (
@@ -56,30 +61,59 @@ class Summary:
         ]
         total = ("total", "", *(f"{n:,}" for n in (self._values(), self.total("multiply_adds"))))
         total = (*total, _bytes(self.total("parameter_bytes")), _bytes(self.total("output_bytes")))
-        widths = [max(map(len, column)) for column in zip(head, *body, total, strict=True)]
-        rule = "─" * (sum(widths) + 2 * (len(widths) - 1))
-        lines = [self._line(cells, widths) for cells in (head, *body, total)]
-        return "\n".join(
-            [
-                f"{self.name}, input {' × '.join(map(str, self.input_shape))}, per image",
-                rule,
-                lines[0],
-                rule,
-                *lines[1:-1],
-                rule,
-                lines[-1],
-                f"trainable {self.total('parameters'):,} · not trainable {self.total('statistics'):,}",
-            ]
-        )
+        drop = ("output", "weights", "multiply-adds")
+        lines = fitted([head, *body, total], width, left=("layer", "output shape"), drop=drop)
+        rule = "─" * max(map(len, lines))
+        title = f"{self.name}, input {' × '.join(map(str, self.input_shape))}, per image"
+        last = f"trainable {self.total('parameters'):,} · not trainable {self.total('statistics'):,}"
+        return "\n".join([title, rule, lines[0], rule, *lines[1:-1], rule, lines[-1], last])
 
     def _values(self) -> int:
         return self.total("parameters") + self.total("statistics")
 
-    @staticmethod
-    def _line(cells, widths) -> str:
-        first, second, *numbers = zip(cells, widths, strict=True)
-        left = [cell.ljust(width) for cell, width in (first, second)]
-        return "  ".join(left + [cell.rjust(width) for cell, width in numbers]).rstrip()
+
+def fitted(
+    rows: Sequence[tuple[str, ...]], width: int | None, *, left: Collection[str], drop: Sequence[str]
+) -> list[str]:
+    """The lines of a table, at most `width` characters long.
+
+    Args:
+      rows: of cells; the first holds the names of the columns.
+      width: of a line; None for any.
+      left: the columns that stand at the left of their place; numbers stand at the right.
+      drop: the columns that are left out one after the other where there is no room; after them the cells of the first
+        column are cut at their beginning.
+
+    Example:
+      >>> fitted([("layer", "bytes"), ("stage1/conv1", "320")], 14, left=("layer",), drop=())
+      ['layer    bytes', '…/conv1    320']
+    """
+    columns = list(zip(*rows, strict=True))
+    for name in (None, *drop):
+        columns = [column for column in columns if column[0] != name]
+        widths = [max(map(len, column)) for column in columns]
+        excess = sum(widths) + 2 * (len(widths) - 1) - (width or math.inf)
+        if excess <= 0:
+            break
+    else:
+        widths[0] = max(widths[0] - int(excess), 8)
+        columns[0] = tuple(_cut(cell, widths[0]) for cell in columns[0])
+    return [
+        "  ".join(
+            cell.ljust(size) if column[0] in left else cell.rjust(size)
+            for column, cell, size in zip(columns, cells, widths, strict=True)
+        ).rstrip()
+        for cells in zip(*columns, strict=True)
+    ]
+
+
+def _cut(text: str, length: int) -> str:
+    """The end of a path, from a slash on if that leaves most of it."""
+    if len(text) <= length:
+        return text
+    end = text[len(text) - length + 1 :]
+    slash = end.find("/")
+    return "…" + (end[slash:] if 0 <= slash < len(end) // 2 else end)
 
 
 def summary(model, input_shape: tuple[int, ...] | None = None) -> Summary:

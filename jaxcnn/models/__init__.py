@@ -30,6 +30,7 @@ from jaxcnn.models.resnet import (
     resnet152,
 )
 from jaxcnn.models.squeezenet import squeezenet1_1
+from jaxcnn.models.surgery import features, with_frozen, with_head
 from jaxcnn.models.vgg import vgg, vgg11, vgg13, vgg16, vgg19
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "cifar_resnet",
     "create",
     "digits_cnn",
+    "features",
     "googlenet",
     "lenet5",
     "mnist_baseline",
@@ -67,5 +69,7 @@ __all__ = [
     "vgg13",
     "vgg16",
     "vgg19",
+    "with_frozen",
+    "with_head",
     "zero_one",
 ]

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from jaxcnn.models import lectures
 from jaxcnn.models.alexnet import alexnet
 from jaxcnn.models.googlenet import googlenet
@@ -147,7 +149,15 @@ def create(name: str, **options: Any) -> Model:
     unknown = [option for option in options if option not in known]
     if unknown:
         raise TypeError(f"models.create: {name} has no option {', '.join(unknown)}; its options are {', '.join(known)}")
+    options = {option: _plain(value) for option, value in options.items()}
     return dataclasses.replace(MODELS[name](**options), options=options)
+
+
+def _plain(value: Any) -> Any:
+    """Numbers of NumPy as Python's own: options are saved with the weights."""
+    if isinstance(value, tuple | list):
+        return type(value)(map(_plain, value))
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _known(function: str, name: str) -> None:

@@ -1,5 +1,6 @@
 """A model: a layer that knows its name, what it takes in and what its logits mean."""
 
+import html
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.layers import Layer
+from jaxcnn.layers import Layer, output_shape, summary
 from jaxcnn.layers.layer import Tree
 
 
@@ -20,7 +21,8 @@ class Model:
       name: its name in the catalogue.
       layer: what computes the logits.
       input_shape: (H, W, C) of one image, values 0 to 1.
-      num_classes: how many classes it tells apart; 0 for a network without its top, which gives a feature map.
+      num_classes: how many classes it tells apart; 0 for a network without its top, which gives a feature map, or
+        whatever else is not logits.
       loss: the name of the loss its logits are meant for (`jaxcnn.train.losses`).
       options: what it was created with, so that a saved model can be created again.
       auxiliary_weight: of the loss of each auxiliary classifier, where there are any: `apply(…, train=True)` then
@@ -36,15 +38,54 @@ class Model:
     options: Mapping[str, Any] = field(default_factory=dict)
     auxiliary_weight: float = 0.3
 
+    def __post_init__(self) -> None:
+        shape = tuple(count(self.name, "input_shape", side) for side in self.input_shape)
+        classes = _int(self.name, "num_classes", self.num_classes)
+        if classes < 0:
+            raise ValueError(f"{self.name}: `num_classes` must be at least 0; got {classes}")
+        object.__setattr__(self, "input_shape", shape)  # as Python's own ints, which can be saved
+        object.__setattr__(self, "num_classes", classes)
+
+    def __repr__(self) -> str:
+        result = str(self.num_classes) if self.num_classes else "features"
+        return f"Model({self.name!r}, {'×'.join(map(str, self.input_shape))} → {result})"
+
+    def _repr_html_(self) -> str:
+        """Its summary, in a notebook."""
+        return f"<pre>{html.escape(str(summary(self)))}</pre>"
+
     def init(self, key: jax.Array) -> tuple[Tree, Tree]:
-        """Fresh (params, state)."""
-        return self.layer.init(key, self.input_shape)
+        """Fresh (params, state).
+
+        Raises:
+          ValueError: an output that is neither a row of `num_classes` logits per image, nor one per pixel, nor the
+            single logit of two classes.
+        """
+        params, state = self.layer.init(key, self.input_shape)
+        if self.num_classes:
+            shape = output_shape(self.layer, params, state, self.input_shape)
+            one_for_two = self.num_classes == 2 and shape == (1,)
+            if not one_for_two and shape not in ((self.num_classes,), (*self.input_shape[:-1], self.num_classes)):
+                raise ValueError(
+                    f"{self.name}: `layer` must give {self.num_classes} logits per image, ({self.num_classes},), as "
+                    f"`num_classes` says, or as many per pixel; for an input {self.input_shape} it gives {shape}. Do its "
+                    "pools and its last layers fit? A model that gives something else has num_classes=0."
+                )
+        return params, state
 
     def apply(
         self, params: Tree, state: Tree, x: jax.Array, *, train: bool = False, key: jax.Array | None = None
     ) -> tuple[jax.Array, Tree]:
-        """`(logits, state)`, x `(N, *input_shape)`. Networks that end in global pooling take other sizes as well."""
+        """`(logits, state)`, x `(N, *input_shape)`. Networks that end in global pooling take other sizes as well.
+
+        Raises:
+          ValueError: an x without the batch axis, or of a shape that the layers do not take.
+        """
         try:
+            if jnp.ndim(x) == len(self.input_shape):
+                raise ValueError(f"{self.name}: `x` lacks the batch axis; for one image write x[None]")
+            if jnp.ndim(x) != len(self.input_shape) + 1:
+                raise ValueError(f"{self.name}: `x` must have {len(self.input_shape) + 1} axes; got {jnp.ndim(x)}")
             return self.layer.apply(params, state, x, train=train, key=key)
         except (TypeError, ValueError) as error:
             if jnp.shape(x)[1:] != self.input_shape:

@@ -1,8 +1,9 @@
 """A network made of another: with a new head, up to a layer, or with layers frozen. What was given stays as it was."""
 
 import dataclasses
+import operator
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, SupportsIndex
 
 import jax
 
@@ -38,8 +39,9 @@ def with_head(model: Model, params: Tree, state: Tree, num_classes: int, *, key:
       >>> params["dense3"]["kernel"].shape, params["conv1"]["kernel"] is old["conv1"]["kernel"]
       ((84, 3), True)
     """
-    if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 2:
+    if isinstance(num_classes, bool) or not isinstance(num_classes, SupportsIndex) or operator.index(num_classes) < 2:
         raise ValueError(f"with_head: `num_classes` must be an integer of at least 2; got {num_classes!r}")
+    num_classes = operator.index(num_classes)
     own = "For a network of your own, put `features(…, until=…)` and a new Dense into a `serial`."
     if model.name not in names() or _anatomy(create(model.name, **model.options).layer) != _anatomy(model.layer):
         raise ValueError(

@@ -48,12 +48,14 @@ class Window:
         """Without its padding, a succession of windows along one axis each, which together see the same."""
         for axis in range(self.rank):
             if self.size[axis] * self.stride[axis] > 1:
-                pick = [a == axis for a in range(self.rank)]
-                size, stride = (
-                    tuple(v if own else 1 for v, own in zip(values, pick, strict=True))
-                    for values in (self.size, self.stride)
-                )
-                yield Window(size, stride, ((0, 0),) * self.rank, self.dilation)
+                yield self.unpadded().along(axis)
+
+    def along(self, axis: int) -> "Window":
+        """This window on one axis; on the others it sees one position at a time."""
+        values = tuple(zip(self.size, self.stride, self.dilation, strict=True))
+        size, stride, dilation = zip(*(v if a == axis else (1, 1, 1) for a, v in enumerate(values)), strict=True)
+        padding = tuple(pair if a == axis else (0, 0) for a, pair in enumerate(self.padding))
+        return Window(size, stride, padding, dilation)
 
     def output_size(self, size: Sequence[int]) -> tuple[int, ...]:
         """The number of places where the window fits: floor((n + before + after − extent) / stride) + 1."""
@@ -109,6 +111,8 @@ def sliding_window(
     dilation = per_axis(op, "dilation", dilation, rank)
     result = Window(window, stride, ((0, 0),) * rank, dilation)
     result = replace(result, padding=padding_pairs(op, padding, result, size))
+    if ceil_mode:
+        result = _ceil(result, size)
     for axis, (n, (before, after), e) in enumerate(zip(size, result.padding, result.extent, strict=True)):
         if n + before + after < e:
             raise ValueError(
@@ -116,7 +120,28 @@ def sliding_window(
                 f"input has {n} + {before} + {after}; input {tuple(size)}, window {window}, dilation {dilation}, "
                 f"padding {padding!r}. Pad more, or use a smaller window or dilation."
             )
-    return _ceil(result, size) if ceil_mode else result
+    return result
+
+
+def pool_window(op: str, window: int | Sequence[int]) -> tuple[int, ...]:
+    """The window's size on each spatial axis: one int is a square 2-D window, a sequence says how many axes there are."""
+    rank = len(window) if isinstance(window, Sequence) and window else 2
+    return per_axis(op, "window", window, rank)
+
+
+def check_window(
+    op: str,
+    *,
+    window: Sequence[int],
+    stride: int | Sequence[int],
+    padding: Padding,
+    dilation: int | Sequence[int],
+) -> None:
+    """Refuse what `sliding_window` would refuse of these arguments for an input of any size."""
+    rank = len(window)
+    stride, dilation = per_axis(op, "stride", stride, rank), per_axis(op, "dilation", dilation, rank)
+    any_size = Window(tuple(window), stride, ((0, 0),) * rank, dilation)
+    padding_pairs(op, padding, any_size, any_size.extent)
 
 
 def _ceil(window: Window, size: Sequence[int]) -> Window:
@@ -144,7 +169,10 @@ def padding_pairs(op: str, padding: Padding, window: Window, size: Sequence[int]
                 half = total // 2
                 pairs.append((half, total - half) if padding == "SAME" else (total - half, half))
             return tuple(pairs)
-        raise ValueError(f"{op}: `padding` must be one of {', '.join(PADDING_WORDS)}, an int or pairs; got {padding!r}")
+        meant = f"; write {padding.upper()!r}" if padding.upper() in PADDING_WORDS else ""
+        raise ValueError(
+            f"{op}: `padding` must be one of {', '.join(PADDING_WORDS)}, an int or pairs; got {padding!r}{meant}"
+        )
     if _is_int(padding):
         pairs = [(operator.index(padding), operator.index(padding))] * window.rank
     else:

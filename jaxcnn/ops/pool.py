@@ -9,14 +9,13 @@ Each is a linear map once something is known about the input; those maps and the
 
 import functools
 import math
-from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn.ops.arguments import check_array
-from jaxcnn.ops.geometry import Padding, Window, per_axis, sliding_window
+from jaxcnn.ops.arguments import check_array, check_number
+from jaxcnn.ops.geometry import Padding, Window, padding_pairs, per_axis, pool_window, sliding_window
 from jaxcnn.ops.pool_maps import maximum, norm, window_sum
 from jaxcnn.ops.windows import accumulator
 
@@ -111,9 +110,10 @@ def avg_pool(
     size = x.shape[-win.rank - 1 : -1]
     counted = ((0, 0),) * win.rank
     if count_include_pad:
-        counted = _window("avg_pool", x, window, stride, padding, dilation, ceil_mode=False).padding
+        counted = padding_pairs("avg_pool", padding, win, size)
     m = functools.reduce(np.multiply.outer, [np.array(axis) for axis in win.counts(size, counted)])
-    share = jnp.asarray(1 / np.maximum(m, 1), accumulator(x.dtype))[..., None]
+    share = jnp.asarray(1 / np.maximum(m, 1), accumulator(x.dtype))
+    share = share.reshape(*[1] * (x.ndim - win.rank - 1), *share.shape, 1)
     return (window_sum(x.astype(share.dtype), win) * share).astype(x.dtype)
 
 
@@ -136,14 +136,15 @@ def lp_pool(
       p: at least 1, finite.
 
     Returns:
-      `(*batch, *out, C)`, as `max_pool`; sums are kept in float32 at least.
+      `(*batch, *out, C)`, as `max_pool`; sums are kept in float32 at least, and powers of values that are not
+      representable do no harm. A window with a NaN gives NaN.
 
     Raises:
       ValueError, TypeError: as `conv`; ValueError for a p below 1 or infinite.
 
     Derivative:
       dx = x·|x|^(p−2)·y^(1−p)·dy, summed over the windows that see x; 0 at a window of zeros, where the norm has a
-      kink.
+      kink. A derivative that does not exist at x = 0, such as the second for p < 2, counts as 0 there.
 
     Example:
       >>> import jax.numpy as jnp
@@ -153,8 +154,7 @@ def lp_pool(
     Source: Sermanet, Chintala, LeCun, Convolutional neural networks applied to house numbers (2012), equation 1.
     """
     x = check_array("lp_pool", "x", x, floating=True)
-    if isinstance(p, bool) or not isinstance(p, int | float):
-        raise TypeError(f"lp_pool: `p` must be a number; got {p!r}")
+    p = check_number("lp_pool", "p", p)
     if not 1 <= p < math.inf:
         raise ValueError(f"lp_pool: `p` must be at least 1 and finite; got {p!r}")
     win = _window("lp_pool", x, window, stride, padding, dilation, ceil_mode)
@@ -223,8 +223,8 @@ def global_avg_pool(x: jax.Array, spatial_rank: int = 2) -> jax.Array:
 
 
 def _window(op, x, window, stride, padding, dilation, ceil_mode) -> Window:
-    rank = len(window) if isinstance(window, Sequence) and window else 2
-    size = per_axis(op, "window", window, rank)
+    size = pool_window(op, window)
+    rank = len(size)
     if x.ndim < rank + 1:
         raise ValueError(
             f"{op}: `x` must have {rank} spatial axes and a channel axis, (*batch, *spatial, channels), for window "

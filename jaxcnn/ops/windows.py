@@ -2,18 +2,31 @@
 
 The spatial axes of an array are the `window.rank` axes from `axis` on, which is 1 in `(N, *spatial, C)`; the others are
 left as they are.
+
+A program with one part per tap is one pass over memory, but the time to compile it grows with the square of their
+number. So a window of many taps (`is_large`) is gone over in a loop.
 """
 
 import functools
 import operator
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxcnn.ops.bilinear import varying_like
 from jaxcnn.ops.geometry import Window
+
+MOST_TAPS = 27  # 5×5 and 3×3×3 are the largest windows for which one pass was as fast as one pass per axis
+MOST_ALONG_AXIS = 16
+
+
+def is_large(window: Window) -> bool:
+    """Whether its taps are too many for a program with one part for each."""
+    return window.taps > MOST_TAPS or max(window.size) > MOST_ALONG_AXIS
 
 
 def accumulator(dtype: jnp.dtype) -> jnp.dtype:
@@ -54,6 +67,34 @@ def taps(x: jax.Array, window: Window, out: Sequence[int], axis: int = 1) -> Ite
         yield lax.slice(x, start, stop, (*[1] * axis, *window.stride, *[1] * len(rest)))
 
 
+def tap(x: jax.Array, window: Window, out: Sequence[int], offset: Sequence[Any], axis: int = 1) -> jax.Array:
+    """One of the views of `taps`, whose offset d·k is known to the running program only."""
+    lead, rest = x.shape[:axis], x.shape[axis + window.rank :]
+    span = [(o - 1) * s + 1 for o, s in zip(out, window.stride, strict=True)]
+    zero = jnp.zeros_like(offset[0])
+    seen = lax.dynamic_slice(x, (*[zero] * axis, *offset, *[zero] * len(rest)), (*lead, *span, *rest))
+    return lax.slice(seen, [0] * x.ndim, seen.shape, (*[1] * axis, *window.stride, *[1] * len(rest)))
+
+
+def over_taps(
+    step: Callable, first: Callable, x: jax.Array, window: Window, out: Sequence[int], axis: int = 1
+) -> Any:
+    """Fold `step(result, k, view)` over the taps of an input that is padded already, from `first(view of tap 0)`."""
+    if not is_large(window):
+        view, *views = taps(x, window, out, axis)
+        result = first(view)
+        for k, view in enumerate(views, start=1):
+            result = step(result, k, view)
+        return result
+    offsets = jnp.asarray(list(window.offsets()), jnp.int32)
+    result = jax.tree.map(lambda part: varying_like(part, x), first(next(taps(x, window, out, axis))))
+
+    def body(k, result):
+        return step(result, k, tap(x, window, out, offsets[k], axis))
+
+    return lax.fori_loop(1, window.taps, body, result)
+
+
 def patches(x: jax.Array, window: Window, axis: int) -> jax.Array:
     """All taps' views of an input that is padded already, as channels of axis − 2, the last axis's taps outermost.
 
@@ -92,6 +133,41 @@ def spread_taps(parts: Sequence[jax.Array], window: Window, size: Sequence[int])
         sides = tuple((lo, n - lo - m) for lo, n, m in zip(start, size, span, strict=True))
         placed.append(pad(part, replace(window, padding=sides), spread=window.stride).astype(accumulator(dtype)))
     return total(placed).astype(dtype)
+
+
+def spread_line(part: Callable[[jax.Array], jax.Array], window: Window, axis: int, n: int) -> jax.Array:
+    """As `spread_taps`, for a window along one spatial axis, of n inputs; any number of taps.
+
+    Output o meets at offset f the input s·o + f = s·(o + q) + r, where f = s·q + r: an axis of length s behind the
+    outputs holds all r of one q, and for the next q it moves on by one output.
+
+    Args:
+      part: of offsets f, of length s on axis + 2 and 1 on the others: what the outputs give to the input there,
+        `(N, *out, …)` with that axis in it; 0 where the window has no tap.
+    """
+    s, (before, _), e = (values[axis] for values in (window.stride, window.padding, window.extent))
+    passes = -(-e // s)
+    rank = window.rank + 3
+
+    def at(q):
+        return part(s * q + jnp.arange(s).reshape([s if a == axis + 2 else 1 for a in range(rank)]))
+
+    x = first = at(0)
+    if passes > 1:
+        wide = accumulator(first.dtype)
+        ends = [(0, (passes - 1) * (a == axis + 1), 0) for a in range(rank)]
+        x = lax.pad(first.astype(wide), jnp.zeros((), wide), ends)
+
+        def add(q, x):
+            start = [q * (a == axis + 1) for a in range(rank)]
+            there = lax.dynamic_slice(x, start, first.shape)
+            return lax.dynamic_update_slice(x, there + at(q).astype(wide), start)
+
+        x = lax.fori_loop(1, passes, add, x).astype(first.dtype)
+    reached = x.shape[axis + 1] * s
+    x = x.reshape(*x.shape[: axis + 1], reached, *x.shape[axis + 3 :])
+    sides = tuple((-before, n + before - reached) if a == axis else (0, 0) for a in range(window.rank))
+    return pad(x, replace(window, padding=sides))
 
 
 def _interleave(parts: Sequence[jax.Array], window: Window, size: Sequence[int], out: Sequence[int]) -> jax.Array:

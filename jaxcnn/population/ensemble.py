@@ -28,7 +28,6 @@ random in training and, if asked for, by their batches and hyper-parameters:
 import dataclasses
 import itertools
 import operator
-import types
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -39,8 +38,14 @@ import optax
 from jax.tree_util import DictKey, GetAttrKey
 
 from jaxcnn import train
+from jaxcnn.data import to_float
 from jaxcnn.train import TrainState
-from jaxcnn.train.losses import LossFunction
+from jaxcnn.train.compiled import kept
+from jaxcnn.train.evaluate import in_batches
+from jaxcnn.train.examples import match_images
+from jaxcnn.train.integers import whole
+from jaxcnn.train.losses import LossFunction, meaning, probabilities
+from jaxcnn.train.step import check_alive
 
 Tree = Any
 
@@ -69,9 +74,7 @@ def init(model: Any, key: jax.Array, members: int) -> tuple[Tree, Tree]:
       >>> params["conv1"]["kernel"].shape
       (10, 5, 5, 1, 6)
     """
-    if isinstance(members, bool) or not isinstance(members, int) or members < 1:
-        raise ValueError(f"ensemble.init: `members` must be an integer of at least 1; got {members!r}")
-    return jax.vmap(model.init)(jax.random.split(key, members))
+    return jax.vmap(model.init)(jax.random.split(key, whole("ensemble.init", "members", members, 1)))
 
 
 def start(
@@ -138,6 +141,7 @@ def member(train_state: TrainState, index: int) -> TrainState:
     Raises:
       ValueError: an index out of range, a train state that is no ensemble's.
     """
+    check_alive("ensemble.member", train_state)
     members = _members("member", train_state)
     if not -members <= operator.index(index) < members:
         raise ValueError(f"ensemble.member: `index` must be {-members} to {members - 1}; got {index}")
@@ -215,7 +219,7 @@ def make_steps(step: Callable, *, own_batches: bool = False) -> Callable:
     Returns:
       `(train_state, images, labels, indices, mask, count, key) -> (train_state, sums)` as of `jaxcnn.train.make_steps`,
       the sums `(members, steps, 3)`. The examples are on the device once. The train state's buffers are reused
-      (donated).
+      (donated): copy one that is to be kept, `jax.tree.map(jnp.copy, train_state)`.
 
     Raises:
       ValueError: as `make_step`.
@@ -229,7 +233,7 @@ def make_steps(step: Callable, *, own_batches: bool = False) -> Callable:
 
 
 def predict(model: Any, train_state: TrainState, x: Any, *, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Class probabilities of the ensemble: the mean over its members.
+    """Class probabilities of the ensemble, the mean over its members; outputs for a loss of one's own (see `train.predict`).
 
         mean = 1/M Σ_m each[m]
 
@@ -247,16 +251,19 @@ def predict(model: Any, train_state: TrainState, x: Any, *, batch_size: int) -> 
 
     Source: Lakshminarayanan et al., Simple and scalable predictive uncertainty estimation using deep ensembles (2017).
     """
-    members = _members("predict", (train_state.params, train_state.state))  # of no optimizer, if need be
+    match_images("ensemble.predict", model, x, "x")
+    check_alive("ensemble.predict", train_state.weights)
+    _members("predict", train_state.weights)  # of no optimizer, if need be
+    loss = train_state.loss
 
-    def apply(params, state, x, *, train=False):  # logits (N, members, classes): to jaxcnn.train.predict, one model
-        return jax.vmap(lambda p, s: model.apply(p, s, x, train=train), out_axes=(1, 0))(params, state)
+    def make(apply):
+        def one(params, state, x):
+            return probabilities(loss, apply(params, state, to_float(x))[0])
 
-    together = types.SimpleNamespace(
-        name=model.name, input_shape=model.input_shape, num_classes=model.num_classes, apply=apply
-    )
-    each = train.predict(together, train_state, x, batch_size=batch_size)
-    each = np.moveaxis(each.reshape(len(x), members, each.shape[-1]), 1, 0)
+        return jax.jit(jax.vmap(one, in_axes=(0, 0, None), out_axes=1))  # images first: (N, members, …)
+
+    function = kept(model.apply, ("ensemble", meaning(loss).activation), make)
+    each = np.moveaxis(in_batches("ensemble.predict", function, *train_state.weights, x, batch_size), 1, 0)
     return each.mean(axis=0), each
 
 

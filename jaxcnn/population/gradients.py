@@ -92,8 +92,13 @@ def clip_and_average(gradients: Tree, max_norm: jax.typing.ArrayLike) -> tuple[T
       >>> mean["w"].tolist(), norms.tolist()
       ([0.75, 1.5], [5.0, 1.0])
 
-    Source: Abadi et al., Deep learning with differential privacy (2016), algorithm 1, before the noise, which
-    `optax.contrib.differentially_private_aggregate` adds.
+    For private training add Gaussian noise of standard deviation noise_multiplier · max_norm / N to every number of the
+    mean. `optax.contrib.differentially_private_aggregate` clips, averages and adds the noise by itself: as the first
+    transformation of an optimizer it takes the gradients of all examples, from `per_example_gradients`, and never
+    gradients that were averaged already. How private that is depends on how batches are drawn and on the number of
+    steps; an accountant (Google's `dp_accounting`) tells.
+
+    Source: Abadi et al., Deep learning with differential privacy (2016), algorithm 1, before the noise.
     """
     _check_examples("clip_and_average", gradients, "gradients")
     norms = gradient_norms(gradients)
@@ -128,7 +133,8 @@ def clipped_gradient(
       >>> mean.tolist(), norms.tolist()
       ([0.75, 1.5], [5.0, 1.0])
 
-    Source: Abadi et al., Deep learning with differential privacy (2016), algorithm 1, before the noise; Bu et al.,
+    Source: Abadi et al., Deep learning with differential privacy (2016), algorithm 1, before the noise, for which see
+    `clip_and_average`; Bu et al.,
     Differentially private optimization on large model at small cost (2023), for the single pass.
     """
     loss = _single("clipped_gradient", loss)

@@ -1,6 +1,6 @@
 """What may happen at the end of an epoch. A callback is a function of an `Epoch`; returning True ends the training."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +10,7 @@ from jaxcnn.train.step import TrainState
 
 
 class Epoch(NamedTuple):
-    """The end of an epoch. `train_state` is reused by the next step: copy what is to be kept."""
+    """The end of an epoch. `train_state` is a copy, which may be kept."""
 
     number: int
     metrics: dict[str, float]
@@ -70,6 +70,19 @@ class EarlyStopping:
         else:
             self.waited += 1
         return self.waited >= self.patience
+
+
+def checked(op: str, callbacks: Any, columns: Sequence[str]) -> list[Callback]:
+    """The callbacks, before anything is computed: functions, and what they monitor will be in the history."""
+    if callable(callbacks) or not isinstance(callbacks, Iterable):
+        raise TypeError(f"{op}: `callbacks` must be a list of functions; got {type(callbacks).__name__}")
+    listed = list(callbacks)
+    for callback in listed:
+        if not callable(callback):
+            raise TypeError(f"{op}: `callbacks` must be functions of an Epoch; got {callback!r}")
+        if isinstance(callback, Best | EarlyStopping):
+            better(dict.fromkeys(columns, 0.0), callback.monitor, None)
+    return listed
 
 
 def better(metrics: dict[str, float], monitor: str, best: float | None, min_delta: float = 0.0) -> bool:

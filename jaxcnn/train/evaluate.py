@@ -1,17 +1,23 @@
-"""What a trained net gives for many images: its scores, its probabilities, or just its outputs."""
+"""What a trained net gives for many images: its scores, its probabilities, or just its outputs.
 
-from collections.abc import Callable
+Compiled functions are kept as long as the model, and the last images of many are filled up to a power of two, so that a
+second call compiles nothing, whatever its number of images.
+"""
+
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn.data import epoch_plan, to_float
-from jaxcnn.train.examples import labelled_images, match_shape
-from jaxcnn.train.losses import probabilities
+from jaxcnn.data import to_float
+from jaxcnn.train.compiled import kept
+from jaxcnn.train.examples import check_pixels, labelled_images, match_images
+from jaxcnn.train.integers import whole
+from jaxcnn.train.losses import LossFunction, meaning, probabilities
 from jaxcnn.train.precision import Policy
-from jaxcnn.train.step import TrainState, make_evaluation
+from jaxcnn.train.step import TrainState, batch_sums, check_alive
 
 
 def evaluate(
@@ -27,21 +33,20 @@ def evaluate(
       policy: the dtypes, as in `fit`.
 
     Returns:
-      `{"loss": …, "accuracy": …}`.
+      `{"loss": …, "accuracy": …}`; of a loss of one's own the loss alone (see `losses.Classification`).
 
     Raises:
       ValueError, TypeError: as `fit`.
     """
     pair = labelled_images("evaluate", model, data, "data", train_state.loss)
-    return scores(
-        make_evaluation(model.apply if policy is None else policy(model.apply)), train_state, pair, batch_size
-    )
+    check_single("evaluate", model, train_state)
+    return scores(model, train_state, pair, batch_size, policy)
 
 
 def predict(
     model: Any, train_state: TrainState, x: Any, *, batch_size: int, policy: Policy | None = None
 ) -> np.ndarray:
-    """Class probabilities.
+    """Class probabilities; of a loss of one's own (see `losses.Classification`), the outputs as they are.
 
     Args:
       model, train_state, batch_size, policy: as in `evaluate`.
@@ -51,15 +56,18 @@ def predict(
       `(N, classes)` as a NumPy array; one sigmoid unit gives two columns.
 
     Raises:
-      ValueError: images that are not of the model's shape.
+      ValueError: images that are not of the model's shape, a train state that is not the model's.
     """
-    match_shape("predict", model, x, "x")
-    apply = model.apply if policy is None else policy(model.apply)
+    match_images("predict", model, x, "x")
+    check_single("predict", model, train_state)
+    loss = train_state.loss
 
-    def function(params, state, images):
-        return probabilities(train_state.loss, apply(params, state, images)[0])
+    def make(apply):
+        apply = apply if policy is None else policy(apply)
+        return jax.jit(lambda params, state, x: probabilities(loss, apply(params, state, to_float(x))[0]))
 
-    return _in_batches(function, *train_state.weights, x, batch_size)
+    function = kept(model.apply, ("predict", meaning(loss).activation, policy), make)
+    return in_batches("predict", function, *train_state.weights, x, batch_size)
 
 
 def outputs(layer: Any, params: Any, state: Any, x: Any, *, batch_size: int) -> np.ndarray:
@@ -83,27 +91,75 @@ def outputs(layer: Any, params: Any, state: Any, x: Any, *, batch_size: int) -> 
       >>> outputs(model, *model.init(jax.random.key(0)), test, batch_size=2).shape
       (5, 10)
     """
-    return _in_batches(lambda p, s, images: layer.apply(p, s, images)[0], params, state, x, batch_size)
+    check_alive("outputs", (params, state))
+    if hasattr(layer, "input_shape"):
+        check_pixels("outputs", x, "x")
+    function = kept(layer.apply, "apply", lambda apply: jax.jit(lambda p, s, x: apply(p, s, to_float(x))[0]))
+    return in_batches("outputs", function, params, state, x, batch_size)
 
 
-def scores(evaluation: Callable, train_state: TrainState, data: tuple, batch_size: int) -> dict[str, float]:
-    """Mean loss and accuracy by the sums of a compiled evaluation."""
-    images, labels = data
-    sums = evaluation(train_state, jnp.asarray(images), jnp.asarray(labels), *epoch_plan(len(images), batch_size))
-    loss, right, count = (np.asarray(part, np.float64).sum() for part in sums)
-    return {"loss": float(loss / count), "accuracy": float(right / count)}
+def scores(
+    model: Any, train_state: TrainState, data: tuple, batch_size: int, policy: Policy | None
+) -> dict[str, float]:
+    """Mean loss and, of a classification, accuracy."""
+    loss = train_state.loss
+    key = ("evaluate", loss, policy)
+    sums = kept(model.apply, key, lambda apply: jax.jit(batch_sums(apply if policy is None else policy(apply), loss)))
+    total = np.zeros(3)
+    for (images, labels), use in _batches("evaluate", data, batch_size):
+        total += np.asarray(sums(*train_state.weights, images, labels, use), np.float64)
+    return means(loss, *total)
 
 
-def _in_batches(function: Callable, params: Any, state: Any, x: Any, batch_size: int) -> np.ndarray:
-    @jax.jit
-    def compiled(params, state, x):
-        return function(params, state, to_float(x))
+def means(loss: str | LossFunction | None, total: float, right: float, count: float) -> dict[str, float]:
+    """Loss and accuracy by their sums over the examples that count; no accuracy where nothing is right or wrong."""
+    found = {"loss": float(total / max(count, 1))}
+    return found if meaning(loss).activation is None else found | {"accuracy": float(right / max(count, 1))}
 
+
+def in_batches(op: str, function: Callable, params: Any, state: Any, x: Any, batch_size: int) -> np.ndarray:
+    """`function(params, state, x)` of many x, a batch at a time."""
     parts = [
-        np.asarray(compiled(params, state, x[chosen]))[use]
-        for chosen, use in zip(*epoch_plan(len(x), batch_size), strict=True)
+        np.asarray(function(params, state, batch))[: np.count_nonzero(use)]
+        for (batch,), use in _batches(op, (x,), batch_size)
     ]
     if parts:
         return np.concatenate(parts)
-    promised = jax.eval_shape(compiled, params, state, jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype))
+    promised = jax.eval_shape(function, params, state, jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype))
     return np.zeros((0, *promised.shape[1:]), promised.dtype)
+
+
+def check_single(op: str, model: Any, train_state: TrainState) -> None:
+    """ValueError for the train state of an ensemble, and for one whose arrays a later step has reused."""
+    check_alive(op, train_state.weights)
+    template = kept(model.apply, "weights", lambda _: jax.eval_shape(model.init, jax.random.key(0)))
+    own = [leaf.shape for leaf in jax.tree.leaves(template)]
+    given = [jnp.shape(leaf) for leaf in jax.tree.leaves(train_state.weights)]
+    if own and given != own and [shape[1:] for shape in given] == own:
+        raise ValueError(
+            f"{op}: `train_state` must be that of one {model.name}; got an ensemble's, of {given[0][0]} members: "
+            "use ensemble.predict, or one of them by ensemble.member(train_state, index)"
+        )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _batches(op: str, arrays: tuple, batch_size: int) -> Iterator[tuple[tuple, np.ndarray]]:
+    """Batches of arrays with one leading axis, and which of their examples are real.
+
+    The last are filled up, by repeating one of them, to the next power of two that is no more than a batch.
+    """
+    batch_size = whole(op, "batch_size", batch_size, 1)
+    arrays = tuple(map(_on_host, arrays))
+    n = len(arrays[0])
+    for first in range(0, n, batch_size):
+        count = min(batch_size, n - first)
+        size = min(batch_size, 1 << (count - 1).bit_length())
+        chosen = slice(first, first + count) if size == count else np.minimum(np.arange(first, first + size), n - 1)
+        yield tuple(array[chosen] for array in arrays), np.arange(size) < count
+
+
+def _on_host(array: Any) -> Any:
+    """An array of one device as NumPy's, since JAX compiles the indexing of its own for every length."""
+    return np.asarray(array) if isinstance(array, jax.Array) and len(array.sharding.device_set) == 1 else array

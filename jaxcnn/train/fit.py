@@ -1,5 +1,6 @@
 """Training a model on labelled images."""
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -13,25 +14,24 @@ from tqdm.auto import tqdm
 
 from jaxcnn.data import epoch_plan
 from jaxcnn.data.augment import Augment, per_image
-from jaxcnn.train.callbacks import Callback, Epoch
-from jaxcnn.train.evaluate import scores
+from jaxcnn.train.callbacks import Callback, Epoch, checked
+from jaxcnn.train.evaluate import means, scores
 from jaxcnn.train.examples import labelled_images
+from jaxcnn.train.finite import ADVICE, NonFiniteLoss, check_finite, not_finite
 from jaxcnn.train.history import History
 from jaxcnn.train.initial import Initial, fingerprint, initial_state
-from jaxcnn.train.losses import LossFunction, name_of
+from jaxcnn.train.integers import whole
+from jaxcnn.train.keywords import hinted
+from jaxcnn.train.losses import LossFunction, meaning, name_of
 from jaxcnn.train.precision import Policy
 from jaxcnn.train.run_folder import RunFolder
-from jaxcnn.train.step import TrainState, check_ema, make_evaluation, make_step, make_steps
+from jaxcnn.train.step import TrainState, check_ema, make_step, make_steps
 
 DISPATCHES_PER_EPOCH = 25  # how often the progress bar moves and Ctrl-C is heard
 MOST_STEPS_PER_DISPATCH = 50
-ADVICE = "Lower the learning rate, clip the gradients (optax.clip_by_global_norm) or look for bad pixels or labels"
 
 
-class NonFiniteLoss(ArithmeticError):
-    """The loss became infinite or not a number, so no further step can help."""
-
-
+@hinted(positional=2)
 def fit(
     model: Any,
     data: Any,
@@ -49,6 +49,7 @@ def fit(
     callbacks: Sequence[Callback] = (),
     run_dir: str | os.PathLike | None = None,
     resume: bool = False,
+    progress: bool = True,
 ) -> tuple[TrainState, History]:
     """Train a model.
 
@@ -59,15 +60,20 @@ def fit(
       model: a `jaxcnn.models.Model`: `init(key)` and `apply(params, state, x, *, train, key)`. Auxiliary classifiers
         have their part in the training loss; accuracies and validation are of the main one.
       data: a `Dataset`, or (images, labels): images `(N, *input_shape)`, uint8 (taken as 0 to 1) or floating;
-        labels integers `(N,)`, or `(N, C)`.
+        labels integers `(N,)`, or `(N, C)`; for a loss of one's own, numbers `(N, …)` as it takes them.
       validation: the same, evaluated after each epoch; or None.
       epochs: passes over the data.
-      batch_size: images per step.
+      batch_size: images per step; no more than there are.
       optimizer: an optax transformation, with its schedule in steps: `optax.cosine_onecycle_schedule(steps, peak)`,
         `optax.cosine_decay_schedule`, `optax.piecewise_constant_schedule`. Clipping, accumulation over k batches and
         groups of parameters are optax's too: `optax.chain(optax.clip_by_global_norm(1.0), optimizer)`,
         `optax.MultiSteps(optimizer, k)`, `optax.partition` (see `label_params`).
-      loss: a name from `jaxcnn.train.losses`, usually `model.loss`, or a function `(logits, labels) -> (N,)`.
+      loss: a name from `jaxcnn.train.losses`, usually `model.loss`; one of its functions with options, such as
+        `functools.partial(losses.softmax_cross_entropy, label_smoothing=0.1)` or `ignore_label=-1`; or a function of
+        your own, `(outputs, labels) -> (N,)`. Of your own, which may be a regression's, there is no accuracy, and
+        `predict` gives the outputs as they are; `losses.Classification` says that it is a classification's.
+        Accuracy is the share of images whose class is right; of units that are each true or false, trained with labels
+        `(N, C)` by sigmoid_binary_cross_entropy, the share of labels.
       seed: of the initial parameters, the order of the images, augmentation and dropout. The same seed on the same
         machine gives the same run, bit for bit.
       augment: `(key, image) -> image` on one float image, from `jaxcnn.data.augment`.
@@ -76,18 +82,20 @@ def fit(
       ema: the decay, such as 0.999, of a moving average of parameters and statistics (see `make_step`). The averages
         are what is evaluated after each epoch and saved; `train_state.weights` gives them.
       policy: the dtypes of parameters, layers and outputs (see `Policy`); float32 without one.
-      callbacks: functions of an `Epoch`, called after each; one that returns True ends the training.
+      callbacks: functions of an `Epoch`, called after each, when it is saved; one that returns True ends the training.
       run_dir: a folder for the run (see `jaxcnn.train.run_folder`); or None to write nothing.
       resume: go on with the run in run_dir, after its last finished epoch, as if it had not stopped. Give the same
         data, optimizer, augmentation and initial parameters again: they are not in the folder. Callbacks start afresh.
+      progress: False for a training that prints nothing.
 
     Returns:
       (TrainState, History) of the last epoch. With a run_dir the best epoch's model is in model.safetensors.
 
     Raises:
       ValueError, TypeError: data, labels or options that do not fit together.
-      FileExistsError: run_dir holds a run and resume is False.
-      NonFiniteLoss: names the epoch and step; the run folder keeps the last finished epoch.
+      FileExistsError: run_dir holds a run and resume is False. BlockingIOError: another `fit` is writing into it.
+      NonFiniteLoss: of the loss, parameters, statistics or the optimizer's state; names the epoch and step. The run
+        folder, or without one the error itself, keeps the last finished epoch.
 
     Example:
       >>> from jaxcnn import data, models
@@ -100,9 +108,8 @@ def fit(
       2
     """
     images, labels = labelled_images("fit", model, data, "data", loss)
-    for name, value, least in (("epochs", epochs, 1), ("batch_size", batch_size, 1), ("seed", seed, 0)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(f"fit: `{name}` must be an integer of at least {least}; got {value!r}")
+    epochs, batch_size = whole("fit", "epochs", epochs, 1), whole("fit", "batch_size", batch_size, 1)
+    seed = whole("fit", "seed", seed, 0)
     if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
         raise TypeError(
             f"fit: `optimizer` must be an optax transformation, such as optax.adam(1e-3); got {optimizer!r}"
@@ -112,92 +119,122 @@ def fit(
         raise TypeError(f"fit: `policy` must be a Policy, such as Policy(compute=jnp.bfloat16); got {policy!r}")
     if resume and run_dir is None:
         raise ValueError("fit: `resume` needs a `run_dir` to resume from")
+    if run_dir is not None and not os.fspath(run_dir):
+        raise ValueError("fit: `run_dir` must be a folder; got an empty path")
     held_out = None if validation is None else labelled_images("fit", model, validation, "validation", loss)
+
+    columns = ["loss", *(["accuracy"] if meaning(loss).activation else [])]
+    columns = ["epoch", *columns, *(f"validation_{name}" for name in columns if held_out), "seconds"]
+    callbacks = checked("fit", callbacks, columns)
 
     init_key, step_key = jax.random.split(jax.random.key(seed))
     train_state = initial_state(model, init_key, optimizer, loss=loss, initial=initial, ema=ema, policy=policy)
+    known = not_finite(train_state)
     history = History()
-    folder = None
-    if run_dir is not None:
-        folder = RunFolder(run_dir, model, getattr(data, "classes", None))
-        config = {
-            "model": model.name,
-            "options": dict(model.options),
-            "loss": name_of(loss),
-            "epochs": epochs,
-            "batch_size": batch_size,
-            "seed": seed,
-            "examples": len(images),
-            "validation_examples": None if held_out is None else len(held_out[0]),
-            "initial": fingerprint(initial),
-            "ema": ema,
-            "policy": None if policy is None else str(policy),
-        }
-        if resume:
-            train_state, history = folder.resume(config, train_state)
-        else:
-            folder.start(config, train_state)
+    with contextlib.ExitStack() as stack:
+        folder = None
+        if run_dir is not None:
+            folder = RunFolder(run_dir, model, getattr(data, "classes", None))
+            config = {
+                "model": model.name,
+                "options": dict(model.options),
+                "loss": name_of(loss),
+                "epochs": epochs,
+                "batch_size": batch_size,
+                "seed": seed,
+                "examples": len(images),
+                "validation_examples": None if held_out is None else len(held_out[0]),
+                "initial": fingerprint(initial),
+                "ema": ema,
+                "policy": None if policy is None else str(policy),
+            }
+            stack.enter_context(folder.alone(resume))
+            if resume:
+                train_state, history = folder.resume(config, train_state)
+            else:
+                folder.start(config, train_state)
+        if batch_size > len(images):
+            if progress:
+                print(f"fit: a batch holds all {len(images):,} images, since batch_size is {batch_size:,}", flush=True)
+            batch_size = len(images)
 
-    apply = model.apply if policy is None else policy(model.apply)
-    augment_batch = per_image(augment) if augment else None
-    step = make_step(apply, optimizer, augment_batch, ema=ema, auxiliary_weight=model.auxiliary_weight)
-    steps, evaluation = make_steps(step), make_evaluation(apply)
-    on_device = jnp.asarray(images), jnp.asarray(labels)
-    for number in range(len(history) + 1, epochs + 1):
-        start = time.perf_counter()
-        plan = epoch_plan(len(images), batch_size, seed=seed, epoch=number - 1)
-        label = f"epoch {number}/{epochs}"
-        train_state, row = _epoch(steps, train_state, on_device, plan, step_key, label)
-        if held_out is not None:
-            held_out_scores = scores(evaluation, train_state, held_out, batch_size)
-            row |= {f"validation_{name}": value for name, value in held_out_scores.items()}
-        _check_finite(train_state, row, label)
-        row = {"epoch": number, **row, "seconds": time.perf_counter() - start}
-        history.append(row)
-        print(
-            f"{label}: " + ", ".join(_said(name, value) for name, value in row.items() if name != "epoch"), flush=True
-        )
-        if folder:
-            folder.end_of_epoch(row, history, train_state)
-        answers = [callback(Epoch(number, row, train_state)) for callback in callbacks]
-        if any(answers):  # all were called
-            break
+        apply = model.apply if policy is None else policy(model.apply)
+        augment_batch = per_image(augment) if augment else None
+        step = make_step(apply, optimizer, augment_batch, ema=ema, auxiliary_weight=model.auxiliary_weight)
+        steps = make_steps(step)
+        on_device = jax.device_put((images, labels))
+        lasting, begun = None, len(history)
+        for number in range(begun + 1, epochs + 1):
+            start = time.perf_counter()
+            plan = epoch_plan(len(images), batch_size, seed=seed, epoch=number - 1)
+            label = f"epoch {number}/{epochs}"
+            bar = tqdm(total=len(plan[0]), desc=label, leave=False, disable=None if progress else True, unit="step")
+            if number == begun + 1:
+                bar.set_description(f"{label}, compiling…")
+            try:
+                with bar:
+                    train_state, row = _epoch(steps, train_state, on_device, plan, step_key, label, bar)
+                if held_out is not None:
+                    held_out_scores = scores(model, train_state, held_out, batch_size, policy)
+                    row |= {f"validation_{name}": value for name, value in held_out_scores.items()}
+                check_finite(train_state, row, label, known)
+            except NonFiniteLoss as error:
+                kept = NonFiniteLoss(f"{error}. {_finished(history, run_dir, 'This error')}")
+                kept.history, kept.train_state = history, lasting
+                raise kept from None
+            except KeyboardInterrupt as stop:
+                stop.add_note(f"fit: {_finished(history, run_dir, None)}.")
+                raise
+            row = {"epoch": number, **row, "seconds": time.perf_counter() - start}
+            history.append(row)
+            if folder:
+                folder.end_of_epoch(row, history, train_state)
+            if progress:  # what is printed is saved
+                said = ", ".join(_said(name, value) for name, value in row.items() if name != "epoch")
+                print(f"{label}: {said}", flush=True)
+            if callbacks or not folder:
+                lasting = jax.tree.map(jnp.copy, train_state)  # the next step reuses the buffers of train_state
+            answers = [callback(Epoch(number, row, lasting)) for callback in callbacks]
+            if any(answers):  # all were called
+                break
     return train_state, history
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def _epoch(steps: Callable, train_state: TrainState, data: tuple, plan: tuple, key: jax.Array, label: str):
+def _epoch(
+    steps: Callable, train_state: TrainState, data: tuple, plan: tuple, key: jax.Array, label: str, bar: tqdm
+) -> tuple[TrainState, dict[str, float]]:
     """Run one epoch in dispatches of many steps; the train state, and the epoch's loss and accuracy."""
     indices, mask = plan
     total = len(indices)
     per_dispatch = min(-(-total // DISPATCHES_PER_EPOCH), MOST_STEPS_PER_DISPATCH)
     sums = np.zeros(3)
-    with tqdm(total=total, desc=label, leave=False, disable=None, unit="step") as bar:
-        for first in range(0, total, per_dispatch):
-            chosen, use = indices[first : first + per_dispatch], mask[first : first + per_dispatch]
-            count = len(chosen)
-            fill = [(0, per_dispatch - count), (0, 0)]  # one shape for every dispatch; the rest is not run
-            train_state, new = steps(train_state, *data, np.pad(chosen, fill), np.pad(use, fill), count, key)
-            new = np.asarray(new, np.float64)[:count]
-            bad = np.flatnonzero(~np.isfinite(new[:, 0]))
-            if bad.size:
-                raise NonFiniteLoss(
-                    f"fit: the loss became {new[bad[0], 0]} in {label}, step {first + bad[0] + 1} of {total}. {ADVICE}"
-                )
-            sums += new.sum(axis=0)
-            bar.update(count)
-            bar.set_postfix(loss=f"{sums[0] / sums[2]:.4f}", accuracy=f"{sums[1] / sums[2]:.4f}")
-    return train_state, {"loss": sums[0] / sums[2], "accuracy": sums[1] / sums[2]}
+    for first in range(0, total, per_dispatch):
+        chosen, use = indices[first : first + per_dispatch], mask[first : first + per_dispatch]
+        count = len(chosen)
+        fill = [(0, per_dispatch - count), (0, 0)]  # one shape for every dispatch; the rest is not run
+        train_state, new = steps(train_state, *data, np.pad(chosen, fill), np.pad(use, fill), count, key)
+        new = np.asarray(new, np.float64)[:count]
+        bad = np.flatnonzero(~np.isfinite(new[:, 0]))
+        if bad.size:
+            raise NonFiniteLoss(
+                f"fit: the loss became {new[bad[0], 0]} in {label}, step {first + bad[0] + 1} of {total}. {ADVICE}"
+            )
+        sums += new.sum(axis=0)
+        bar.set_description(label, refresh=False)
+        bar.update(count)
+        bar.set_postfix({name: f"{value:.4f}" for name, value in means(train_state.loss, *sums).items()})
+    return train_state, means(train_state.loss, *sums)
 
 
-def _check_finite(train_state: TrainState, row: dict[str, float], label: str) -> None:
-    """Keep what cannot be gone on with out of the run folder: the training loss is that before each step."""
-    if not np.isfinite(row.get("validation_loss", 0.0)):
-        raise NonFiniteLoss(f"fit: the validation loss became {row['validation_loss']} after {label}. {ADVICE}")
-    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(train_state.params)):
-        raise NonFiniteLoss(f"fit: parameters became infinite or not a number by the end of {label}. {ADVICE}")
+def _finished(history: History, run_dir: Any, holder: str | None) -> str:
+    """What is left of a training that was stopped."""
+    if not history:
+        return "No epoch was finished"
+    holds = f"; {run_dir} holds it" if run_dir is not None else f"; {holder} holds it as `train_state`" if holder else ""
+    return f"Epoch {len(history)} was the last that finished{holds}"
 
 
 def _said(name: str, value: float) -> str:

@@ -13,7 +13,8 @@ class History:
     """One row of numbers per epoch.
 
     Columns: epoch (from 1), loss and accuracy of the epoch's training batches as they were met, validation_loss and
-    validation_accuracy (where there is validation) after it, seconds.
+    validation_accuracy (where there is validation) after it, seconds. Accuracies are those of a classification; a loss
+    of one's own has none (see `jaxcnn.train.fit`).
 
     Example:
       >>> history = History()
@@ -51,19 +52,25 @@ class History:
 
     def to_csv(self, path: str | os.PathLike) -> None:
         """Write the table; whole or not at all. Numbers are written so that reading gives them back exactly."""
-        with replacing(path) as temporary, temporary.open("w", newline="") as file:
+        with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, self.columns)
             writer.writeheader()
             writer.writerows(self.rows)
 
     @classmethod
     def from_csv(cls, path: str | os.PathLike) -> "History":
-        """Read a table that `to_csv` wrote; ValueError naming the file and row if it is not one."""
+        """Read a table that `to_csv` wrote; ValueError naming the file, and the row, if it is not one."""
         history = cls()
-        with Path(path).open(newline="") as file:
-            for row in csv.DictReader(file):
-                try:
-                    history.append({name: float(value) for name, value in row.items()} | {"epoch": int(row["epoch"])})
-                except (TypeError, ValueError, KeyError):
-                    raise ValueError(f"{path}: expected a row of numbers with an epoch, found {row}") from None
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"{path}: no such file with the history of a training")
+        try:
+            with Path(path).open(newline="", encoding="utf-8") as file:
+                rows = list(csv.DictReader(file))
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ValueError(f"{path}: expected a table of numbers, found no text of that kind: {error}") from None
+        for row in rows:
+            try:
+                history.append({name: float(value) for name, value in row.items()} | {"epoch": int(row["epoch"])})
+            except (TypeError, ValueError, KeyError):
+                raise ValueError(f"{path}: expected a row of numbers with an epoch, found {row!s:.200}") from None
         return history

@@ -1,28 +1,43 @@
-"""Losses per example, from logits: optax's, told apart by what the logits mean."""
+"""Losses per example, from logits, and what a loss says of the logits: their probabilities, and who is right."""
 
 import functools
+import operator
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
+from jaxcnn.train.metrics import correct
+
 LossFunction = Callable[[jax.Array, jax.Array], jax.Array]
+Activation = Literal["softmax", "sigmoid"]
 
 
-def softmax_cross_entropy(logits: jax.Array, labels: jax.Array, *, label_smoothing: float = 0.0) -> jax.Array:
-    """−Σ_c l_c log p_c per example, p = softmax(logits).
+def softmax_cross_entropy(
+    logits: jax.typing.ArrayLike,
+    labels: jax.typing.ArrayLike,
+    *,
+    label_smoothing: float = 0.0,
+    ignore_label: int | None = None,
+) -> jax.Array:
+    """−Σ_c l_c log p_c per example, p = softmax(logits), 0 log 0 = 0: a class may be masked by a logit of −∞.
 
     Args:
-      logits: `(N, C)`, C at least 2.
-      labels: integers `(N,)`, or `(N, C)` with rows that sum to 1 (one-hot or soft).
+      logits: `(N, C)`, C at least 2. Sums are in float32 at least.
+      labels: integers `(N,)`, 0 to C − 1, or `(N, C)` with rows that sum to 1 (one-hot or soft).
       label_smoothing: ε in [0, 1): labels become (1 − ε)·l + ε/C.
+      ignore_label: an integer label, such as −1 or 255, of examples that do not count: their loss and its gradient
+        are 0. `fit` and `evaluate` leave them out of means and accuracies too.
 
     Returns:
-      `(N,)`.
+      `(N,)`, in the dtype of the logits; NaN where an integer label is out of range and traced, with no value to check.
 
     Raises:
-      ValueError: shapes that do not fit, one logit only, or an ε out of range.
+      ValueError: shapes that do not fit, one logit only, an integer label or an ε out of range.
 
     Derivative:
       dlogits = (p − l)·dy.
@@ -31,29 +46,39 @@ def softmax_cross_entropy(logits: jax.Array, labels: jax.Array, *, label_smoothi
       >>> softmax_cross_entropy(jnp.array([[1e4, 0.0]]), jnp.array([1])).tolist()
       [10000.0]
     """
-    if logits.ndim != 2 or logits.shape[-1] < 2:
+    op = "softmax_cross_entropy"
+    shape = jnp.shape(logits)
+    if len(shape) != 2 or shape[-1] < 2:
         raise ValueError(
-            f"softmax_cross_entropy: `logits` must be (N, classes) with 2 classes at least; got {logits.shape}. "
+            f"{op}: `logits` must be (N, classes) with 2 classes at least; got {shape}. "
             "One logit means sigmoid_binary_cross_entropy."
         )
     if not 0 <= label_smoothing < 1:
-        raise ValueError(f"softmax_cross_entropy: `label_smoothing` must be in [0, 1); got {label_smoothing!r}")
-    targets = _one_hot("softmax_cross_entropy", logits, labels)
-    return optax.softmax_cross_entropy(logits, optax.smooth_labels(targets, label_smoothing))
+        raise ValueError(f"{op}: `label_smoothing` must be in [0, 1); got {label_smoothing!r}")
+    if ignore_label is not None and jnp.ndim(labels) != 1:
+        raise ValueError(f"{op}: `ignore_label` is for integer labels (N,); got labels {jnp.shape(labels)}")
+    targets, counts, logits, dtype = _prepared(op, logits, labels, ignore_label)
+    losses = -_product(optax.smooth_labels(targets, label_smoothing), jax.nn.log_softmax(logits)).sum(axis=-1)
+    return jnp.where(counts[:, 0], losses, 0).astype(dtype)
 
 
-def sigmoid_binary_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+def sigmoid_binary_cross_entropy(
+    logits: jax.typing.ArrayLike, labels: jax.typing.ArrayLike, *, ignore_label: int | None = None
+) -> jax.Array:
     """−(l log p + (1 − l) log(1 − p)) per example, p = sigmoid(logits): the log loss, averaged over the units.
 
     Args:
-      logits: `(N, 1)`, one unit for class 1 against class 0, or `(N, C)`, one unit per class.
-      labels: integers `(N,)`, or `(N, C)` with values 0 to 1.
+      logits: `(N, 1)`, one unit for class 1 against class 0, or `(N, C)`, one unit per class. Sums are in float32 at
+        least.
+      labels: integers `(N,)`, or `(N, C)` with values 0 to 1: one label per unit, of which any number may be 1.
+      ignore_label: a label, such as −1, that does not count: it has no part in its example's average, and where an
+        example has no other, its loss and its gradient are 0.
 
     Returns:
-      `(N,)`.
+      `(N,)`, in the dtype of the logits; NaN where an integer label is out of range and traced, with no value to check.
 
     Raises:
-      ValueError: shapes that do not fit.
+      ValueError: shapes that do not fit, labels out of range.
 
     Derivative:
       dlogits = (p − l)·dy / units.
@@ -62,58 +87,230 @@ def sigmoid_binary_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Ar
       >>> sigmoid_binary_cross_entropy(jnp.array([[1e4], [-1e4]]), jnp.array([1, 0])).tolist()
       [0.0, 0.0]
     """
-    if logits.ndim != 2:
-        raise ValueError(f"sigmoid_binary_cross_entropy: `logits` must be (N, units); got {logits.shape}")
-    targets = _one_hot("sigmoid_binary_cross_entropy", logits, labels)
-    return optax.sigmoid_binary_cross_entropy(logits, targets).mean(axis=-1)
+    op = "sigmoid_binary_cross_entropy"
+    if jnp.ndim(logits) != 2:
+        raise ValueError(f"{op}: `logits` must be (N, units); got {jnp.shape(logits)}")
+    targets, counts, logits, dtype = _prepared(op, logits, labels, ignore_label)
+    losses = -_product(targets, jax.nn.log_sigmoid(logits)) - _product(1 - targets, jax.nn.log_sigmoid(-logits))
+    counts = jnp.broadcast_to(counts, losses.shape)
+    total = jnp.where(counts, losses, 0).sum(axis=-1)
+    return (total / jnp.maximum(counts.sum(axis=-1), 1)).astype(dtype)
+
+
+@dataclass(frozen=True)
+class Classification:
+    """A loss of one's own whose logits are those of a classification.
+
+    `fit`, `evaluate` and `predict` take a function for one of anything, regression for one: they count no accuracy and
+    give the outputs as they are. Of this loss they give accuracies and probabilities.
+
+    Args:
+      function: `(logits, labels) -> (N,)`.
+      activation: what makes probabilities of the logits: "softmax", one class per image, or "sigmoid", units that are
+        each true or false.
+      ignore_label: a label of examples that do not count (see `softmax_cross_entropy`).
+
+    Example:
+      Class weights:
+
+      >>> weights = jnp.array([1.0, 5.0])
+      >>> weighted = Classification(lambda logits, labels: weights[labels] * softmax_cross_entropy(logits, labels))
+      >>> weighted(jnp.zeros((2, 2)), jnp.array([0, 1])).round(3).tolist()
+      [0.6930000185966492, 3.4660000801086426]
+    """
+
+    function: LossFunction
+    activation: Activation = "softmax"
+    ignore_label: int | None = None
+
+    def __post_init__(self) -> None:
+        if not callable(self.function):
+            raise TypeError(f"Classification: `function` must be (logits, labels) -> (N,); got {self.function!r}")
+        if self.activation not in ("softmax", "sigmoid"):
+            raise ValueError(f'Classification: `activation` must be "softmax" or "sigmoid"; got {self.activation!r}')
+
+    def __call__(self, logits: jax.Array, labels: jax.Array) -> jax.Array:
+        return self.function(logits, labels)
 
 
 LOSSES: dict[str, LossFunction] = {
     "softmax_cross_entropy": softmax_cross_entropy,
     "sigmoid_binary_cross_entropy": sigmoid_binary_cross_entropy,
 }
+ACTIVATIONS: dict[Callable, Activation] = {
+    softmax_cross_entropy: "softmax",
+    sigmoid_binary_cross_entropy: "sigmoid",
+    optax.softmax_cross_entropy: "softmax",
+    optax.softmax_cross_entropy_with_integer_labels: "softmax",
+    optax.safe_softmax_cross_entropy: "softmax",
+}
 
 
-def loss_function(loss: str | LossFunction) -> LossFunction:
+def loss_function(loss: str | LossFunction | None) -> LossFunction:
     """The function behind a name; a function `(logits, labels) -> (N,)` is itself."""
     if callable(loss):
         return loss
+    if loss is None:
+        raise ValueError("`loss` must be given: this model was trained with a function that its file does not hold")
     if loss not in LOSSES:
         raise ValueError(f"`loss` must be a function or one of {', '.join(LOSSES)}; got {loss!r}")
     return LOSSES[loss]
 
 
-def probabilities(loss: str | LossFunction, logits: jax.Array) -> jax.Array:
-    """What the logits say under a loss: `(N, classes)`; a single sigmoid unit gives two classes."""
-    function = loss_function(loss)
-    if isinstance(function, functools.partial):
-        function = function.func
-    if function is not sigmoid_binary_cross_entropy:
+# ------------------------------------------------------------------------------------------ what the logits mean
+
+
+class Meaning(NamedTuple):
+    """What makes probabilities of a net's outputs, None where they are none; and the label that does not count."""
+
+    activation: Activation | None
+    ignore_label: int | None = None
+
+
+def meaning(loss: str | LossFunction | None) -> Meaning:
+    """A named loss, optax's of the same kind, their `functools.partial` or `jit`, and a `Classification` say it."""
+    if loss is None:
+        return Meaning(None)
+    function, options = loss_function(loss), {}
+    while not isinstance(function, Classification) and (inner := _inside(function)) is not None:
+        options = getattr(function, "keywords", {}) | options
+        function = inner
+    if isinstance(function, Classification):
+        ignored = meaning(function.function).ignore_label if function.ignore_label is None else function.ignore_label
+        return Meaning(function.activation, ignored)
+    return Meaning(ACTIVATIONS.get(function) if _hashable(function) else None, options.get("ignore_label"))
+
+
+def probabilities(loss: str | LossFunction | None, logits: jax.Array) -> jax.Array:
+    """What the logits say under a loss: `(N, classes)`; a single sigmoid unit gives two classes.
+
+    Outputs of a loss of one's own, or of none, are given as they are.
+    """
+    activation = meaning(loss).activation
+    if activation is None:
+        return logits
+    if activation == "softmax":
         return jax.nn.softmax(logits)
     p = jax.nn.sigmoid(logits)
     return jnp.concatenate([1 - p, p], axis=-1) if p.shape[-1] == 1 else p
+
+
+def right(loss: str | LossFunction, logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """How right each example is, `(N,)`, 0 to 1; 0 for a loss of one's own, where nothing is right or wrong.
+
+    The highest logit at the label is right; of units that are each true or false, with labels `(N, C)`, the share of
+    those labels that the sign of their unit tells.
+    """
+    activation, ignored = meaning(loss)
+    if activation is None:
+        return jnp.zeros(len(labels))
+    if activation == "softmax" or logits.shape != labels.shape or logits.shape[-1] == 1:
+        return correct(logits, labels).astype(jnp.float32)
+    counts = _counts(labels, ignored)
+    told = ((logits > 0) == (labels > 0.5)) & counts
+    return told.sum(axis=-1) / jnp.maximum(jnp.broadcast_to(counts, told.shape).sum(axis=-1), 1)
+
+
+def counted(loss: str | LossFunction, labels: jax.Array) -> jax.Array:
+    """Which examples count, bool `(N,)`: those with a label other than the ignored one."""
+    counts = _counts(labels, meaning(loss).ignore_label)
+    return jnp.broadcast_to(counts, labels.shape).reshape(len(labels), -1).any(axis=1)
 
 
 def name_of(loss: str | LossFunction) -> str:
     """What a loss is called in a run's config: the same in every process, as its `repr` is not."""
     if isinstance(loss, str):
         return loss
+    if isinstance(loss, Classification):
+        return name_of(loss.function)
     if isinstance(loss, functools.partial):
         arguments = [repr(a) for a in loss.args] + [f"{name}={value!r}" for name, value in loss.keywords.items()]
         return f"{name_of(loss.func)}({', '.join(arguments)})"
     return getattr(loss, "__qualname__", type(loss).__qualname__)
 
 
-def _one_hot(op: str, logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Labels of the shape of the logits; a single unit's are 0 or 1 already."""
-    targets = labels
-    if labels.ndim == 1 and logits.shape[-1] == 1:
-        targets = labels[:, None]
-    elif labels.ndim == 1 and jnp.issubdtype(labels.dtype, jnp.integer):
-        targets = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _prepared(op: str, logits, labels, ignore_label: int | None):
+    """Targets of the shape of the logits, which labels count, the logits in float32 at least, and their own dtype."""
+    logits = jnp.asarray(logits)
+    if ignore_label is not None:
+        ignore_label = operator.index(ignore_label)
+    if not isinstance(labels, jax.core.Tracer):
+        check_range(op, np.asarray(labels), logits.shape[-1], ignore_label)  # before a large integer loses its top bits
+    labels = jnp.asarray(labels)
+    wide = jnp.promote_types(logits.dtype, jnp.float32)
+    integers, units = jnp.issubdtype(labels.dtype, jnp.integer), logits.shape[-1]
+    counts = _counts(labels, ignore_label)
+    if integers and labels.ndim == 1:
+        classes = max(units, 2)
+        hot = labels[:, None] == jnp.arange(classes)  # in no dtype smaller than int32: 261 is 5 in uint8
+        targets = hot[:, 1:] if units == 1 else hot
+        # Of an ignored example anything will do; of one out of range, nothing that could be taken for a loss.
+        known = hot.any(axis=1) | ~counts
+        targets, counts = jnp.where(known[:, None], targets.astype(wide), jnp.nan), counts[:, None]
+    else:
+        targets = labels[:, None] if labels.ndim == 1 and units == 1 else labels
+        counts = counts[:, None] if counts.ndim == 1 else counts
     if targets.shape != logits.shape:
         raise ValueError(
             f"{op}: `labels` must be integers (N,) or have the shape of the logits; got labels {labels.shape} "
-            f"{labels.dtype}, logits {logits.shape}"
+            f"{labels.dtype}, logits {logits.shape}{_advice(labels, integers)}"
         )
-    return targets.astype(logits.dtype)
+    targets = jnp.where(counts, targets.astype(wide), 0)
+    return targets, counts, jnp.where(counts, logits.astype(wide), 0), logits.dtype
+
+
+def check_range(op: str, labels: np.ndarray, units: int, ignore_label: int | None = None) -> None:
+    """ValueError where labels are no classes of so many units, or no chances from 0 to 1 of each."""
+    kept = labels if ignore_label is None else labels[labels != ignore_label]
+    if not kept.size or kept.dtype == bool:
+        return
+    least, most = kept.min(), kept.max()
+    classes = np.issubdtype(kept.dtype, np.integer) and labels.ndim == 1
+    highest = max(units, 2) - 1 if classes else 1
+    if classes and not 0 <= least <= most <= highest:
+        raise ValueError(
+            f"{op}: integer labels must be 0 to {highest} for logits of {units}; got {least} to {most}. Examples to "
+            "leave out have a label of their own: functools.partial(losses."
+            f"{op}, ignore_label=-1)"
+        )
+    if not classes and op == "sigmoid_binary_cross_entropy" and not 0 <= least <= most <= 1:
+        raise ValueError(f"{op}: labels of units must be 0 to 1; got {least} to {most}")
+
+
+def _counts(labels: jax.Array, ignore_label: int | None) -> jax.Array:
+    """Which labels count."""
+    if ignore_label is None:
+        return jnp.ones((len(labels), *(1 for _ in labels.shape[1:])), bool)
+    return labels != jnp.int32(ignore_label)
+
+
+def _product(targets: jax.Array, log_p: jax.Array) -> jax.Array:
+    """targets · log p, where 0 · log 0 = 0."""
+    return targets * jnp.where((targets == 0) & (log_p == -jnp.inf), 0, log_p)
+
+
+def _advice(labels: jax.Array, integers: bool) -> str:
+    """How labels that people have become those that are needed."""
+    if labels.ndim == 2 and labels.shape[1] == 1 and integers:
+        return ". Labels in a column become (N,) by labels[:, 0]"
+    if labels.ndim == 1 and not integers:
+        return ". Class numbers in another dtype become integers by labels.astype(int)"
+    return ""
+
+
+def _inside(function: Callable) -> Callable | None:
+    """What a `functools.partial` without positional arguments, or a `jit`, calls; None of anything else."""
+    if isinstance(function, functools.partial):
+        return None if function.args else function.func
+    return getattr(function, "__wrapped__", None)
+
+
+def _hashable(function: Callable) -> bool:
+    try:
+        hash(function)
+    except TypeError:
+        return False
+    return True

@@ -3,17 +3,22 @@
     config.json                      what was asked of `fit`
     versions.json                    of Python, the libraries and the device
     metrics.csv                      one row per epoch
-    model.safetensors, model.json    the best epoch's model (by validation loss; without validation, the last)
+    model.safetensors, model.json    the best epoch's model (by validation loss; without validation, the last); there
+                                     is none before an epoch was finished
     checkpoint.safetensors           the last epoch's train state, to resume from
 
 Each file is replaced as a whole, so the folder is usable at any moment.
 """
 
+import contextlib
+import dataclasses
+import errno
 import importlib.metadata
 import json
+import operator
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +27,20 @@ import jax
 from jaxcnn import weights
 from jaxcnn.train.callbacks import better
 from jaxcnn.train.history import History
+from jaxcnn.train.losses import meaning
 from jaxcnn.train.step import TrainState
 from jaxcnn.weights import tensors
 from jaxcnn.weights.files import write_json
 
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
+
 PACKAGES = ("jaxcnn", "jax", "jaxlib", "optax", "numpy", "safetensors")
+FILES = ("config.json", "versions.json", "metrics.csv", "model.safetensors", "model.json", "checkpoint.safetensors")
+NAMES = {"softmax": "softmax_cross_entropy", "sigmoid": "sigmoid_binary_cross_entropy", None: None}  # of losses
+BUSY = (errno.EAGAIN, errno.EACCES)
 
 
 class RunFolder:
@@ -36,40 +50,53 @@ class RunFolder:
         self.path, self.model, self.classes = Path(path), model, classes
         self.best: float | None = None
 
+    @contextlib.contextmanager
+    def alone(self, resume: bool) -> Iterator[None]:
+        """While the block runs, no other `fit` writes into the folder; what a killed one left half-written is removed.
+
+        The system gives the folder free when the process ends, however it ends.
+
+        Raises:
+          BlockingIOError: another one does.
+          FileNotFoundError: resume, and no run in the folder.
+          NotADirectoryError: a file in the folder's place.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise NotADirectoryError(f"fit: `run_dir` must be a folder; {self.path} is a file")
+        if resume and not (self.path / "checkpoint.safetensors").is_file():
+            file = self.path / "checkpoint.safetensors"
+            raise FileNotFoundError(f"fit: `resume` needs a run in `run_dir`, but {file} does not exist")
+        self.path.mkdir(parents=True, exist_ok=True)
+        with _locked(self.path):
+            for name in map(Path, FILES):
+                for left in self.path.glob(f".{name.stem}-*{name.suffix}"):
+                    left.unlink(missing_ok=True)
+            yield
+
     def start(self, config: dict[str, Any], train_state: TrainState) -> None:
         """A new run. FileExistsError if the folder holds one already."""
         if (self.path / "checkpoint.safetensors").exists():
             raise FileExistsError(
                 f"fit: `run_dir` {self.path} holds a run already; pass resume=True to go on with it, or another folder"
             )
-        write_json(self.path / "config.json", config)
+        write_json(self.path / "config.json", _plain(config))
         write_json(self.path / "versions.json", versions())
-        self._write_model(train_state)
         self._write_checkpoint(train_state, History())
 
     def resume(self, config: dict[str, Any], train_state: TrainState) -> tuple[TrainState, History]:
         """The train state and history of the last finished epoch.
 
         Raises:
-          FileNotFoundError: no run in the folder.
-          ValueError: a run with another configuration (but for the number of epochs), naming what differs.
-          WeightsError: a damaged checkpoint.
+          ValueError: a run with another configuration (but for the number of epochs), naming what differs; a broken
+            config.json. WeightsError: a damaged checkpoint.
         """
         file = self.path / "checkpoint.safetensors"
-        if not file.exists():
-            raise FileNotFoundError(f"fit: `resume` needs a run in `run_dir`, but {file} does not exist")
-        old = json.loads((self.path / "config.json").read_text(encoding="utf-8"))
-        new = json.loads(json.dumps(config))
-        differing = [name for name in new if name != "epochs" and new[name] != old.get(name)]
-        if differing:
-            changes = "; ".join(f"{name} was {old.get(name)!r}, is {new[name]!r}" for name in differing)
-            raise ValueError(f"fit: `resume` goes on with the same run, but {changes}")
-        write_json(self.path / "config.json", config)
+        check_settings(self.path / "config.json", config, free=("epochs",))
         train_state = tensors.read(file, train_state)
-        history = History()
-        for row in tensors.metadata(file)["history"]:
-            history.append(row)
+        history = _history(file)
+        for row in history.rows:
             self._beats(row)
+        write_json(self.path / "config.json", _plain(config))
         return train_state, history
 
     def end_of_epoch(self, row: dict[str, float], history: History, train_state: TrainState) -> None:
@@ -92,10 +119,49 @@ class RunFolder:
         template = jax.eval_shape(self.model.init, jax.random.key(0))
         # In the model's own dtypes, whatever the policy of the training.
         params, state = jax.tree.map(lambda leaf, own: leaf.astype(own.dtype), train_state.weights, template)
-        weights.save(self.path / "model.safetensors", self.model, params, state, classes=self.classes)
+        # The file says what predictions are made of the outputs: those of one's own loss are given as they are.
+        model = dataclasses.replace(self.model, loss=NAMES[meaning(train_state.loss).activation])
+        weights.save(self.path / "model.safetensors", model, params, state, classes=self.classes)
 
     def _write_checkpoint(self, train_state: TrainState, history: History) -> None:
         tensors.write(self.path / "checkpoint.safetensors", train_state, {"history": history.rows})
+
+
+def check_settings(file: str | os.PathLike, settings: Mapping[str, Any], *, free: Container[str] = ()) -> None:
+    """Refuse to go on with a run that was begun with other settings.
+
+    `fit` compares config.json so, and a command that keeps a file of its own beside it can: learning rate,
+    augmentation, and which epoch's model to keep are known to it alone. Write the file when a run starts, not when it
+    ends, or a run that was stopped has none.
+
+    Args:
+      file: of the run, a JSON object with its settings.
+      settings: those of now.
+      free: names that may differ.
+
+    Raises:
+      FileNotFoundError: no such file. ValueError: it holds no JSON object, or settings differ; names each with both
+        values.
+    """
+    old, new = read_settings(file), _plain(settings)
+    differing = [name for name in new if name not in free and new[name] != old.get(name)]
+    if differing:
+        changes = "; ".join(f"{name} was {old.get(name)!r}, is {new[name]!r}" for name in differing)
+        raise ValueError(f"fit: `resume` goes on with the same run, but {changes} ({file})")
+
+
+def read_settings(file: str | os.PathLike) -> dict[str, Any]:
+    """The JSON object in a file; an error that names the file if there is none."""
+    path = Path(file)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file, though the run beside it needs one")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # no JSON, or no UTF-8
+        raise ValueError(f"{path}: expected a JSON object with the settings of a run, found no JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: expected a JSON object with the settings of a run, found {type(found).__name__}")
+    return found
 
 
 def versions() -> dict[str, str]:
@@ -107,3 +173,46 @@ def versions() -> dict[str, str]:
         "platform": platform.platform(),
         "device": f"{jax.device_count()} × {device.platform} ({device.device_kind}), {os.cpu_count()} cores",
     }
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the folder, where the file system can: without a file that a killed process would leave behind."""
+    if fcntl is None:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in BUSY:
+                raise BlockingIOError(
+                    error.errno, f"fit: `run_dir` {folder} is being written by another training; give each its own"
+                ) from None
+        yield
+    finally:
+        os.close(handle)
+
+
+def _history(checkpoint: Path) -> History:
+    """The epochs before a checkpoint; WeightsError, naming the file, if it does not say them."""
+    rows = tensors.metadata(checkpoint)
+    rows = rows.get("history") if isinstance(rows, dict) else None
+    history = History()
+    try:
+        for row in rows:
+            if not all(isinstance(value, int | float) for value in row.values()):
+                raise TypeError
+            history.append(dict(row))
+    except (TypeError, AttributeError, ValueError):
+        raise tensors.WeightsError(f"{checkpoint}: expected the history of a run in its metadata, found {rows!r:.200}") from None
+    return history
+
+
+def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """As JSON gives them back; whole numbers of NumPy are whole numbers."""
+    return json.loads(json.dumps(dict(settings), default=lambda value: operator.index(value)))

@@ -12,8 +12,7 @@ import optax
 from jax import lax
 
 from jaxcnn.data import to_float
-from jaxcnn.train.losses import LossFunction, loss_function
-from jaxcnn.train.metrics import correct
+from jaxcnn.train.losses import LossFunction, counted, loss_function, right
 from jaxcnn.train.slices import count_slices, summed_gradients
 from jaxcnn.train.turns import in_turn
 
@@ -21,7 +20,7 @@ from jaxcnn.train.turns import in_turn
 @functools.partial(
     jax.tree_util.register_dataclass, data_fields=["params", "state", "opt_state", "step", "ema"], meta_fields=["loss"]
 )
-@dataclass
+@dataclass(repr=False)
 class TrainState:
     """All that training changes.
 
@@ -29,7 +28,7 @@ class TrainState:
       params, state: the model's.
       opt_state: the optimizer's; empty for a state that is only evaluated.
       step: how many steps were taken, int32.
-      loss: what the logits were trained for; it says how they become probabilities.
+      loss: what the logits were trained for; it says how they become probabilities. None where a file does not hold it.
       ema: (params, state), their moving averages, where they are kept; else ().
     """
 
@@ -37,8 +36,12 @@ class TrainState:
     state: Any
     opt_state: Any = ()
     step: Any = 0
-    loss: str | LossFunction = "softmax_cross_entropy"
+    loss: str | LossFunction | None = "softmax_cross_entropy"
     ema: Any = ()
+
+    def __repr__(self) -> str:
+        parameters = sum(math.prod(jnp.shape(leaf)) for leaf in jax.tree.leaves(self.params))
+        return f"TrainState(step={self.step}, {parameters:,} parameters)"
 
     @property
     def weights(self) -> tuple[Any, Any]:
@@ -73,8 +76,9 @@ def make_step(
         examples is the main one's. 0.3 is that of Szegedy et al. (2014), section 5.
 
     Returns:
-      The step. Only examples whose mask is True have a part in the loss and in the sums; the loss that is minimized
-      is their mean.
+      The step. Only examples whose mask is True, and whose label is not one that the loss ignores, have a part in the
+      loss and in the sums; the loss that is minimized is their mean. `correct` is 0 for a loss of one's own (see
+      `jaxcnn.train.losses.Classification`), and a sum of shares where an example has several labels.
 
     Raises:
       ValueError: an ema outside [0, 1); when called, slices that do not divide the batch, or more than one and a model
@@ -86,6 +90,7 @@ def make_step(
         augment_key, dropout_key = jax.random.split(key)
         x = to_float(images)
         x = augment(augment_key, x) if augment else x
+        mask = mask & counted(train_state.loss, labels)
         count = mask.sum()
         if bool(train_state.ema) != (ema is not None):
             raise ValueError(
@@ -101,8 +106,8 @@ def make_step(
             logits, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
             loss = loss_function(train_state.loss)
             losses = loss(logits, labels) + sum(auxiliary_weight * loss(other, labels) for other in auxiliary)
-            total = jnp.where(mask, losses, 0).sum()
-            return total / jnp.maximum(count, 1), (state, total, (correct(logits, labels) & mask).sum())
+            total, told = _sums(train_state.loss, losses, logits, labels, mask)
+            return total / jnp.maximum(count, 1), (state, total, told)
 
         @in_turn
         def gradient(params, *batch):
@@ -111,12 +116,12 @@ def make_step(
                 parts = count_slices(lambda params, *batch: share(params, 0, *batch), params, *batch)
             return summed_gradients(share, params, batch, parts)
 
-        (_, (state, total, right)), gradients = gradient(train_state.params, x, labels, mask)
+        (_, (state, total, told)), gradients = gradient(train_state.params, x, labels, mask)
         updates, opt_state = optimizer.update(gradients, train_state.opt_state, train_state.params)
         params = optax.apply_updates(train_state.params, updates)
         number = train_state.step + 1
         average = train_state.ema if ema is None else _averaged(train_state.ema, (params, state), ema, number)
-        return TrainState(params, state, opt_state, number, train_state.loss, average), (total, right, count)
+        return TrainState(params, state, opt_state, number, train_state.loss, average), (total, told, count)
 
     return step
 
@@ -126,7 +131,8 @@ def make_steps(step: Callable) -> Callable:
 
     The examples stay on the device; each step gathers its own. The loop runs `count` steps of the `(steps, batch)`
     plan, a number that is not compiled in, so an epoch's last, shorter dispatch needs no second program. The sums are
-    those of `step`, one row per step of the plan. The train state's buffers are reused (donated).
+    those of `step`, one row per step of the plan. The train state's buffers are reused (donated): copy one that is to be
+    kept, `jax.tree.map(jnp.copy, train_state)`.
     """
 
     @functools.partial(jax.jit, donate_argnums=0)
@@ -148,22 +154,44 @@ def make_evaluation(apply: Callable) -> Callable:
 
     @jax.jit
     def evaluation(train_state, images, labels, indices, mask):
-        def one(batch):
-            chosen, use = batch
-            x, y = to_float(images[chosen]), labels[chosen]
-            logits, _ = apply(*train_state.weights, x, train=False)
-            losses = loss_function(train_state.loss)(logits, y)
-            return jnp.where(use, losses, 0).sum(), (correct(logits, y) & use).sum(), use.sum()
-
-        return lax.map(one, (indices, mask))
+        sums = batch_sums(apply, train_state.loss)
+        weights = train_state.weights
+        return lax.map(lambda batch: sums(*weights, images[batch[0]], labels[batch[0]], batch[1]), (indices, mask))
 
     return evaluation
+
+
+def batch_sums(apply: Callable, loss: str | LossFunction | None) -> Callable:
+    """`(params, state, images, labels, mask) -> (loss_sum, correct, count)` of one batch, not in training."""
+
+    def sums(params, state, images, labels, mask):
+        mask = mask & counted(loss, labels)
+        logits, _ = apply(params, state, to_float(images), train=False)
+        return *_sums(loss, loss_function(loss)(logits, labels), logits, labels, mask), mask.sum()
+
+    return sums
+
+
+def check_alive(op: str, train_state: Any) -> None:
+    """ValueError where arrays are gone, since a later step has put its results in their place."""
+    leaves = jax.tree.leaves(train_state)
+    if any(isinstance(a, jax.Array) and not isinstance(a, jax.core.Tracer) and a.is_deleted() for a in leaves):
+        raise ValueError(
+            f"{op}: the arrays of `train_state` are gone: `make_steps` reuses those that it is given. Go on with the "
+            "train state that it returns, and copy one that is to be kept: jax.tree.map(jnp.copy, train_state)"
+        )
 
 
 def check_ema(op: str, ema: float | None) -> None:
     """ValueError unless it is a decay or None."""
     if ema is not None and (isinstance(ema, bool) or not isinstance(ema, int | float) or not 0 <= ema < 1):
         raise ValueError(f"{op}: `ema` is the decay of an average and must be in [0, 1); got {ema!r}")
+
+
+def _sums(loss: str | LossFunction | None, losses: jax.Array, logits: jax.Array, labels: jax.Array, mask: jax.Array):
+    """Of losses and of right answers, in float32 at least."""
+    losses = losses.astype(jnp.promote_types(losses.dtype, jnp.float32))
+    return jnp.where(mask, losses, 0).sum(), jnp.where(mask, right(loss, logits, labels), 0).sum()
 
 
 def _averaged(average: Any, new: Any, decay: float, number: jax.Array) -> Any:

@@ -1,4 +1,8 @@
-"""Pictures for eyes (matplotlib, the `plots` extra): each function returns a figure and needs no display."""
+"""Pictures (matplotlib, the extra `plots`).
+
+What draws returns a Matplotlib figure, or an `Animation`, and needs no display. The numbers under a picture have
+functions of their own: those whose names end in _map, `maximal_input`, `field_of_view`, `pixels_seen` and `profile`.
+"""
 
 from jaxcnn.viz.animation import Animation, slide, slide_backward, slide_max_pool, slide_transpose
 from jaxcnn.viz.architecture import architecture

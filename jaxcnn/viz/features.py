@@ -98,7 +98,7 @@ def feature_maps(
       image: (H, W, C), as the network takes it: uint8 (taken as 0 to 1) or floating. To show a photo as it is, not as
         published weights want it, put their preprocessing first: `serial(first=stateless("preprocessing",
         about.preprocessing), net=model.layer)` with params `{"net": params}`.
-      layers: paths, as in `models.surgery.features`; by default all convolutions and pools.
+      layers: paths, as in `models.features`; by default all convolutions and pools.
       most: channels that are drawn at most of each.
 
     Returns:

@@ -52,7 +52,7 @@ def field_of_view(model: Model | Layer, layer: str, *, input_shape: tuple[int, .
 
     Args:
       model: a `Model`, or a `Layer` together with its input_shape.
-      layer: the path of a layer, as in `models.surgery.features`.
+      layer: the path of a layer, as in `models.features`.
       input_shape: (*spatial, C), by default that of the model. Padding "SAME", dense layers and global pools depend
         on it.
 

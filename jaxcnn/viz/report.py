@@ -1,6 +1,7 @@
 """What a finished run shows: its score on images it has not seen, and the pictures of its folder."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -29,15 +30,35 @@ def report(run_dir: str | os.PathLike, test: Dataset) -> tuple[dict[str, float],
     Raises:
       FileNotFoundError: no model in the folder. WeightsError: a damaged one.
     """
-    run_dir = Path(run_dir)
-    model, params, state, about = weights.load_model(run_dir / "model.safetensors")
+    found = scored(run_dir, test)
+    write_report(run_dir, test, found)
+    return found.scores, found.matrix
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a run's model makes of test images: loss and accuracy, the confusion matrix, (N, classes) probabilities."""
+
+    scores: dict[str, float]
+    matrix: np.ndarray
+    probabilities: np.ndarray
+
+
+def scored(run_dir: str | os.PathLike, test: Dataset) -> Scored:
+    """Evaluate a run's model. Raises as `report`."""
+    model, params, state, about = weights.load_model(Path(run_dir) / "model.safetensors")
     train_state = TrainState(params, state, loss=about["loss"])
     scores = evaluate(model, train_state, test, batch_size=BATCH_SIZE)
     probabilities = predict(model, train_state, test.images, batch_size=BATCH_SIZE)
     matrix = confusion_matrix(probabilities.argmax(axis=-1), test.labels, model.num_classes)
-    write_json(run_dir / "result.json", {f"test_{name}": value for name, value in scores.items()})
-    if (run_dir / "metrics.csv").exists():  # not so for a run that was stopped in its first epoch
+    return Scored(scores, matrix, probabilities)
+
+
+def write_report(run_dir: str | os.PathLike, test: Dataset, found: Scored) -> None:
+    """Write result.json and the pictures into a run's folder; OSError where that cannot be."""
+    run_dir = Path(run_dir)
+    write_json(run_dir / "result.json", {f"test_{name}": value for name, value in found.scores.items()})
+    if (run_dir / "metrics.csv").exists():
         save(curves(History.from_csv(run_dir / "metrics.csv")), run_dir / "curves.png")
-    save(confusion(matrix, test.classes), run_dir / "confusion.png")
-    save(samples(test.images, test.labels, probabilities, test.classes), run_dir / "samples.png")
-    return scores, matrix
+    save(confusion(found.matrix, test.classes), run_dir / "confusion.png")
+    save(samples(test.images, test.labels, found.probabilities, test.classes), run_dir / "samples.png")

@@ -275,6 +275,7 @@ RULES: dict[str, Rule] = {
     "conv_input_gradient": _conv,
     "dot_general": _dot,
     "gather": _gather,
+    "lp_pool_powers": lambda eqn, x, largest: _pool(eqn, x),
     "max_pool": _pool,
     "pad": _pad,
     "reshape": _reshape,

@@ -11,21 +11,22 @@ from jaxcnn.viz.style import BLUE, GREEN, ORANGE, SEQUENTIAL, VERMILION, draw_im
 
 
 def curves(history: History) -> Figure:
-    """Loss and accuracy over the epochs, training and validation.
+    """Loss and accuracy over the epochs, training and validation; the loss alone where no accuracy was counted.
 
     Args:
       history: from `fit`, at least one epoch.
 
     Returns:
-      A figure with two axes.
+      A figure with two axes, or one.
 
     Raises:
       ValueError: an empty history.
     """
     if not len(history):
         raise ValueError("viz.curves: `history` must hold at least one epoch")
-    fig, axes = figure(1, 2, (9, 3.6))
-    for ax, (name, unit) in zip(axes[0], (("loss", "nats"), ("accuracy", "part of the images")), strict=True):
+    units = {"loss": "nats", "accuracy": "part of the images"} if "accuracy" in history.columns else {"loss": "in its own unit"}
+    fig, axes = figure(1, len(units), (4.5 * len(units), 3.6))
+    for ax, (name, unit) in zip(axes[0], units.items(), strict=True):
         ax.plot(history["epoch"], history[name], color=BLUE, marker=".", label="training")
         if f"validation_{name}" in history.columns:
             ax.plot(history["epoch"], history[f"validation_{name}"], color=ORANGE, marker=".", label="validation")

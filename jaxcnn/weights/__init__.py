@@ -2,6 +2,7 @@
 
 from jaxcnn.weights.arrays import from_arrays
 from jaxcnn.weights.correspondence import Mismatch
+from jaxcnn.weights.errors import WeightsError
 from jaxcnn.weights.keras import from_keras
 from jaxcnn.weights.matching import explain
 from jaxcnn.weights.models import describe, load, load_model, save
@@ -9,7 +10,6 @@ from jaxcnn.weights.preprocessing import Preprocessing
 from jaxcnn.weights.pretrained import Pretrained, labels, pretrained, pretrained_names
 from jaxcnn.weights.published import Published
 from jaxcnn.weights.pytorch import from_torch, to_torch
-from jaxcnn.weights.tensors import WeightsError
 
 __all__ = [
     "Mismatch",

@@ -1,8 +1,9 @@
 """Weights from files of arrays that already lie as they do here."""
 
+import io
+import math
 import os
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,8 +12,13 @@ import numpy as np
 from jaxcnn.layers.layer import Tree
 from jaxcnn.models import Model
 from jaxcnn.weights.dialects import ARRAYS
+from jaxcnn.weights.errors import WeightsError
+from jaxcnn.weights.first_bytes import first_bytes
+from jaxcnn.weights.limits import bytes_of, most_bytes
 from jaxcnn.weights.matching import fill
-from jaxcnn.weights.tensors import WeightsError
+
+MEMBERS = 10_000
+HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 def from_arrays(
@@ -45,22 +51,42 @@ def from_arrays(
       >>> sorted(params)
       ['conv1', 'dense1', 'dense2']
     """
-    found, where = (dict(source), "arrays") if isinstance(source, Mapping) else (_read(Path(source)), str(source))
-    return fill(model, ARRAYS, found, names=names, order=None, where=where)
+    if isinstance(source, Mapping):
+        return fill(model, ARRAYS, dict(source), names=names, order=None, where="arrays")
+    found = _read(Path(source), bytes_of(model))
+    return fill(model, ARRAYS, found, names=names, order=None, where=str(source))
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+def _read(path: Path, model_bytes: int) -> dict[str, np.ndarray]:
     if path.suffix != ".npz":
         raise ValueError(f"from_arrays: `source` must be a dict of arrays or end in .npz; got {path}")
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such weights file")
+    first_bytes(path)
+    size = path.stat().st_size
+    limit = most_bytes(size, model_bytes)
     try:
-        with path.open("rb") as content:  # np.load would leave a damaged file open
-            if not zipfile.is_zipfile(content):
-                raise zipfile.BadZipFile("not a whole archive")
-            content.seek(0)
-            with np.load(content, allow_pickle=False) as file:
-                return {name: file[name] for name in file.files}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        size = path.stat().st_size
-        raise WeightsError(f"{path}: expected an .npz file of arrays, found {size:,} bytes: {error}") from None
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            stated = sum(member.file_size for member in members)
+            if stated > limit or len(members) > MEMBERS:
+                raise ValueError(f"its {len(members):,} arrays state {stated:,} bytes, more than the model can use")
+            return {member.filename.removesuffix(".npy"): _member(archive, member) for member in members}
+    except Exception as error:  # whatever zipfile, zlib and NumPy raise for whatever bytes
+        said = " ".join(str(error).split())[:300] or type(error).__name__
+        raise WeightsError(f"{path}: expected an .npz file of arrays, found {size:,} bytes: {said}") from None
+
+
+def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+    """An array whose header states as many values as there are."""
+    with archive.open(member) as file:
+        content = file.read(member.file_size + 1)
+    buffer = io.BytesIO(content)
+    version = np.lib.format.read_magic(buffer)
+    if version not in HEADERS:
+        raise ValueError(f"{member.filename} is of the unknown version {version}")
+    shape, in_columns, dtype = HEADERS[version](buffer)
+    if dtype.hasobject:
+        raise ValueError(f"{member.filename} holds Python objects, which are read with allow_pickle=True only")
+    if math.prod(shape) * dtype.itemsize != len(content) - buffer.tell() or min(shape, default=0) < 0:
+        raise ValueError(f"{member.filename} states {shape} values of {dtype}, and holds {len(content):,} bytes")
+    values = np.frombuffer(content, dtype, math.prod(shape), buffer.tell())
+    return values.reshape(shape[::-1]).T if in_columns else values.reshape(shape)

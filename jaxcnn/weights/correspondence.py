@@ -2,10 +2,12 @@
 once, or an error that lists what does not fit."""
 
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -13,7 +15,8 @@ from jaxcnn.layers.layer import Tree
 from jaxcnn.models import Model
 from jaxcnn.weights.anatomy import Part
 from jaxcnn.weights.dialects import Dialect
-from jaxcnn.weights.tensors import WeightsError, check_finite, flatten
+from jaxcnn.weights.errors import WeightsError
+from jaxcnn.weights.tensors import check_finite, flatten
 from jaxcnn.weights.transforms import Transform, cast
 
 SHOWN = 8  # names per kind of mistake in a message; the error has them all
@@ -88,15 +91,28 @@ class Correspondence:
     assignments: tuple[Assignment, ...]
     ignored: tuple[tuple[str, str], ...]
 
-    def fill(self, arrays: Mapping[str, np.ndarray], where: str) -> tuple[Tree, Tree]:
+    def fill(self, arrays: Mapping[str, np.ndarray], where: str, strict: bool = True) -> tuple[Tree, Tree]:
         """The model's (params, state) from another library's arrays by name.
+
+        Without `strict`, what does not fit is listed in a warning, and what is lacking is as the model's init makes it.
 
         Raises:
           Mismatch: missing, unused or misshaped names. WeightsError: values that are not finite or no floats.
         """
-        self._check_names(arrays, where)
         tree: Tree = {"params": {}, "state": {}}
+        lacking: set[str] = set()
+        try:
+            self._check_names(arrays, where)
+        except Mismatch as mismatch:
+            lacking = {*mismatch.missing, *mismatch.misshaped}
+            if strict or len(lacking) == len(self.assignments):
+                raise
+            warnings.warn(f"{mismatch}. The rest is taken", stacklevel=4)
+            params, state = jax.tree.map(lambda leaf: leaf, self.model.init(jax.random.key(0)))
+            tree = {"params": params, "state": state}
         for one in self.assignments:
+            if one.source in lacking:
+                continue
             value = _floats(one.source, arrays[one.source], where)
             changes = one.transforms if value.dtype == one.dtype else (*one.transforms, cast(value.dtype, one.dtype))
             for transform in changes:
@@ -166,7 +182,10 @@ class Correspondence:
         )
 
     def _hint(self, arrays: Mapping[str, np.ndarray], wrong: list[Assignment]) -> str:
-        """What to do when it is only the number of classes that differs."""
+        """What to do when it is only the number of classes that differs, or what a batch norm learns."""
+        if without := [leaf for leaf in ("scale", "bias") if self._lacks(arrays, leaf)]:
+            said = " and ".join(f"use_{leaf}=False" for leaf in without)
+            return f". A BatchNorm of the source has learned no such array; {said} makes one like it"
         classes = set()
         for one in wrong:
             shape = one.shape_from(np.shape(arrays[one.source]))
@@ -180,6 +199,19 @@ class Correspondence:
             "(num_classes=…), and give it another head afterwards (models.with_head)"
         )
 
+    def _lacks(self, arrays: Mapping[str, np.ndarray], leaf: str) -> bool:
+        """Whether the source has the statistics of a batch norm, and not its `leaf`."""
+        statistics = {
+            one.target[len("state/") : -len("/mean")]
+            for one in self.assignments
+            if one.source in arrays and one.target.endswith("/mean")
+        }
+        return any(
+            one.source not in arrays and one.target == f"params/{path}/{leaf}"
+            for one in self.assignments
+            for path in statistics
+        )
+
 
 def correspond(
     model: Model,
@@ -187,6 +219,7 @@ def correspond(
     dialect: Dialect,
     names: Mapping[str, str],
     ignored: Iterable[tuple[str, str]] = (),
+    strict: bool = True,
 ) -> Correspondence:
     """The correspondence that names of layers make.
 
@@ -195,12 +228,15 @@ def correspond(
       dialect: of the library.
       names: the library's name of each part, by path.
       ignored: besides what the dialect ignores.
+      strict: False lets parts go without a name; they take the one they have here.
 
     Raises:
       ValueError: a part without a name, a name that is no part's path, two parts of one name.
     """
     parts = list(parts)
     paths = [part.path for part in parts]
+    if not strict:
+        names = {path: path.replace("/", dialect.joint) for path in paths} | dict(names)
     without, unknown = [p for p in paths if p not in names], [p for p in names if p not in paths]
     twice = [name for name, count in Counter(names.values()).items() if count > 1]
     if without or unknown or twice:

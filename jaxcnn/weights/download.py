@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jaxcnn.data.fetch import cache, downloader, reason
+from jaxcnn.weights.errors import WeightsError
 from jaxcnn.weights.files import replacing
-from jaxcnn.weights.tensors import WeightsError
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,9 @@ def obtain(remote: Remote, path: str | os.PathLike | None = None) -> Path:
     """The user's file if a path is given, else the cached one, fetched unless it is there; its hash checked each time.
 
     The cache is `JAXCNN_CACHE` where that is set, else the folder that the operating system gives caches; with
-    `JAXCNN_MIRROR`, files are fetched from `<mirror>/weights/<file>` instead. A download takes its name only once the
-    hash agrees, so a failure leaves nothing behind.
+    `JAXCNN_MIRROR`, files are fetched from `<mirror>/weights/<file>` instead: by https, or by http in a network that
+    you trust, since a hash of which only the first digits are known guards against accidents, not against whoever can
+    answer for the mirror. A download takes its name only once the hash agrees, so a failure leaves nothing behind.
 
     Raises:
       FileNotFoundError: no file at `path`.

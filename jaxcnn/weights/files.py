@@ -8,10 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+MARK = ".writing-"  # in the names of temporary files, so that those of a killed process can be told
+
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """A temporary path beside `path`, renamed to it when the block ends well and removed when it does not.
+
+    The content is on the disk before it takes the name, so that a power failure leaves the old file or the new one. A
+    process that is killed leaves a file `.name.writing-….suffix`; `remove_temporaries` takes it away.
 
     Example:
       >>> with tempfile.TemporaryDirectory() as folder:
@@ -21,22 +26,56 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
       ['note.txt']
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}{MARK}", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
         yield temporary
         temporary.chmod(0o666 & ~_umask())  # mkstemp's files are for their owner alone
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
         os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        if error.filename is None or MARK in str(error.filename):  # a full disk names no file, others the temporary one
+            error.filename, error.filename2 = str(path), None
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def remove_temporaries(folder: str | os.PathLike) -> list[Path]:
+    """Remove what killed writers left in a folder that nobody else is writing to; the paths that are gone.
+
+    Example:
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     (Path(folder) / ".note.writing-a1b2.txt").touch()
+      ...     [path.name for path in remove_temporaries(folder)]
+      ['.note.writing-a1b2.txt']
+    """
+    found = sorted(path for path in Path(folder).glob(f".*{MARK}*") if path.is_file())
+    for path in found:
+        path.unlink(missing_ok=True)
+    return found
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
     """`value` as indented JSON, atomically."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _sync_folder(folder: Path) -> None:
+    """The new name on the disk as well, where the system can do that for a folder."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _umask() -> int:

@@ -4,7 +4,7 @@ Without a table, a way is taken only where it cannot go wrong. What it gives is 
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -13,8 +13,8 @@ from jaxcnn.models import Model
 from jaxcnn.weights.anatomy import KINDS, Part, parts_of
 from jaxcnn.weights.correspondence import Correspondence, assign, correspond
 from jaxcnn.weights.dialects import DIALECTS, Dialect
+from jaxcnn.weights.errors import WeightsError
 from jaxcnn.weights.names import layer_names
-from jaxcnn.weights.tensors import WeightsError
 
 
 def fill(
@@ -25,6 +25,8 @@ def fill(
     names: Mapping[str, str] | None,
     order: Sequence[str] | None,
     where: str,
+    check: Callable[[Mapping[str, str]], None] = lambda names: None,
+    strict: bool = True,
 ) -> tuple[Tree, Tree]:
     """A model's (params, state) from another library's arrays.
 
@@ -33,6 +35,8 @@ def fill(
       names: the library's name of each layer by its path here; None to find them.
       order: the library's layers in the order of computation, where that is known.
       where: the source, for messages.
+      check: called with the library's name of each layer before any array is taken; raises if the layers do not fit.
+      strict: False takes what fits, and warns of the rest.
 
     Raises:
       Mismatch, WeightsError, ValueError: as `from_torch`.
@@ -42,8 +46,28 @@ def fill(
     if names is None:
         layers = _grouped(arrays, dialect)
         known = layer_names(dialect.families, model, [part.path for part in parts], layers)
-        names, ignored = known or (_match(model, parts, dialect, layers, order, where), ())
-    return correspond(model, parts, dialect, names, ignored).fill(arrays, where)
+        names, ignored = known or (_match(model, parts, dialect, layers, order, where, strict), ())
+    correspondence = correspond(model, parts, dialect, names, ignored, strict)
+    check(names)
+    return correspondence.fill(arrays, where, strict)
+
+
+def expected_names(model: Model, dialect: Dialect, names: Mapping[str, str] | None) -> set[str]:
+    """The arrays that a source should have, in a library's names: a table's, the caller's or those they have here."""
+    parts = parts_of(model)
+    paths = [part.path for part in parts]
+    if names is None:
+        tables = [{path: family.name(path) for path in paths} for family in dialect.families.get(model.name, ())]
+        ways: list[Mapping[str, str | None]] = [*tables, _own_names(paths, dialect)]
+    else:
+        ways = [dict(names)]
+    return {
+        one.source
+        for way in ways
+        for part in parts
+        if (name := way.get(part.path))
+        for one in assign(part, dialect, name)
+    }
 
 
 def explain(model: Model, library: str) -> Correspondence:
@@ -99,9 +123,10 @@ def _match(
     layers: Layers,
     order: Sequence[str] | None,
     where: str,
+    strict: bool,
 ) -> dict[str, str]:
     own = _own_names([part.path for part in parts], dialect)
-    if set(own.values()) == set(layers):
+    if set(own.values()) == set(layers) or (not strict and set(own.values()) & set(layers)):
         return own
     if order is not None:
         return _by_order(model, parts, layers, order, where)
@@ -136,16 +161,32 @@ def _by_order(model: Model, parts: Sequence[Part], layers: Layers, order: Sequen
 def _by_shape(model: Model, parts: Sequence[Part], dialect: Dialect, layers: Layers, where: str) -> dict[str, str]:
     """Each part is the one layer with arrays of its names and shapes, if there is just one."""
     names = {part.path: [name for name in layers if _fits(part, dialect, name, layers[name])] for part in parts}
-    unsure = [f"{path} ({', '.join(found) or 'none'})" for path, found in names.items() if len(found) != 1]
     left = [name for name in layers if [name] not in names.values()]
+    unsure = [part for part in parts if len(names[part.path]) != 1]
     if unsure or left:
-        said = (("without a single layer of its shapes: ", unsure), ("layers of no part: ", left))
+        needed = [f"{p.path} ({', '.join(names[p.path]) or f'none; it needs {_needed(p, dialect)}'})" for p in unsure]
+        there = [f"{name} {_shapes(layers[name])}" for name in left]
+        said = (("without a single layer of its shapes: ", needed), ("layers of no part: ", there))
+        advice = "Say it with names={path here: name there}"
+        if any(not names[part.path] for part in unsure):
+            advice = "Where no layer has the shapes, make the model with the source's"
         raise WeightsError(
             f"{where}: no table has the names of {model.name}, and shapes alone do not tell which layer is which; "
             + "; ".join(what + ", ".join(found) for what, found in said if found)
-            + ". Say it with names={path here: name there}"
+            + f". {advice}"
         )
     return {path: found[0] for path, found in names.items()}
+
+
+def _needed(part: Part, dialect: Dialect) -> str:
+    """The shapes of a part's arrays in the library's layout."""
+    return " ".join(
+        f"{one.source.rpartition(dialect.joint)[2]} {one.source_shape}" for one in assign(part, dialect, "")
+    )
+
+
+def _shapes(arrays: Mapping[str, np.ndarray]) -> str:
+    return " ".join(f"{re.split(r'[./]', name)[-1]} {np.shape(value)}" for name, value in arrays.items())
 
 
 def _fits(part: Part, dialect: Dialect, name: str, arrays: Mapping[str, np.ndarray]) -> bool:

@@ -1,7 +1,8 @@
 """A model's parameters and state on disk."""
 
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ from jaxcnn import models
 from jaxcnn.layers.layer import Tree
 from jaxcnn.models import Model
 from jaxcnn.weights import tensors
+from jaxcnn.weights.errors import WeightsError
 from jaxcnn.weights.files import write_json
 from jaxcnn.weights.preprocessing import Preprocessing
+from jaxcnn.weights.seal import as_json
+from jaxcnn.weights.settings.own import differences, settings_of
 
 
 def save(
@@ -56,7 +60,7 @@ def save(
     received = jax.tree.map(lambda a: (a.shape, str(a.dtype)), {"params": params, "state": state})
     if expected != received:
         raise ValueError(f"weights.save: the arrays are not those of {model.name}; expected {expected}, got {received}")
-    about = {
+    about: dict[str, Any] = {
         "model": model.name,
         "options": dict(model.options),
         "input_shape": list(model.input_shape),
@@ -65,23 +69,29 @@ def save(
         "classes": None if classes is None else list(classes),
         "preprocessing": None if preprocessing is None else preprocessing.to_json(),
     }
-    tensors.write(path, {"params": params, "state": state}, about)
-    write_json(path.with_suffix(".json"), about)
+    tensors.write(path, {"params": params, "state": state}, about | {"layers": settings_of(model.layer)})
+    write_json(path.with_suffix(".json"), json.loads(as_json(about)))
 
 
 def load(path: str | os.PathLike, model: Model) -> tuple[Tree, Tree]:
     """The (params, state) of a file that `save` wrote, checked against the model.
 
+    The file holds a hash of its content and the settings of the layers (eps, strides, activations, …), and both are
+    compared; so are the model's name and loss.
+
     Raises:
       FileNotFoundError: no such file.
-      WeightsError: a damaged file, or arrays that are not the model's: missing, unknown or of another shape or dtype,
-        those of a model of other classes among them; NaN or infinity among the values.
+      WeightsError: a damaged file, one that a newer jaxcnn wrote, or arrays that are not the model's: missing, unknown
+        or of another shape or dtype, those of a model of other classes among them; layers with other settings,
+        another model; NaN or infinity among the values.
     """
     path = _safetensors(path)
     try:
         tree = tensors.read(path, _template(model))
-    except tensors.WeightsError as error:
-        raise tensors.WeightsError(f"{error}{_other_classes(path, model)}") from None
+    except WeightsError as error:
+        raise WeightsError(f"{error}{_other_classes(path, model)}") from None
+    if differing := differences(_described(path), model):
+        raise WeightsError(f"{path}: the file is not of this {model.name}; {'; '.join(differing[:8])}")
     for name, leaf in tensors.flatten(tree).items():
         tensors.check_finite(name, leaf, path)
     return tree["params"], tree["state"]
@@ -93,12 +103,9 @@ def describe(path: str | os.PathLike) -> dict[str, Any]:
     Raises:
       FileNotFoundError: no such file. WeightsError: a damaged file, or one that is no jaxcnn model's.
     """
-    path = _safetensors(path)
-    about = tensors.metadata(path)
-    if "model" not in about:
-        raise tensors.WeightsError(f"{path}: expected the weights of a jaxcnn model, found none named in the metadata")
-    written = about.get("preprocessing")
-    return about | {"preprocessing": None if written is None else Preprocessing.from_json(written)}
+    about = _described(_safetensors(path))
+    about.pop("layers", None)  # for `load` to compare
+    return about
 
 
 def load_model(path: str | os.PathLike) -> tuple[Model, Tree, Tree, dict[str, Any]]:
@@ -108,18 +115,62 @@ def load_model(path: str | os.PathLike) -> tuple[Model, Tree, Tree, dict[str, An
       (model, params, state, about), about as from `describe`.
 
     Raises:
-      FileNotFoundError, WeightsError: as `load`; ValueError, TypeError: a name or options that the catalogue lacks.
+      FileNotFoundError, WeightsError: as `load`; WeightsError also for a model that the catalogue cannot make again:
+        for a network of your own, `load(path, model)` takes the model.
     """
     about = describe(path)
-    model = models.create(about["model"], **about["options"])
+    if about["model"] not in models.names():
+        raise WeightsError(
+            f"{path}: holds the weights of {about['model']!r}, which is none of models.names(); make that model, and "
+            "weights.load(path, model) fills it"
+        )
+    try:
+        model = models.create(about["model"], **about["options"])
+    except (TypeError, ValueError, ArithmeticError) as error:  # options that another version, or a damage, wrote
+        raise WeightsError(f"{path}: {about['model']} cannot be made with the options in the file: {error}") from None
     return model, *load(path, model), about
+
+
+def _described(path: Path) -> dict[str, Any]:
+    """The metadata of a model's file, each field of its type."""
+    about = tensors.metadata(path)
+    if "model" not in about:
+        raise WeightsError(f"{path}: expected the weights of a jaxcnn model, found none named in the metadata")
+    for field, is_right, what in FIELDS:
+        if field in about and not is_right(about[field]):
+            raise WeightsError(f"{path}: `{field}` in the metadata must be {what}; got {str(about[field])[:100]}")
+    written = about.get("preprocessing")
+    try:
+        return {"options": {}, **about, "preprocessing": None if written is None else Preprocessing.from_json(written)}
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f"{path}: `preprocessing` in the metadata cannot be used: {error}") from None
+
+
+def _is_shape(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(type(side) is int and side > 0 for side in value)
+
+
+def _are_names(value: Any) -> bool:
+    return value is None or (isinstance(value, list) and all(isinstance(name, str) for name in value))
+
+
+FIELDS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
+    ("model", lambda value: isinstance(value, str), "a name"),
+    ("options", lambda value: isinstance(value, dict), "options by name"),
+    ("input_shape", _is_shape, "a list of positive ints"),
+    ("num_classes", lambda value: type(value) is int and value >= 0, "a number of classes"),
+    ("loss", lambda value: isinstance(value, str), "a name"),
+    ("classes", _are_names, "a list of names or null"),
+    ("preprocessing", lambda value: value is None or isinstance(value, dict), "its arguments by name or null"),
+    ("layers", lambda value: isinstance(value, dict), "settings by layer"),
+)
 
 
 def _other_classes(path: Path, model: Model) -> str:
     """What to do about a file that was written for other classes; "" if it is not that."""
     try:
-        about = tensors.metadata(path)
-    except tensors.WeightsError:
+        about = _described(path)
+    except WeightsError:
         return ""
     if about.get("num_classes", model.num_classes) == model.num_classes:
         return ""

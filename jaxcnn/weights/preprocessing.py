@@ -1,6 +1,7 @@
 """What images must go through before a published network sees them: part of what its weights mean."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
@@ -14,7 +15,7 @@ class Preprocessing:
     """From images to a network's input: y = (pixel · scale − mean) / std, after resizing and cropping.
 
     A pure function of arrays: `jaxcnn.layers.stateless("preprocessing", preprocessing)` makes it the first layer of a
-    network, which then takes images as others do.
+    network, which then takes images as others do, and whose saved weights say how they are prepared.
 
     Args:
       size: (height, width) that the network gets.
@@ -43,6 +44,12 @@ class Preprocessing:
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
 
     def __post_init__(self) -> None:
+        numbers = {"size": self.size, "mean": self.mean, "std": self.std, "scale": (self.scale,)}
+        for name, values in numbers.items():
+            if isinstance(values, str) or not hasattr(values, "__len__") or not all(map(_is_number, values)):
+                raise TypeError(f"Preprocessing: `{name}` must hold finite numbers; got {getattr(self, name)!r}")
+        if self.resize is not None and not (_is_number(self.resize) and self.resize == int(self.resize)):
+            raise TypeError(f"Preprocessing: `resize` must be an int or None; got {self.resize!r}")
         if len(self.size) != 2 or min(self.size) < 1:
             raise ValueError(f"Preprocessing: `size` must be (height, width), both positive; got {self.size}")
         if self.resize is not None and self.resize < max(self.size):
@@ -92,6 +99,10 @@ class Preprocessing:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """The inverse of `to_json`, lists for tuples allowed."""
+        """The inverse of `to_json`, lists for tuples allowed. TypeError or ValueError for anything else."""
         plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in value.items()}
         return cls(**plain)
+
+
+def _is_number(value: Any) -> bool:
+    return not isinstance(value, bool) and hasattr(value, "__float__") and math.isfinite(value)

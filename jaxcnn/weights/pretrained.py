@@ -11,10 +11,10 @@ from jaxcnn.layers.layer import Tree
 from jaxcnn.models import Model
 from jaxcnn.weights.arrays import from_arrays
 from jaxcnn.weights.download import obtain
+from jaxcnn.weights.errors import WeightsError
 from jaxcnn.weights.keras import from_keras
 from jaxcnn.weights.published import FILES, IMAGENET_CLASSES, Published
 from jaxcnn.weights.pytorch import from_torch
-from jaxcnn.weights.tensors import WeightsError
 
 READERS: dict[str, Callable[..., tuple[Tree, Tree]]] = {
     "torch": from_torch,
@@ -95,7 +95,10 @@ def labels(about: Published, path: str | os.PathLike | None = None) -> tuple[str
         index = json.loads(obtain(IMAGENET_CLASSES).read_text(encoding="utf-8"))
         names = [index[str(i)][1].replace("_", " ") for i in range(len(index))]
     else:
-        names = Path(path).read_text(encoding="utf-8").splitlines()
+        try:
+            names = Path(path).read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError as error:
+            raise WeightsError(f"{path}: expected a text file in UTF-8, one name per line: {error}") from None
     if len(names) != 1000:
         raise WeightsError(f"{path}: expected the names of ImageNet's 1000 classes, one per line; found {len(names)}")
     return tuple(names)

@@ -6,21 +6,26 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn.layers.layer import Tree
 from jaxcnn.models import Model
 from jaxcnn.weights.dialects import TORCH
-from jaxcnn.weights.matching import explain, fill
-from jaxcnn.weights.tensors import WeightsError, opened
+from jaxcnn.weights.limits import bytes_of
+from jaxcnn.weights.matching import expected_names, explain, fill
+from jaxcnn.weights.pickles import unpickle
+from jaxcnn.weights.state_dicts import arrays_in, without_prefix
+from jaxcnn.weights.tensors import opened
 
 PICKLED = (".pth", ".pt", ".th", ".bin", ".ckpt", ".tar")
-INSIDE = ("state_dict", "model_state_dict", "model")  # where checkpoints keep the state dict
 
 
 def from_torch(
-    source: Mapping[str, Any] | str | os.PathLike, model: Model, *, names: Mapping[str, str] | None = None
+    source: Mapping[str, Any] | str | os.PathLike,
+    model: Model,
+    *,
+    names: Mapping[str, str] | None = None,
+    strict: bool = True,
 ) -> tuple[Tree, Tree]:
     """A model's (params, state) from a PyTorch state dict.
 
@@ -30,20 +35,24 @@ def from_torch(
     Args:
       source: a state dict (`module.state_dict()`, of tensors or NumPy arrays), the path of a .safetensors file, or of a
         .pth (.pt, .th, .bin) file. Such a file is a pickle; it is read by `torch.load(weights_only=True)`, which runs
-        nothing that stands in it, and needs PyTorch.
+        nothing that stands in it, and needs PyTorch. A checkpoint that holds one state dict, at any depth and under any
+        name, is taken for that; prefixes that wrappers put in front of all names ("module.", "_orig_mod.", "model.",
+        "backbone.", …) are taken away.
       model: with as many classes as the source. Those of the catalogue that torchvision has go by torchvision's names,
         the CIFAR residual networks by those of akamaster/pytorch_resnet_cifar10.
       names: for networks of another make, the source's name of each layer: `{"conv1": "features.0"}`. Without it, they
         must have the names they have here ("block.body.conv1"), or be one nn.Sequential, whose order counts, or have
         layers that differ in their shapes.
+      strict: False takes what fits and warns with a list of the rest: what the source lacks, and what has another
+        shape, is as `model.init(jax.random.key(0))` makes it. `names` need not name every layer then.
 
     Returns:
       (params, state), in the model's dtypes.
 
     Raises:
       Mismatch: names that are missing, unused or misshaped, listed.
-      WeightsError: a damaged file, a pickle that is not weights, NaN or infinity among the values, layers that might
-        correspond in several ways.
+      WeightsError: a damaged file, a pickle that is not weights, several state dicts, NaN or infinity among the values,
+        layers that might correspond in several ways.
       FileNotFoundError: no such file. ImportError: a .pth file without PyTorch. TypeError: a source of another kind.
       ValueError: `names` that do not name every layer.
 
@@ -57,8 +66,9 @@ def from_torch(
       >>> params["conv2"]["kernel"].shape
       (5, 5, 6, 16)
     """
-    arrays, where = _read(source)
-    return fill(model, TORCH, arrays, names=names, order=_order(arrays), where=where)
+    arrays, where = _read(source, model)
+    arrays = without_prefix(arrays, expected_names(model, TORCH, names))
+    return fill(model, TORCH, arrays, names=names, order=_order(arrays), where=where, strict=strict)
 
 
 def to_torch(params: Tree, state: Tree, model: Model) -> dict[str, np.ndarray]:
@@ -88,10 +98,10 @@ def to_torch(params: Tree, state: Tree, model: Model) -> dict[str, np.ndarray]:
 # ---------------------------------------------------------------------------------------------------------- reading
 
 
-def _read(source: Mapping[str, Any] | str | os.PathLike) -> tuple[dict[str, np.ndarray], str]:
+def _read(source: Mapping[str, Any] | str | os.PathLike, model: Model) -> tuple[dict[str, np.ndarray], str]:
     """Arrays by name, and what to call the source in messages."""
     if isinstance(source, Mapping):
-        return _arrays(source, "state dict"), "state dict"
+        return arrays_in(source, "state dict", "source"), "state dict"
     if not isinstance(source, str | os.PathLike):
         raise TypeError(
             f"from_torch: `source` must be a state dict or a path; got {type(source).__name__}. Of a module, give "
@@ -101,55 +111,11 @@ def _read(source: Mapping[str, Any] | str | os.PathLike) -> tuple[dict[str, np.n
     if path.suffix == ".safetensors":
         with opened(path, "flax") as file:  # JAX's reader knows bfloat16, NumPy's does not
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return _arrays(tensors, str(path)), str(path)
+        return arrays_in(tensors, str(path), "the file"), str(path)
     if path.suffix in PICKLED:
-        return _arrays(_unpickle(path), str(path)), str(path)
+        loading = f"torch.load({str(path)!r}, weights_only=True)"
+        return arrays_in(unpickle(path, bytes_of(model)), str(path), loading), str(path)
     raise ValueError(f"from_torch: `source` must end in .safetensors, {', '.join(PICKLED[:-1])}; got {path}")
-
-
-def _unpickle(path: Path) -> Mapping[str, Any]:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such weights file")
-    try:
-        import torch
-    except ModuleNotFoundError:
-        raise ImportError(
-            f"{path} is a pickle, which only PyTorch reads safely, and that is not installed: "
-            "pip install 'jaxcnn[parity]'. Where it is, safetensors.torch.save_file makes a file that needs no PyTorch",
-            name="torch",
-        ) from None
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever the bytes lead to: UnpicklingError, RuntimeError, EOFError, …
-        raise WeightsError(
-            f"{path}: expected PyTorch weights, found {path.stat().st_size:,} bytes that are damaged or hold more than "
-            f"tensors; torch.load(weights_only=True) says: {_first_line(error)}"
-        ) from None
-    for name in INSIDE:
-        if isinstance(found, Mapping) and isinstance(found.get(name), Mapping):
-            return found[name]
-    if not isinstance(found, Mapping):
-        raise WeightsError(f"{path}: expected a state dict, found {type(found).__name__}")
-    return found
-
-
-def _arrays(tensors: Mapping[str, Any], where: str) -> dict[str, np.ndarray]:
-    arrays = {str(name): _array(str(name), value, where) for name, value in tensors.items()}
-    # DataParallel puts the module that it distributes under this name
-    if arrays and all(name.startswith("module.") for name in arrays):
-        arrays = {name.removeprefix("module."): value for name, value in arrays.items()}
-    return arrays
-
-
-def _array(name: str, value: Any, where: str) -> np.ndarray:
-    if hasattr(value, "detach"):
-        value = value.detach().cpu()
-        if str(value.dtype) == "torch.bfloat16":  # NumPy has no such type, and float32 holds each of its values
-            return value.float().numpy().astype(jnp.bfloat16)
-        return value.numpy()
-    if not hasattr(value, "__array__"):
-        raise WeightsError(f"{where}: expected arrays by name, found {name}: {type(value).__name__}")
-    return np.asarray(value)
 
 
 def _order(arrays: Mapping[str, np.ndarray]) -> list[str] | None:
@@ -158,7 +124,3 @@ def _order(arrays: Mapping[str, np.ndarray]) -> list[str] | None:
     if not all(re.fullmatch(r"\d+(\.\d+)*", layer) for layer in layers):
         return None
     return sorted(layers, key=lambda layer: [int(number) for number in layer.split(".")])
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,8 +1,8 @@
 """Nested dicts of arrays as safetensors files: a flat table of names, checked against what is expected."""
 
 import contextlib
-import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,12 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.flax import save_file
 
+from jaxcnn.weights.errors import WeightsError
 from jaxcnn.weights.files import replacing
+from jaxcnn.weights.first_bytes import first_bytes
+from jaxcnn.weights.seal import hash_of, sealed, unsealed
 
 ENTRY = "jaxcnn"  # in a file's metadata
-
-
-class WeightsError(ValueError):
-    """A weights file that is not what it should be; names the file, what was expected and what was found."""
 
 
 def flatten(tree: Any) -> dict[str, jax.Array]:
@@ -37,14 +36,22 @@ def _name(entry: Any) -> str:
 def write(path: str | os.PathLike, tree: Any, metadata: dict[str, Any]) -> None:
     """All leaves of a tree, and metadata as JSON, in one file; written whole or not at all. Equal trees, equal bytes.
 
-    Random keys (some optimizers hold one) are written as the integers they are made of.
+    The file holds a hash of all this, which `read` compares. Random keys (some optimizers hold one) are written as the
+    integers they are made of.
+
+    Raises:
+      OSError: a full disk, a folder that cannot be written to; it names the file.
     """
+    arrays = {name: jax.numpy.asarray(_without_key(leaf)) for name, leaf in flatten(tree).items()}
+    # one entry: safetensors writes several in random order
+    about = {ENTRY: sealed(metadata, hash_of({name: np.asarray(value) for name, value in arrays.items()}))}
     with replacing(path) as temporary:
-        save_file(
-            {name: jax.numpy.asarray(_without_key(leaf)) for name, leaf in flatten(tree).items()},
-            temporary,
-            metadata={ENTRY: json.dumps(metadata)},  # one entry: safetensors writes several in random order
-        )
+        try:
+            save_file(arrays, temporary, metadata=about)
+        except SafetensorError as error:
+            if number := re.search(r"\(os error (\d+)\)", str(error)):
+                raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
+            raise
 
 
 def read(path: str | os.PathLike, template: Any) -> Any:
@@ -52,12 +59,15 @@ def read(path: str | os.PathLike, template: Any) -> Any:
 
     Raises:
       FileNotFoundError: no such file.
-      WeightsError: not a safetensors file, truncated, or names, shapes, dtypes that differ from the template's.
+      WeightsError: not a file that `write` wrote, truncated or changed since, written by a newer jaxcnn, or names,
+        shapes, dtypes that differ from the template's.
     """
     path = Path(path)
     expected = flatten(template)
     shapes = {name: jax.eval_shape(_without_key, leaf) for name, leaf in expected.items()}
     with opened(path, "flax") as file:
+        ours = ENTRY in (file.metadata() or {})
+        written = _about(file, path)[1] if ours else None  # first, since a newer format may have other arrays
         slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
         found = {name: f"{part.get_dtype()}{part.get_shape()}" for name, part in slices.items()}
         complaints = [
@@ -72,7 +82,12 @@ def read(path: str | os.PathLike, template: Any) -> Any:
         ]
         if complaints:
             raise WeightsError(f"{path}: the arrays do not fit the model; {'; '.join(complaints[:8])}")
-        leaves = [_as(leaf, file.get_tensor(name)) for name, leaf in expected.items()]
+        if not ours:
+            _about(file, path)
+        arrays = {name: file.get_tensor(name) for name in expected}
+    if written is not None and written != hash_of({name: np.asarray(value) for name, value in arrays.items()}):
+        raise WeightsError(f"{path}: the file is damaged: its arrays have another SHA-256 than when it was written")
+    leaves = [_as(leaf, arrays[name]) for name, leaf in expected.items()]
     return jax.tree.unflatten(jax.tree.structure(template), leaves)
 
 
@@ -84,19 +99,25 @@ def check_finite(name: str, value: Any, where: str | os.PathLike) -> None:
 
 
 def metadata(path: str | os.PathLike) -> dict[str, Any]:
-    """The metadata that `write` put into the file; WeightsError if it is another's."""
+    """The metadata that `write` put into the file; WeightsError if it is another's, was changed or is too new."""
     with opened(path, "numpy") as file:
-        found = file.metadata() or {}
+        return _about(file, path)[0]
+
+
+def _about(file: Any, path: str | os.PathLike) -> tuple[dict[str, Any], str | None]:
+    found = file.metadata() or {}
     if ENTRY not in found:
-        raise WeightsError(f"{path}: expected a file that jaxcnn wrote, found the metadata {found}")
-    return json.loads(found[ENTRY])
+        raise WeightsError(f"{path}: expected a file that jaxcnn wrote, found the metadata {str(found)[:200]}")
+    try:
+        return unsealed(found[ENTRY])
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"{path}: expected a file that jaxcnn wrote, but {error}") from None
 
 
 @contextlib.contextmanager
 def opened(path: str | os.PathLike, framework: str) -> Iterator[Any]:
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such weights file")
+    first_bytes(path)
     try:
         with safe_open(path, framework=framework) as file:
             yield file

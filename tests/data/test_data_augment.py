@@ -140,6 +140,11 @@ def test_bytes_to_augmented_batch_in_one_jit():
         (lambda: shift(-1), "`padding`"),
         (lambda: shift(1, fill="mirror"), "zero, edge"),
         (lambda: crop(0, size=(0, 3)), "`size`"),
+        (lambda: crop(0, size=3), "`size` must be .height, width."),
+        (lambda: crop(0, size=(3, 2.5)), "`size` must be a whole number"),
+        (lambda: crop(2.0), "`padding` must be a whole number of pixels, at least 0; got 2.0"),
+        (lambda: crop("2"), "`padding`.*got '2'"),
+        (lambda: cutout(True), "`size`"),
         (lambda: crop(0, size=(7, 3))(KEYS[0], IMAGE), r"larger than the image \(6, 5, 2\)"),
         (lambda: cutout(0), "`size`"),
         (lambda: normalise(0.0, 0.0), "std above 0"),
@@ -149,3 +154,12 @@ def test_bytes_to_augmented_batch_in_one_jit():
 def test_bad_arguments_are_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_numpys_integers_are_integers():
+    for ours, theirs in (
+        (crop(2, size=(3, 4)), crop(np.int64(2), size=np.array([3, 4]))),
+        (cutout(3), cutout(np.uint8(3))),
+        (shift(1), shift(np.int32(1))),
+    ):
+        np.testing.assert_array_equal(ours(KEYS[0], IMAGE), theirs(KEYS[0], IMAGE))

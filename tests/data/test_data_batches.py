@@ -111,3 +111,5 @@ def test_other_types_are_refused(dtype):
         to_float(np.zeros(3, dtype))
     with pytest.raises(TypeError, match="`dtype` must be floating"):
         to_float(np.zeros(3, np.uint8), dtype)
+    with pytest.raises(TypeError, match=r"`images` must be an array; got list: np\.asarray"):
+        to_float([1, 2])

@@ -206,3 +206,31 @@ def test_load_reads_the_data_folder_first_and_fetches_only_what_is_not_there(ser
     with pytest.raises(DataError, match="ec29112dd5afa0611ce80d1b7f02629c"):
         data.load("mnist", data_dir=tmp_path, mirror=server.url)
     assert server.requested == ["/mnist/t10k-labels-idx1-ubyte.gz"]
+
+
+@pytest.mark.parametrize(
+    ("name", "paths"),
+    [
+        ("kmnist", ["/kmnist/train-images-idx3-ubyte.gz"]),
+        ("emnist_letters", ["/emnist/gzip.zip"]),
+        ("cifar100", ["/cifar100/cifar-100-binary.tar.gz"]),
+        ("svhn", ["/svhn/train_32x32.mat"]),
+    ],
+)
+def test_what_is_not_given_is_asked_of_the_mirror_and_its_hash_compared(server, tmp_path, name, paths):
+    (tmp_path / "folder").mkdir()
+    for options in ({}, {"data_dir": tmp_path / "folder"}):
+        server.requested.clear()
+        with pytest.raises(DataError, match=r"a file with md5 \w{32} from the network; found .*MD5 hash"):
+            data.load(name, mirror=server.url, **options)
+        assert server.requested == paths
+    assert cached(tmp_path) == []
+
+
+def test_without_a_mirror_a_given_folder_is_not_passed_over_for_the_network(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("JAXCNN_MIRROR", server.url)
+    (tmp_path / "folder").mkdir()
+    for name in ("mnist", "emnist", "cifar10", "cifar100", "svhn"):
+        with pytest.raises(DataError, match=rf"the files of {name} here"):
+            data.load(name, data_dir=tmp_path / "folder")
+    assert server.requested == []

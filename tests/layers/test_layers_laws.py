@@ -285,3 +285,12 @@ def test_running_statistics_converge_to_those_of_the_batch(entry):
     if "nested" not in entry.name:  # where nothing is dropped
         y, _ = entry.training(params, last, entry.x)
         assert_same(entry.inference(params, last, entry.x)[0], first(y), 10 * ROUNDING)
+
+
+@everything
+def test_nothing_is_broadcast_to_more_axes(entry):
+    """So every layer works under `jax_numpy_rank_promotion="raise"`, training and inference, forward and gradient."""
+    arguments = *entry.initial, entry.x
+    with jax.numpy_rank_promotion("raise"):
+        jax.jit(jax.grad(entry.loss, argnums=(0, 2))).lower(*arguments)
+        jax.jit(entry.layer.apply).lower(*arguments)

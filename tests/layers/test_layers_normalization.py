@@ -220,3 +220,54 @@ def test_bad_arguments(call, message):
 def test_groups_that_are_no_int_are_refused():
     with pytest.raises(TypeError, match="GroupNorm: `groups` must be an int"):
         GroupNorm("two")
+
+
+def test_a_batch_without_values_leaves_the_statistics():
+    norm = BatchNorm()
+    params, state = norm.init(jax.random.key(0), (4, 4, 2))
+    y, new = norm.apply(params, state, jnp.ones((0, 4, 4, 2)), train=True)
+    assert y.shape == (0, 4, 4, 2)
+    np.testing.assert_array_equal(new["mean"], state["mean"])
+    np.testing.assert_array_equal(new["var"], state["var"])
+
+
+@pytest.mark.parametrize("layer", [BatchNorm(), GroupNorm(1), LayerNorm()], ids=lambda layer: layer.kind)
+@pytest.mark.parametrize("value", [1234.567, 1e5, 1e10])
+def test_a_constant_far_from_zero_becomes_zero(layer, value):
+    """The sum of many is off by a few millionths of the value, a thousand times what eps makes of the spread."""
+    x = jnp.full((4, 10, 10, 4), value, jnp.float32)
+    y, _ = layer.apply(*layer.init(jax.random.key(0), x.shape[1:]), x, train=True)
+    assert abs(y).max() < 1e-3
+
+
+@pytest.mark.parametrize("mean", [0, 100, 1e4])
+def test_a_small_spread_far_from_zero_is_kept(mean):
+    x = np.random.default_rng(0).normal(mean, 0.1, (4, 28, 28, 8)).astype(np.float32)
+    layer = GroupNorm(2)
+    y, _ = layer.apply(*layer.init(jax.random.key(0), x.shape[1:]), jnp.asarray(x))
+    wide = x.astype(np.float64).reshape(4, 28, 28, 2, 4)
+    spread = np.sqrt(wide.var((1, 2, 4), keepdims=True) + 1e-5)
+    expected = ((wide - wide.mean((1, 2, 4), keepdims=True)) / spread).reshape(x.shape)
+    # what is left is the rounding of the mean itself, half of a unit in its last place
+    np.testing.assert_allclose(y, expected, atol=2e-5 + 10 * np.spacing(np.float32(mean)))
+
+
+@pytest.mark.parametrize("factory", [BatchNorm, LayerNorm, lambda **options: GroupNorm(2, **options)])
+@pytest.mark.parametrize("use_scale", [True, False])
+@pytest.mark.parametrize("use_bias", [True, False])
+def test_without_scale_or_bias_there_is_no_such_parameter(factory, use_scale, use_bias):
+    layer, both = factory(use_scale=use_scale, use_bias=use_bias), factory()
+    params, state = layer.init(jax.random.key(0), (3, 3, 4))
+    assert ("scale" in params, "bias" in params) == (use_scale, use_bias)
+    own = {"scale": jnp.arange(1.0, 5), "bias": jnp.arange(4.0)}
+    neutral = {"scale": jnp.ones(4), "bias": jnp.zeros(4)}
+    x = jax.random.normal(jax.random.key(1), (2, 3, 3, 4))
+    for train in (True, False):
+        y, _ = layer.apply({name: own[name] for name in params}, state, x, train=train)
+        expected, _ = both.apply(neutral | {name: own[name] for name in params}, state, x, train=train)
+        np.testing.assert_allclose(y, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_numbers_of_numpy():
+    layer = BatchNorm(momentum=np.float32(0.5), eps=np.float64(1e-3))
+    assert layer.kind == "batch_norm" and LayerNorm(np.float32(1e-3)) and GroupNorm(np.int64(2))

@@ -272,10 +272,18 @@ def test_activations_are_their_formulas_and_those_of_jax(case):
 def test_relu_may_be_cut_off():
     x = np.array([-1.0, 0.0, 2.0, 6.0, 7.0])
     assert_same(applied(layers.Relu(6), {}, x), np.array([0.0, 0.0, 2.0, 6.0, 6.0]))
-    slopes = jax.vmap(jax.grad(lambda x: layers.Relu(6).apply({}, {}, x)[0]))(jnp.array([-1.0, 0.0, 2.0, 7.0]))
-    assert_same(slopes, np.array([0.0, 0.0, 1.0, 0.0]))
+    slopes = jax.vmap(jax.grad(lambda x: layers.Relu(6).apply({}, {}, x)[0]))(jnp.array([-1.0, 0.0, 2.0, 6.0, 7.0]))
+    assert_same(slopes, np.array([0.0, 0.0, 1.0, 0.0, 0.0]))
+    assert np.isnan(applied(layers.Relu(6), {}, np.array([np.nan])))
     with pytest.raises(ValueError, match="Relu: `max_value` must be positive; got 0"):
         layers.Relu(0)
     for wrong in ("6", True, [6]):
         with pytest.raises(TypeError, match="Relu: `max_value` must be a number or None; got"):
             layers.Relu(wrong)
+
+
+@pytest.mark.parametrize(
+    ("layer", "at_zero"), [(layers.Relu(), 0), (layers.Relu(2), 0), (layers.LeakyRelu(0.25), 0.25), (layers.Elu(0.5), 0.5)]
+)
+def test_at_its_kink_an_activation_has_the_slope_that_it_states(layer, at_zero):
+    assert jax.grad(lambda x: layer.apply({}, {}, x)[0])(0.0) == at_zero

@@ -19,6 +19,7 @@ from jax.flatten_util import ravel_pytree
 from tolerances import assert_same
 
 from jaxcnn import ops
+from jaxcnn.ops import windows as windows_of_ops
 from jaxcnn.ops.algorithms import tiles
 
 
@@ -186,6 +187,17 @@ def tiles_of(budget):
     jax.clear_caches()
 
 
+@contextlib.contextmanager
+def every_window_is_large():
+    """Pools go axis by axis and loop over their taps, as they do for windows too large to test against loops."""
+    jax.clear_caches()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(windows_of_ops, "MOST_TAPS", 1)
+        patch.setattr(windows_of_ops, "MOST_ALONG_AXIS", 1)
+        yield
+    jax.clear_caches()
+
+
 # ----------------------------------------------------------------------------------------- against the loops
 
 
@@ -228,3 +240,15 @@ def check_conv(geometry, channels, algorithm="auto"):
     assert_same(flat_y, oracles.conv(flat_x, w, **loops))
     assert_same(flat_dx, oracles.conv_input_gradient(flat_dy, w, flat_x.shape, **loops))
     assert_same(dw, oracles.conv_kernel_gradient(flat_x, flat_dy, w.shape, **loops))
+
+
+def check_pool(geometry, function, value, gradient, **options):
+    """`gradient(dy, x)` is the oracle's; options and geometry go to all three."""
+    batch, size, window, stride, pads, dilation = geometry
+    x = whole_numbers(np.random.default_rng(0), *batch, *size, 2)
+    pool = functools.partial(function, window=window, stride=stride, padding=pads, dilation=dilation, **options)
+    y, dy, (dx,) = value_and_pullback(pool, x)
+    flat_x, flat_y, flat_dy, flat_dx = (one_batch(a, len(size)) for a in (x, y, dy, dx))
+    loops = {"window": window, "stride": stride, "pads": pads, "dilation": dilation, **options}
+    assert_same(flat_y, value(flat_x, **loops))
+    assert_same(flat_dx, gradient(flat_dy, flat_x, **loops))

@@ -189,3 +189,28 @@ def test_numpy_arrays_and_lists_are_arrays():
     assert y.dtype == jnp.float32
     np.testing.assert_array_equal(y, [[3], [5]])
     np.testing.assert_array_equal(ops.max_pool(x, (2,), stride=1), [[2], [3]])
+
+
+SMALL_FLOATS = [n for n in dir(jnp) if n.startswith(("float4", "float8")) and n != "float8_e8m0fnu"]
+
+
+@pytest.mark.parametrize("kind", SMALL_FLOATS)
+def test_max_pool_of_floats_with_and_without_infinity(kind):
+    """Padding is below every value, and the gradient goes to the input, also where that is the lowest there is."""
+    dtype = getattr(jnp, kind)
+    x = jnp.asarray([[1.0, 2.0], [3.0, 4.0]])[..., None].astype(dtype)
+    for image in (x, -x):
+        y = ops.max_pool(image, 2, padding=1)
+        np.testing.assert_array_equal(y.astype(jnp.float32), image.astype(jnp.float32))
+    lowest = jnp.full_like(x, jnp.finfo(dtype).min)
+    assert (ops.max_pool(lowest, 2, padding=1) == lowest).all()
+    gradient = jax.grad(lambda x: ops.max_pool(x, 2, padding=1).astype(jnp.float32).sum())(lowest)
+    np.testing.assert_array_equal(gradient.astype(jnp.float32), 1)
+    nan = x.at[0, 0].set(jnp.nan)
+    if np.isnan(np.asarray(nan, np.float32)).any():  # there are kinds without
+        assert np.isnan(np.asarray(ops.max_pool(nan, 2), np.float32)).all()
+
+
+def test_a_float_that_only_scales_others_is_refused():
+    with pytest.raises(TypeError, match="max_pool: `x` must be real and numeric; got dtype float8_e8m0fnu"):
+        ops.max_pool(jnp.ones((2, 2, 1), jnp.float8_e8m0fnu), 2)

@@ -116,3 +116,19 @@ def test_taps_and_offsets_in_row_major_order():
     assert result.taps == 6
     assert result.extent == (5, 5)
     assert list(result.offsets()) == [(0, 0), (0, 2), (0, 4), (4, 0), (4, 2), (4, 4)]
+
+
+def test_ceil_mode_takes_a_window_larger_than_the_input():
+    """A partial window counts if it starts in the input, so the check whether it fits comes after."""
+    taken = refused = 0
+    for n, k, s, before, d in itertools.product(range(1, 6), range(1, 8), range(1, 7), range(3), (1, 2)):
+        try:
+            out = oracles.output_size(n, k, s, (before, before), d, ceil_mode=True)
+        except ValueError:
+            with pytest.raises(ValueError, match="must fit into the padded input"):
+                window(n, k, s, before, before, d, ceil_mode=True)
+            refused += 1
+        else:
+            assert window(n, k, s, before, before, d, ceil_mode=True).output_size((n,)) == (out,)
+            taken += d * (k - 1) + 1 > n + 2 * before
+    assert taken > 20 and refused > 20

@@ -257,3 +257,13 @@ def test_l2_of_a_2_by_2_window_of_negative_numbers():
         value, gradient = jax.jit(jax.value_and_grad(lambda x, p=p: ops.lp_pool(x, 2, p=p).sum()))(x)
         assert math.isclose(value, (abs(x) ** p).sum() ** (1 / p), rel_tol=1e-12)
         assert_same(gradient, -((abs(x) / value) ** (p - 1)))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_nothing_is_broadcast_to_more_axes(case):
+    """So every operation works under `jax_numpy_rank_promotion="raise"`, forward and gradient."""
+    arguments = case.arguments()
+    with jax.numpy_rank_promotion("raise"):
+        gradient = jax.grad(lambda *arguments: case.function(*arguments).sum(), argnums=tuple(range(len(arguments))))
+        jax.jit(gradient).lower(*arguments)
+        jax.jit(case.function).lower(*arguments)

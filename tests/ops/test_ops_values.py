@@ -124,18 +124,6 @@ def test_conv_transpose(geometry, channels):
     assert_same(dw, oracles.conv_kernel_gradient(flat_dy, flat_x, w.shape, **loops))
 
 
-def check_pool(geometry, function, value, gradient, **options):
-    """`gradient(dy, x)` is the oracle's; options and geometry go to all three."""
-    batch, size, window, stride, pads, dilation = geometry
-    x = whole_numbers(np.random.default_rng(0), *batch, *size, 2)
-    pool = functools.partial(function, window=window, stride=stride, padding=pads, dilation=dilation, **options)
-    y, dy, (dx,) = value_and_pullback(pool, x)
-    flat_x, flat_y, flat_dy, flat_dx = (one_batch(a, len(size)) for a in (x, y, dy, dx))
-    loops = {"window": window, "stride": stride, "pads": pads, "dilation": dilation, **options}
-    assert_same(flat_y, value(flat_x, **loops))
-    assert_same(flat_dx, gradient(flat_dy, flat_x, **loops))
-
-
 def side_by_side(geometry):
     """The same with windows that touch and do not overlap: stride None, no dilation."""
     batch, size, window, _, pads, dilation = geometry

@@ -27,7 +27,8 @@ def whole_numbers(logits, labels):
 def test_evaluation_in_batches_is_exactly_that_of_the_whole(n, batch_size, seed):
     rng = np.random.default_rng(seed)
     images, labels = rng.integers(-50, 50, (n, 1, 1, 5)).astype(np.float32), rng.integers(0, 5, n)
-    scores = evaluate(SUM, TrainState({}, {}, loss=whole_numbers), (images, labels), batch_size=batch_size)
+    loss = losses.Classification(whole_numbers)
+    scores = evaluate(SUM, TrainState({}, {}, loss=loss), (images, labels), batch_size=batch_size)
     logits = images.reshape(n, 5).astype(np.float64)
     assert scores == {
         "loss": (np.abs(logits).sum() + 100 * labels.sum()) / n,

@@ -72,10 +72,10 @@ def test_a_policy_of_float32_alone_changes_nothing(plain):
 
 
 def test_evaluation_and_prediction_follow_it():
-    """Numbers that bfloat16 cannot tell apart: 1 and 1 + 2⁻⁹."""
+    """Numbers that bfloat16 cannot tell apart: 64 and 64 + 2⁻³."""
     model = Model("m", serial(Flatten(), Dense(2, use_bias=False)), (1, 1, 1), 2)
-    train_state = TrainState({"dense1": {"kernel": jnp.array([[1.0, 1.0 + 2**-9]])}}, {})
-    data = np.full((3, 1, 1, 1), 64.0, np.float32), np.zeros(3, int)
+    train_state = TrainState({"dense1": {"kernel": jnp.array([[64.0, 64.0 + 2**-3]])}}, {})
+    data = np.full((3, 1, 1, 1), 1.0, np.float32), np.zeros(3, int)
     assert evaluate(model, train_state, data, batch_size=2)["loss"] > np.log(2) + 0.05
     assert evaluate(model, train_state, data, batch_size=2, policy=HALF)["loss"] == pytest.approx(np.log(2))
     assert evaluate(model, train_state, data, batch_size=2, policy=HALF)["accuracy"] == 1.0  # the first of equals

@@ -11,9 +11,27 @@ import pytest
 from weights_tools import assert_parity, random_weights
 
 from jaxcnn import models
-from jaxcnn.layers import BatchNorm, Conv, Dense, DepthwiseConv, Flatten, MaxPool, Relu, SeparableConv, serial
+from jaxcnn.layers import (
+    AvgPool,
+    BatchNorm,
+    Conv,
+    ConvTranspose,
+    Dense,
+    DepthwiseConv,
+    Flatten,
+    Gelu,
+    GlobalAvgPool,
+    LayerNorm,
+    LeakyRelu,
+    MaxPool,
+    Relu,
+    SeparableConv,
+    branches,
+    residual,
+    serial,
+)
 from jaxcnn.models import Model
-from jaxcnn.weights import from_keras
+from jaxcnn.weights import WeightsError, from_keras
 
 keras = pytest.importorskip("keras", reason="the extra `parity` is not installed")
 pytest.importorskip("h5py", reason="the extra `parity` is not installed")
@@ -129,3 +147,72 @@ def test_a_network_of_ones_own_and_its_files(tmp_path, make):
 def flat(network):
     for layer in network.layers:
         yield from flat(layer) if getattr(layer, "layers", None) else [layer]
+
+
+# ------------------------------------------------------------------------------------------------ settings, by outputs
+
+
+def branching():
+    """Every kind of step that both libraries have, at odd sizes: (Keras' network, ours)."""
+    x = inputs = L.Input((13, 11, 2))
+    x = L.ZeroPadding2D(((1, 2), (0, 1)))(x)
+    x = L.Conv2D(4, 3, strides=2, activation="leaky_relu")(x)
+    y = L.DepthwiseConv2D(3, padding="same", depth_multiplier=1)(x)
+    y = L.BatchNormalization(epsilon=0.01)(y)
+    x = L.Add()([x, y])
+    x = L.ReLU(6.0)(x)
+    x = L.AveragePooling2D(2, padding="same")(x)
+    x = L.Concatenate()(
+        [L.Conv2D(3, 3, dilation_rate=2, padding="same")(x), L.SeparableConv2D(2, 3, padding="same")(x)]
+    )
+    x = L.Conv2DTranspose(4, 3, strides=2, padding="same", activation="gelu")(x)
+    x = L.LayerNormalization()(x)
+    x = L.GlobalAveragePooling2D()(x)
+    theirs = keras.Model(inputs, L.Dense(3, activation="softmax")(x))
+    ours = serial(
+        *(Conv(4, 3, stride=2, padding=[(1, 2), (0, 1)]), LeakyRelu(0.2)),
+        residual(serial(DepthwiseConv(3, padding="SAME"), BatchNorm(eps=0.01)), None, jax.nn.relu6),
+        AvgPool(2, padding="SAME"),
+        branches(Conv(3, 3, dilation=2, padding="SAME"), SeparableConv(2, 3, padding="SAME")),
+        *(ConvTranspose(4, 3, stride=2, padding="SAME"), Gelu(), LayerNorm(eps=1e-3), GlobalAvgPool(), Dense(3)),
+    )
+    return theirs, Model("branching", ours, (13, 11, 2), 3)
+
+
+@pytest.mark.parametrize("suffix", ["", ".keras", ".h5"])
+def test_settings_that_agree_give_the_same_outputs(tmp_path, suffix):
+    theirs, ours = branching()
+    randomized(theirs)
+    x = np.random.default_rng(1).standard_normal((2, 13, 11, 2), np.float32)
+    source = theirs
+    if suffix:
+        source = tmp_path / f"a{suffix}"
+        with pytest.MonkeyPatch.context() as quiet:
+            quiet.setattr("absl.logging.warning", lambda *args: None)
+            theirs.save(source)
+    params, state = from_keras(source, ours)
+    logits = ours.apply(params, state, x)[0]
+    np.testing.assert_allclose(jax.nn.softmax(logits), theirs.predict(x, verbose=0), atol=1e-5)
+
+
+def test_a_sum_of_other_layers_is_refused():
+    """The same layers and shapes, another way through them."""
+    x = inputs = L.Input((6, 6, 4))
+    y = L.Conv2D(4, 3, padding="same", name="a")(x)
+    z = L.Conv2D(4, 3, padding="same", name="b")(y)
+    theirs = keras.Model(inputs, L.Add()([z, x]))
+    right = Model("sum", serial(residual(serial(Conv(4, 3, padding="SAME"), Conv(4, 3, padding="SAME")))), (6, 6, 4), 0)
+    wrong = Model("sum", serial(Conv(4, 3, padding="SAME"), residual(Conv(4, 3, padding="SAME"))), (6, 6, 4), 0)
+    from_keras(theirs, right)
+    with pytest.raises(WeightsError, match="is in the file where the model has"):
+        from_keras(theirs, wrong)
+
+
+@pytest.mark.parametrize("name", ["resnet50", "mobilenet_v2"])
+def test_another_form_of_the_same_network_is_refused(name):
+    """torchvision's strides, paddings and epsilon, for Keras' arrays, which fit."""
+    make = {"resnet50": keras.applications.ResNet50, "mobilenet_v2": keras.applications.MobileNetV2}[name]
+    network = make(weights=None, input_shape=(32, 32, 3), classes=5)
+    model = models.create(name, num_classes=5, input_size=32)
+    with pytest.raises(WeightsError, match=r"(epsilon|strides|padding) .* in the file, .* in the model at .*more\."):
+        from_keras(network, model)

@@ -1,0 +1,68 @@
+"""`jaxcnn predict`: what a run's model takes image files for."""
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxcnn import train
+from jaxcnn.cli import run
+from jaxcnn.cli.arguments import Parser, path, whole
+from jaxcnn.data import DataError, read_image
+from jaxcnn.models import Model
+from jaxcnn.weights import Preprocessing
+
+HELP = "Classes and probabilities of image files (PNG, JPEG, …) by a run's model."
+AT_ONCE = 32
+
+
+def arguments(parser: Parser) -> None:
+    """The flags of `predict`."""
+    parser.add_argument("run", metavar="RUN", type=path, help="the run folder, or a model's .safetensors file")
+    parser.add_argument(
+        "images", metavar="IMAGE", nargs="+", type=path, help="image files, read as those of the training were"
+    )
+    parser.add_argument(
+        "--top", metavar="N", type=whole(1), help="how many classes are printed per image, by default 3"
+    )
+
+
+def command(given: Mapping[str, Any]) -> int:
+    """Predict; 1 where an image could not be read, the others being answered."""
+    model, train_state, about = run.load_model(given["run"])
+    classes = about["classes"] or [str(i) for i in range(model.num_classes)]
+    files, unreadable = given["images"], 0
+    for first in range(0, len(files), AT_ONCE):
+        readable, inputs = [], []
+        for file, found in _read(files[first : first + AT_ONCE], model, about["preprocessing"]):
+            if isinstance(found, DataError):
+                print(f"jaxcnn: {found}", file=sys.stderr, flush=True)
+                unreadable += 1
+            else:
+                readable.append(file)
+                inputs.append(found)
+        if not inputs:
+            continue
+        chances = train.predict(model, train_state, np.stack(inputs), batch_size=min(AT_ONCE, len(files)))
+        for file, p in zip(readable, chances, strict=True):
+            best = np.argsort(-p, kind="stable")[: given.get("top", 3)]
+            print(f"{file}: " + ", ".join(f"{classes[i]} {p[i]:.1%}" for i in best), flush=True)
+    return 1 if unreadable else 0
+
+
+def _read(
+    files: Sequence[Path], model: Model, preprocessing: Preprocessing | None
+) -> Iterator[tuple[Path, np.ndarray | DataError]]:
+    """Each file with what the model gets of it, or with what is wrong."""
+    for file in files:
+        try:
+            if preprocessing is None:
+                yield file, read_image(file, model.input_shape)
+            else:
+                # only a resize that keeps proportions needs the image as it is; any other is the decoder's own
+                size = preprocessing.size if preprocessing.resize is None else (None, None)
+                yield file, np.asarray(preprocessing(read_image(file, (*size, 3))[None]))[0]
+        except DataError as error:
+            yield file, error

@@ -1,0 +1,73 @@
+"""What Keras, PyTorch and Flax call the arguments of layers: an unknown argument is answered with ours."""
+
+import difflib
+import functools
+import inspect
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# Ours, of which a layer has one at most.
+OURS: dict[str, tuple[str, ...]] = {
+    "affine": ("use_scale",),
+    "alpha": ("negative_slope",),
+    "bias": ("use_bias",),
+    "bias_initializer": ("bias_init",),
+    "center": ("use_bias",),
+    "channels": ("out_channels",),
+    "depth_multiplier": ("multiplier",),
+    "dilation_rate": ("dilation",),
+    "epsilon": ("eps",),
+    "feature_group_count": ("groups",),
+    "features": ("out_channels", "out_features"),
+    "filters": ("out_channels",),
+    "kernel": ("kernel_size", "window"),
+    "kernel_dilation": ("dilation",),
+    "kernel_initializer": ("kernel_init",),
+    "kernel_size": ("window",),
+    "norm_type": ("p",),
+    "num_groups": ("groups",),
+    "p": ("rate",),
+    "padding_mode": ("padding",),
+    "pool_size": ("window",),
+    "scale": ("use_scale",),
+    "strides": ("stride",),
+    "units": ("out_features",),
+    "window_shape": ("window",),
+}
+ELSEWHERE = {
+    "activation": "put the activation after it, as in serial(Conv(8, 3), Relu())",
+    "data_format": "arrays are channels-last",
+    "in_channels": "the number of input channels is known at `init`",
+    "in_features": "the number of input features is known at `init`",
+    "input_shape": "the shape of the input is given to `init`, or to a Model",
+    "name": "serial(name=layer) gives a layer its name",
+    "training": "whether this is training is said to `apply`, as train=True",
+}
+
+
+def with_hints(make: Callable[P, R]) -> Callable[P, R]:
+    """`make`, whose error for an argument that it does not have says which one is meant."""
+    known = inspect.signature(make).parameters
+
+    @functools.wraps(make)
+    def made(*args: P.args, **kwargs: P.kwargs) -> R:
+        for word in kwargs:
+            if word not in known:
+                raise TypeError(f"{make.__name__}: there is no argument `{word}`; {_hint(word, list(known))}")
+        return make(*args, **kwargs)
+
+    return made
+
+
+def _hint(word: str, known: list[str]) -> str:
+    for ours in OURS.get(word, ()):
+        if ours in known:
+            return f"write `{ours}`"
+    if word in ELSEWHERE:
+        return ELSEWHERE[word]
+    for near in difflib.get_close_matches(word, known, n=1):
+        return f"write `{near}`"
+    return f"there are {', '.join(known)}" if known else "it takes none"

@@ -1,0 +1,77 @@
+"""The settings of a network in the files that `weights.save` writes, and how they differ from a model's."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from jaxcnn.layers import Layer
+from jaxcnn.models import Model
+from jaxcnn.weights.anatomy import parts_of
+from jaxcnn.weights.settings.plain import IDENTITIES, plain
+
+
+def settings_of(layer: Layer) -> dict[str, dict[str, Any]]:
+    """By path, the kind and the settings of each layer that does something at inference.
+
+    Example:
+      >>> from jaxcnn.layers import BatchNorm, Dropout, serial
+      >>> settings_of(serial(Dropout(0.5), norm=BatchNorm()))["norm"]["eps"]
+      1e-05
+    """
+    found: dict[str, dict[str, Any]] = {}
+    _collect(found, layer, "")
+    return found
+
+
+def _collect(found: dict[str, dict[str, Any]], layer: Layer, path: str) -> None:
+    if layer.kind not in IDENTITIES and not layer.chained:  # the order of a chain is that of the paths in it
+        found[path] = {"kind": layer.kind, **plain(layer)}
+    for name, child in layer.children.items():
+        _collect(found, child, f"{path}/{name}" if path else name)
+
+
+def differences(about: Mapping[str, Any], model: Model) -> list[str]:
+    """What a file's description says otherwise than the model; what it does not say is not compared."""
+    found = [
+        f"{what} {about[what]!r} in the file, {ours!r} in the model"
+        for what, ours in (("model", model.name), ("loss", model.loss))
+        if what in about and about[what] != ours
+    ]
+    shape = tuple(about.get("input_shape", model.input_shape))
+    if shape != model.input_shape and _flattened(model, shape) != _flattened(model, model.input_shape):
+        found.append(
+            f"input_shape {list(shape)} in the file, {list(model.input_shape)} in the model, which flattens it"
+        )
+    if "layers" in about:
+        found += _of_layers(about["layers"], settings_of(model.layer))
+    return found
+
+
+def _of_layers(theirs: Mapping[str, Any], ours: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    found = []
+    for path in dict.fromkeys((*theirs, *ours)):
+        there, here = theirs.get(path), ours.get(path)
+        if not isinstance(there, Mapping) or here is None:
+            side, said = ("model", here) if here else ("file", there)
+            kind = said.get("kind") if isinstance(said, Mapping) else said
+            found.append(f"{path} ({kind}) is in the {side} only")
+        elif there.get("kind") != here["kind"]:
+            found.append(f"{path} is {there.get('kind')} in the file, {here['kind']} in the model")
+        else:
+            # a setting that only one of them has came or went between two versions of jaxcnn
+            found += [
+                f"{name} {there[name]} in the file, {here[name]} in the model at {path or here['kind']}"
+                for name in here
+                if name in there and there[name] != here[name]
+            ]
+    if not found and list(theirs) != list(ours):
+        found.append("the layers are the same in another order")
+    return found
+
+
+def _flattened(model: Model, input_shape: tuple[int, ...]) -> list[Any] | None:
+    """The maps that order the inputs of the layers behind a flattening; None for a shape the model cannot take."""
+    try:
+        return [part.flattened for part in parts_of(dataclasses.replace(model, input_shape=input_shape))]
+    except (TypeError, ValueError):
+        return None
