@@ -152,7 +152,9 @@ def _lowering(compute: Callable, shape: Callable, axes: Callable, platform: str 
 
         # The partitioner's call is of this process, so an exported program goes without, and gathers what it needs.
         shared = sharding.is_shared_out(module.axis_context) and not exported
-        function = sharding.shared_out(computed, axes(*ctx.avals_in, **static), ctx.avals_out[0]) if shared else computed
+        function = (
+            sharding.shared_out(computed, axes(*ctx.avals_in, **static), ctx.avals_out[0]) if shared else computed
+        )
         inside = ctx.replace(avals_in=[sharding.without_placement(x) for x in ctx.avals_in])
         with use_abstract_mesh(sharding.hidden(jax.sharding.get_abstract_mesh())):
             return mlir.lower_fun(function, multiple_results=False)(inside, *operands)

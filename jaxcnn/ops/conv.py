@@ -247,7 +247,7 @@ def _of_kernels(compute: Callable) -> Callable:
 
 
 def _axes(form: Form, image: jax.Array) -> tuple[Axes, Axes, Axes]:
-    """The axes of x, w and y that devices may share out: members, batch axes and, where there are no groups, channels."""
+    """The axes of x, w and y that devices may share out: members, batch axes and, but for groups, channels."""
     rank = form.window.rank
     members = [f"m{axis}" for axis in range(form.members)]
     batch = [f"n{axis}" for axis in range(image.ndim - form.members - rank - 1)]
@@ -316,4 +316,3 @@ bilinear(
     lambda dw, y, form: input_gradient(y, dw, form=form),
     lambda dw, x, form: output_product(x, dw, form=form),
 )
-

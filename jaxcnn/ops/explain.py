@@ -68,7 +68,7 @@ def explain(
     dilation: Ints = 1,
     groups: int = 1,
     algorithm: str = "auto",
-    precision: Precision = None,
+    precision: Precision | str | None = None,
     dtype: jax.typing.DTypeLike = "float32",
     platform: str | None = None,
 ) -> Explanation:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 
@@ -10,7 +11,7 @@ from jaxcnn.ops.bilinear import Target
 from jaxcnn.ops.geometry import Padding, Window, sliding_window
 
 Ints = int | tuple[int, ...]
-Precision = jax.lax.Precision | jax.lax.DotAlgorithmPreset | str | None
+Precision = jax.lax.Precision | jax.lax.DotAlgorithmPreset
 MANY = 128  # images, for what is decided by their number where that is known only when an exported program runs
 Shaped = jax.Array | jax.ShapeDtypeStruct
 
@@ -24,7 +25,7 @@ class Form:
     groups: int
     channels: tuple[int, int]  # of a group, in x and in y
     algorithm: str
-    precision: Precision
+    precision: Precision | None
     members: int = 0  # axes of an ensemble, in front of all three arrays
 
     @property
@@ -34,8 +35,9 @@ class Form:
 
     def product(self, x: jax.Array, channels: tuple[int, int], target: Target, phase: bool = False) -> Product:
         """y = x ⊗ w as the algorithms see it, for x arranged as they want it, and the channels of a group."""
-        images = tuple(n if isinstance(n, int) else MANY for n in (x.shape[2], x.shape[-1]))
-        return Product(self.window, self.size, images, len(x), channels, x.dtype, self.precision, target.platform, phase)
+        outer, inner = (n if isinstance(n, int) else MANY for n in (x.shape[2], x.shape[-1]))
+        images, dtype, platform = (outer, inner), x.dtype, target.platform
+        return Product(self.window, self.size, images, len(x), channels, dtype, self.precision, platform, phase)
 
 
 def form_of(
@@ -47,7 +49,7 @@ def form_of(
     dilation: Ints,
     groups: int,
     algorithm: str,
-    precision: Precision,
+    precision: Precision | str | None,
 ) -> tuple[Form, int]:
     """The form of a convolution of arrays like these, checked, and the number of its images."""
     rank = spatial_rank(op, x, kernel)
@@ -89,14 +91,15 @@ def window_of(op: str, size, kernel: Shaped, stride: Ints, padding: Padding, dil
     )
 
 
-def precision_of(op: str, precision: Precision) -> Precision:
+def precision_of(op: str, precision: Precision | str | None) -> Precision | None:
     """`precision` as JAX's value, or where it is None, what `jax.default_matmul_precision` asks for (None: nothing)."""
-    asked = jax.config.jax_default_matmul_precision if precision is None else precision
+    context: Any = jax.config
+    asked = context.jax_default_matmul_precision if precision is None else precision
     presets = jax.lax.DotAlgorithmPreset
     if asked is None or isinstance(asked, presets):
         return asked
     if asked in presets.__members__:
-        return presets[asked]
+        return presets[str(asked)]
     try:
         return jax.lax.Precision(asked)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The rules of a primitive for JAX's optional interpreters: `checkify`, which looks for NaNs, and `jet`, Taylor series."""
+"""A primitive's rules for JAX's optional interpreters: `checkify`, which looks for NaNs, and `jet`, Taylor series."""
 
 import functools
 from collections.abc import Callable
@@ -26,4 +26,5 @@ def linear_series(primitive: Primitive, tangent: Callable) -> None:
         terms = [tangent(term, x, *constants, **static) for term in series[0]]
         return primitive.bind(*primals, **static), terms
 
-    jet.jet_rules[primitive] = rule
+    rules: dict[Primitive, Callable] = jet.jet_rules
+    rules[primitive] = rule

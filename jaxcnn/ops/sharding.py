@@ -2,7 +2,7 @@
 
 An operation names the axes of its operands and of its result. A name that stands in the result is free: where devices
 share it out, each computes its own part. A name that stands in operands alone is summed over: each device sums its own
-part, and one all-reduce adds the sums. An axis without a name (None), of positions say, is needed whole by every device.
+part, and one all-reduce adds the sums. An axis without a name (None), as of positions, is needed whole on each device.
 
     conv              x (n, None, None, c)   kernel (None, None, c, d)   y (n, None, None, d)
     kernel gradient   x (n, None, None, c)   y (n, None, None, d)        kernel (None, None, c, d)
@@ -12,6 +12,7 @@ XLA's partitioner could not find that out of what an operation is made of: loops
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,7 @@ from jax.experimental.custom_partitioning import custom_partitioning
 from jax.extend.core import Primitive
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, use_abstract_mesh
 
-enable_x64 = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64  # before jax 0.8
+enable_x64: Any = (jax if hasattr(jax, "enable_x64") else jax.experimental).enable_x64  # jax 0.7: there
 
 Axes = tuple[str | None, ...]
 Split = dict[str, tuple[str, ...]]  # the mesh axes over which a named axis is shared out
@@ -49,7 +50,8 @@ def shared_out(compute: Callable, axes: Sequence[Axes], whole: jax.core.ShapedAr
     """
     *given, result = axes
     summed = {name for name in _names(given) if name not in result}
-    double = jax.config.jax_enable_x64  # the partitioner calls from a thread of its own, without this one's settings
+    # The partitioner calls from a thread of its own, without this one's settings.
+    double = jax.dtypes.canonicalize_dtype("float64") == "float64"
 
     def split_of(mesh: Mesh, operands: Sequence, y) -> Split:
         shaped = [*zip(given, operands, strict=True), (result, y)]
@@ -97,7 +99,7 @@ def is_shared_out(context) -> bool:
 
 
 def without_placement(x: jax.core.ShapedArray) -> jax.core.ShapedArray:
-    """The type of x, with nothing said of where its parts lie: inside an operation that is the partitioner's concern."""
+    """The type of x, with nothing said of where its parts lie: inside an operation the partitioner says so."""
     mesh = hidden(x.sharding.mesh)
     return x.update(sharding=NamedSharding(mesh, PartitionSpec(*[None] * x.ndim)))
 
@@ -128,7 +130,7 @@ def hidden(mesh):
 
 
 def _split(axes: Sequence[Axes], specs: Sequence[Sequence]) -> Split:
-    """Each name's mesh axes, as the first array that is shared out along it has it; a mesh axis serves one name only."""
+    """Each name's mesh axes, as the first array that is shared out along it has it; a mesh axis serves one name."""
     split: Split = {}
     for names, spec in zip(axes, specs, strict=True):
         for name, over in zip(names, spec, strict=False):

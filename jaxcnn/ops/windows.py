@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jaxcnn.ops.bilinear import varying_like
@@ -47,7 +48,11 @@ def grouped(x: jax.Array, groups: int) -> jax.Array:
 
 
 def pad(
-    x: jax.Array, window: Window, value: float | int = 0, spread: Sequence[int] | None = None, axis: int = 1
+    x: jax.Array,
+    window: Window,
+    value: float | np.ndarray = 0,
+    spread: Sequence[int] | None = None,
+    axis: int = 1,
 ) -> jax.Array:
     """Pad (a negative side crops) the spatial axes, after putting `spread − 1` values between neighbours."""
     gaps = [s - 1 for s in spread] if spread else [0] * window.rank
@@ -76,9 +81,7 @@ def tap(x: jax.Array, window: Window, out: Sequence[int], offset: Sequence[Any],
     return lax.slice(seen, [0] * x.ndim, seen.shape, (*[1] * axis, *window.stride, *[1] * len(rest)))
 
 
-def over_taps(
-    step: Callable, first: Callable, x: jax.Array, window: Window, out: Sequence[int], axis: int = 1
-) -> Any:
+def over_taps(step: Callable, first: Callable, x: jax.Array, window: Window, out: Sequence[int], axis: int = 1) -> Any:
     """Fold `step(result, k, view)` over the taps of an input that is padded already, from `first(view of tap 0)`."""
     if not is_large(window):
         view, *views = taps(x, window, out, axis)
@@ -145,7 +148,7 @@ def spread_line(part: Callable[[jax.Array], jax.Array], window: Window, axis: in
       part: of offsets f, of length s on axis + 2 and 1 on the others: what the outputs give to the input there,
         `(N, *out, …)` with that axis in it; 0 where the window has no tap.
     """
-    s, (before, _), e = (values[axis] for values in (window.stride, window.padding, window.extent))
+    s, e, (before, _) = window.stride[axis], window.extent[axis], window.padding[axis]
     passes = -(-e // s)
     rank = window.rank + 3
 

@@ -51,7 +51,7 @@ def fits(window: Window) -> bool:
 
 
 def parts(window: Window, size: Sequence[int]) -> Iterator[tuple[tuple[Phases, ...], Window]]:
-    """The products that together give an input of `size`: the phases of each axis, and the window that slides over dy."""
+    """The products that together give an input of `size`: each axis's phases, and the window that slides over dy."""
     axes = [_of_axis(window, axis) for axis in range(window.rank)]
     for chosen in itertools.product(*axes):
         yield chosen, _window(window, size, chosen)

@@ -45,7 +45,7 @@ class Product:
     groups: int
     channels: tuple[int, int]
     dtype: jnp.dtype
-    precision: jax.lax.Precision | None
+    precision: jax.lax.Precision | jax.lax.DotAlgorithmPreset | None
     platform: str | None
     phase: bool = False
 
