@@ -252,8 +252,8 @@ display(fig)
 
 # %%
 unit = [part / np.linalg.norm(part, axis=1, keepdims=True) for part in rows]
-asked = np.array([0, 1, len(test) - 2, len(test) - 1])
-nearest = np.argsort(-(unit[1][asked] @ unit[0].T), axis=1)[:, :6]
+asked = np.array([0, 1, len(test) - 1])
+nearest = np.argsort(-(unit[1][asked] @ unit[0].T), axis=1)[:, :4]
 
 
 def draw(ax, dataset, i, title):
@@ -264,7 +264,7 @@ def draw(ax, dataset, i, title):
     ax.set_title(title, fontsize="small")
 
 
-fig, axes = figure(len(asked), 7, (8.4, 1.4 * len(asked)))
+fig, axes = figure(len(asked), 5, (6.0, 1.4 * len(asked)))
 for row, i, neighbours in zip(axes, asked, nearest, strict=True):
     draw(row[0], test, i, f"asked: {test.classes[test.labels[i]]}")
     for ax, j in zip(row[1:], neighbours, strict=True):
@@ -293,7 +293,7 @@ print(f"by features {same.mean():.1%} of the times, by pixels {same_by_pixels.me
 
 # %%
 probabilities = train.predict(with_backbone, on_backbone, test.images, batch_size=50)
-viz.samples(test.images, test.labels, probabilities, test.classes, most=16)
+viz.samples(test.images, test.labels, probabilities, test.classes, most=8)
 
 # %%
 answers = probabilities.argmax(axis=1)

@@ -20,7 +20,7 @@ from jax import lax
 from jax._src import dispatch
 from jax.experimental.custom_partitioning import custom_partitioning
 from jax.extend.core import Primitive
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, use_abstract_mesh
 
 enable_x64: Any = (jax if hasattr(jax, "enable_x64") else jax.experimental).enable_x64  # jax 0.7: there
 
@@ -67,9 +67,12 @@ def shared_out(compute: Callable, axes: Sequence[Axes], whole: jax.core.ShapedAr
         over = tuple(axis for name in split if name in summed for axis in split[name])
 
         def own_share(*parts):
-            with enable_x64(double):
+            here = jax.sharding.get_abstract_mesh()
+            with enable_x64(double), use_abstract_mesh(hidden(here)):
+                if is_explicit(here):  # jax 0.7 calls from the user's own thread, where the user's mesh may be set
+                    parts = [jax.sharding.reshard(x, PartitionSpec(*[None] * x.ndim)) for x in parts]
                 share = compute(*parts)
-            return lax.psum(share, over) if over else share
+                return lax.psum(share, over) if over else share
 
         places = [NamedSharding(mesh, _spec(a, split)) for a in axes]
         return mesh, own_share, places[-1], tuple(places[:-1])

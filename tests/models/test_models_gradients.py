@@ -19,9 +19,10 @@ FORBIDDEN_HLO = re.compile(r'\b(convolution|reduce-window|select-and-scatter)\(|
 
 # XLA:CPU itself sums more than 32 numbers along an axis (a bias gradient, of images of that size) in two stages, and
 # writes the first as a reduce-window whose windows do not overlap. It may carry no metadata, but what it applies, an
-# addition, still does: `reduce_sum`, JAX's plain sum, where pooling through XLA has `reduce_window_sum`.
+# addition, still does: `reduce_sum`, JAX's plain sum, where pooling through XLA has `reduce_window_sum`. So it does, in
+# jax 0.7, with `reduce_or`: whether any value is not finite.
 PLAIN_SUM = re.compile(
-    r'^%(\S+) \(.*\{\n(?:  %.* parameter\(.*\n)*  ROOT .* add\(.*op_name="(?:[^"]*/)?reduce_sum"', re.M
+    r'^%(\S+) \(.*\{\n(?:  %.* parameter\(.*\n)*  ROOT .* (?:add|or)\(.*op_name="(?:[^"]*/)?reduce_(?:sum|or)"', re.M
 )
 SUM_IN_STAGES = re.compile(r"\breduce-window\(.*window=\{size=(\S+) stride=\1[ }].*to_apply=%([^\s,]+)")
 
