@@ -5,7 +5,6 @@ are linear as they stand, and the p-norm is a power of one.
 """
 
 import functools
-
 from collections.abc import Sequence
 
 import jax
@@ -67,8 +66,8 @@ def _compute_switches(x: jax.Array, *, window: Window) -> jax.Array:
 def _first_inside(window: Window, size: Sequence[int]) -> np.ndarray:
     """The first tap, in row-major order, that sees the input: (*out); that of a window of padding alone is any."""
     first = np.zeros((), np.int32)
-    for o, n, k, s, d, (before, _) in zip(
-        window.output_size(size), size, window.size, window.stride, window.dilation, window.padding, strict=True
+    for o, k, s, d, (before, _) in zip(
+        window.output_size(size), window.size, window.stride, window.dilation, window.padding, strict=True
     ):
         along = [min(max(-(-(before - s * i) // d), 0), k - 1) for i in range(o)]
         first = np.add.outer(first * k, np.array(along, np.int32))

@@ -29,7 +29,9 @@ def test_a_nan_is_not_hidden(p, stride):
 
 @pytest.mark.parametrize("looped", [False, True], ids=["unrolled", "looped"])
 @pytest.mark.parametrize("stride", [1, 2], ids=["overlapping", "touching"])
-@pytest.mark.parametrize(("p", "size"), [(2, 1e20), (2, 1e-25), (16, 1e3), (30, 0.01), (2.5, 1e30), (300, 1.0), (1, 1e30)])
+@pytest.mark.parametrize(
+    ("p", "size"), [(2, 1e20), (2, 1e-25), (16, 1e3), (30, 0.01), (2.5, 1e30), (300, 1.0), (1, 1e30)]
+)
 def test_no_power_overflows_where_the_norm_does_not(p, size, stride, looped):
     """Value, gradient and second derivative against float64, whose range holds all of these powers but the last."""
     rng = np.random.default_rng(0)

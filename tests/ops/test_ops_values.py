@@ -12,7 +12,7 @@ import oracles
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ops_table import check_conv, one_batch, tiles_of, value_and_pullback, whole_numbers
+from ops_table import check_conv, check_pool, one_batch, tiles_of, value_and_pullback, whole_numbers
 from tolerances import assert_same
 
 from jaxcnn import ops
