@@ -68,8 +68,8 @@ class Model:
             if not one_for_two and shape not in ((self.num_classes,), (*self.input_shape[:-1], self.num_classes)):
                 raise ValueError(
                     f"{self.name}: `layer` must give {self.num_classes} logits per image, ({self.num_classes},), as "
-                    f"`num_classes` says, or as many per pixel; for an input {self.input_shape} it gives {shape}. Do its "
-                    "pools and its last layers fit? A model that gives something else has num_classes=0."
+                    f"`num_classes` says, or as many per pixel; for an input {self.input_shape} it gives {shape}. Do "
+                    "its pools and its last layers fit? A model that gives something else has num_classes=0."
                 )
         return params, state
 

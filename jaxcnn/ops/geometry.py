@@ -124,7 +124,7 @@ def sliding_window(
 
 
 def pool_window(op: str, window: int | Sequence[int]) -> tuple[int, ...]:
-    """The window's size on each spatial axis: one int is a square 2-D window, a sequence has one for each."""
+    """The window's size on each spatial axis: one int is a square 2-D window, several are one per axis."""
     rank = len(window) if isinstance(window, Sequence) and window else 2
     return per_axis(op, "window", window, rank)
 

@@ -16,7 +16,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from jaxcnn.ops.bilinear import varying_like
@@ -49,11 +48,7 @@ def grouped(x: jax.Array, groups: int) -> jax.Array:
 
 
 def pad(
-    x: jax.Array,
-    window: Window,
-    value: float | np.ndarray = 0,
-    spread: Sequence[int] | None = None,
-    axis: int = 1,
+    x: jax.Array, window: Window, value: jax.typing.ArrayLike = 0, spread: Sequence[int] | None = None, axis: int = 1
 ) -> jax.Array:
     """Pad (a negative side crops) the spatial axes, after putting `spread − 1` values between neighbours."""
     gaps = [s - 1 for s in spread] if spread else [0] * window.rank
@@ -173,8 +168,8 @@ def spread_line(part: Callable[[jax.Array], jax.Array], window: Window, axis: in
       part: of offsets f, of length s on axis + 2 and 1 on the others: what the outputs give to the input there,
         `(N, *out, …)` with that axis in it; 0 where the window has no tap.
     """
-    s, e, (before, _) = window.stride[axis], window.extent[axis], window.padding[axis]
-    passes = -(-e // s)
+    s, (before, _) = window.stride[axis], window.padding[axis]
+    passes = -(-window.extent[axis] // s)
     rank = window.rank + 3
 
     def at(q):

@@ -150,10 +150,10 @@ def test_what_is_no_layer_is_refused():
 @pytest.mark.parametrize("use_scale", [True, False])
 @pytest.mark.parametrize("use_bias", [True, False])
 def test_a_norm_without_scale_or_bias_is_folded(use_scale, use_bias):
-    net = layers.serial(layers.Conv(4, 3), layers.BatchNorm(use_scale=use_scale, use_bias=use_bias))
+    net = serial(Conv(4, 3), BatchNorm(use_scale=use_scale, use_bias=use_bias))
     params, _ = net.init(jax.random.key(0), (5, 5, 2))
     state = {"batch_norm1": {"mean": jnp.arange(4.0), "var": jnp.arange(1.0, 5)}}
     x = jax.random.normal(jax.random.key(1), (2, 5, 5, 2))
-    folded, new_params, new_state = layers.fold_batch_norm(net, params, state)
+    folded, new_params, new_state = fold_batch_norm(net, params, state)
     assert new_state == {}
     np.testing.assert_allclose(folded.apply(new_params, {}, x)[0], net.apply(params, state, x)[0], rtol=1e-5, atol=1e-5)

@@ -283,7 +283,8 @@ def test_relu_may_be_cut_off():
 
 
 @pytest.mark.parametrize(
-    ("layer", "at_zero"), [(layers.Relu(), 0), (layers.Relu(2), 0), (layers.LeakyRelu(0.25), 0.25), (layers.Elu(0.5), 0.5)]
+    ("layer", "at_zero"),
+    [(layers.Relu(), 0), (layers.Relu(2), 0), (layers.LeakyRelu(0.25), 0.25), (layers.Elu(0.5), 0.5)],
 )
 def test_at_its_kink_an_activation_has_the_slope_that_it_states(layer, at_zero):
     assert jax.grad(lambda x: layer.apply({}, {}, x)[0])(0.0) == at_zero

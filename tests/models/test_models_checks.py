@@ -55,7 +55,7 @@ def test_numbers_of_numpy_are_kept_as_pythons_own():
 
 @pytest.mark.parametrize(("shape", "classes"), [((8, 0, 1), 2), ((8.5, 8, 1), 2), ((8, 8, 1), -1), ((8, 8, 1), "2")])
 def test_shapes_and_classes_are_integers(shape, classes):
-    with pytest.raises((ValueError, TypeError), match="own: `(input_shape|num_classes)` must be"):
+    with pytest.raises((ValueError, TypeError), match=r"own: `(input_shape|num_classes)` must be"):
         Model("own", serial(Flatten(), Dense(2)), shape, classes)
 
 
