@@ -11,11 +11,13 @@ So a sharded batch stays sharded, forward and backward, and the gradient of a re
 XLA's partitioner could not find that out of what an operation is made of: loops over tiles, and merged axes.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax._src import dispatch
 from jax.experimental.custom_partitioning import custom_partitioning
@@ -116,6 +118,18 @@ def placed_like(like: jax.Array | jax.core.ShapedArray, x: jax.Array) -> jax.Arr
     return x if jax.typeof(x).sharding.spec == spec else jax.sharding.reshard(x, NamedSharding(placement.mesh, spec))
 
 
+def rows(x: Any, indices: Any) -> Any:
+    """`x[indices]` along the first axis, shared out as x is where that goes: on Explicit axes JAX has to be told."""
+    placement = jax.typeof(x).sharding
+    if not is_explicit(placement.mesh):
+        return x[indices]
+    indices = np.arange(len(x))[indices] if isinstance(indices, slice) else indices
+    over = placement.spec[0] or ()
+    parts = math.prod(placement.mesh.shape[axis] for axis in ((over,) if isinstance(over, str) else over))
+    first = placement.spec[0] if len(indices) % parts == 0 else None
+    return x.at[indices].get(out_sharding=NamedSharding(placement.mesh, PartitionSpec(first, *placement.spec[1:])))
+
+
 def is_explicit(mesh) -> bool:
     """Whether types say how arrays lie on it."""
     return not mesh.empty and AxisType.Explicit in mesh.axis_types
@@ -155,7 +169,4 @@ def _words(names: Axes, prefix: str) -> list[str]:
 
 
 def _size(mesh: Mesh, over: tuple[str, ...]) -> int:
-    size = 1
-    for axis in over:
-        size *= mesh.shape[axis]
-    return size
+    return math.prod(mesh.shape[axis] for axis in over)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn.data import to_float
+from jaxcnn.ops.sharding import rows
 from jaxcnn.train.compiled import kept
 from jaxcnn.train.examples import check_pixels, labelled_images, match_images
 from jaxcnn.train.integers import whole
@@ -159,7 +160,7 @@ def _batches(op: str, arrays: tuple, batch_size: int) -> Iterator[tuple[tuple, n
         count = min(batch_size, n - first)
         size = min(batch_size, 1 << (count - 1).bit_length())
         chosen = slice(first, first + count) if size == count else np.minimum(np.arange(first, first + size), n - 1)
-        yield tuple(array[chosen] for array in arrays), np.arange(size) < count
+        yield tuple(rows(array, chosen) for array in arrays), np.arange(size) < count
 
 
 def _on_host(array: Any) -> Any:

@@ -12,6 +12,7 @@ import optax
 from jax import lax
 
 from jaxcnn.data import to_float
+from jaxcnn.ops.sharding import rows
 from jaxcnn.train.losses import LossFunction, counted, loss_function, right
 from jaxcnn.train.slices import count_slices, summed_gradients
 from jaxcnn.train.turns import in_turn
@@ -141,7 +142,7 @@ def make_steps(step: Callable) -> Callable:
             train_state, sums = carry
             chosen = indices[i]
             step_key = jax.random.fold_in(key, train_state.step)
-            train_state, new = step(train_state, images[chosen], labels[chosen], mask[i], step_key)
+            train_state, new = step(train_state, rows(images, chosen), rows(labels, chosen), mask[i], step_key)
             return train_state, sums.at[i].set(jnp.stack([jnp.asarray(v, sums.dtype) for v in new]))
 
         return lax.fori_loop(0, count, one, (train_state, jnp.zeros((len(indices), 3))))
@@ -156,7 +157,7 @@ def make_evaluation(apply: Callable) -> Callable:
     def evaluation(train_state, images, labels, indices, mask):
         sums = batch_sums(apply, train_state.loss)
         weights = train_state.weights
-        return lax.map(lambda batch: sums(*weights, images[batch[0]], labels[batch[0]], batch[1]), (indices, mask))
+        return lax.map(lambda batch: sums(*weights, rows(images, batch[0]), rows(labels, batch[0]), batch[1]), (indices, mask))
 
     return evaluation
 
