@@ -76,9 +76,7 @@ def tap(x: jax.Array, window: Window, out: Sequence[int], offset: Sequence[Any],
     return lax.slice(seen, [0] * x.ndim, seen.shape, (*[1] * axis, *window.stride, *[1] * len(rest)))
 
 
-def over_taps(
-    step: Callable, first: Callable, x: jax.Array, window: Window, out: Sequence[int], axis: int = 1
-) -> Any:
+def over_taps(step: Callable, first: Callable, x: jax.Array, window: Window, out: Sequence[int], axis: int = 1) -> Any:
     """Fold `step(result, k, view)` over the taps of an input that is padded already, from `first(view of tap 0)`."""
     if not is_large(window):
         view, *views = taps(x, window, out, axis)
