@@ -1,4 +1,4 @@
-"""Windows of any size: values and gradients of the looped forms, programs of bounded size, and which maximum is first."""
+"""Windows of any size: looped forms against the definition, programs of bounded size, and which maximum is first."""
 
 import functools
 import math
