@@ -85,8 +85,10 @@ def forward_and_backward(function, *shapes):
 def test_program_has_none(name):
     program, arguments = forward_and_backward(*PROGRAMS[name])
     jaxpr, stablehlo, hlo = findings(program, *arguments)
-    if jax.__version_info__ < (0, 10) and name.startswith("global_avg_pool"):
-        hlo -= {"reduce-window("}  # XLA's own rewriting of a plain mean on the CPU; the program we hand it has none
+    if jax.__version_info__ < (0, 10) and name.startswith(("global_avg_pool", "conv, in tiles")):
+        # XLA's own rewriting, on the CPU, of a plain mean, and of whether any value is not finite; the program we hand
+        # it has none.
+        hlo -= {"reduce-window("}
     assert (jaxpr, stablehlo, hlo) == (set(), set(), set())
 
 
