@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxcnn.cli.recipes import AUGMENTS, RECIPES
-from jaxcnn.cli.wording import UsageError, plural
+from jaxcnn.cli.wording import UsageError
 from jaxcnn.data import DataError
 from jaxcnn.models import create, names
 from jaxcnn.weights.files import write_json
@@ -104,7 +104,7 @@ def gone_on_with(recorded: Settings, given: Mapping[str, Any], run_dir: Path, fi
             "begin another run"
         )
     if given.get("epochs", recorded.epochs) < finished:
-        raise UsageError(f"--epochs {given['epochs']} is over: {run_dir} has finished {plural(finished, 'epoch')}")
+        raise UsageError(f"--epochs must be at least the {finished} that {run_dir} has finished; got {given['epochs']}")
     return dataclasses.replace(recorded, **{name: given[name] for name in may_change if name in given})
 
 

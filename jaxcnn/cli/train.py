@@ -20,7 +20,7 @@ from jaxcnn.cli.recipes import AUGMENTS, fitting, images, with_validation
 from jaxcnn.cli.settings import Settings
 from jaxcnn.cli.wording import UsageError, own_words, plural
 from jaxcnn.data import augment
-from jaxcnn.models import Model, names
+from jaxcnn.models import Model, create, names
 
 HELP = "Train a model and leave a run folder: metrics, curves, confusion, sample predictions, weights, checkpoint."
 
@@ -109,8 +109,10 @@ def command(given: Mapping[str, Any]) -> int:
     """Train by the flags given; 0, or 1 for a training that did not reach its end."""
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     run_dir, asked, finished = _place(given)
+    shape = data.describe(asked.dataset).image_shape or asked.shape
+    fitting(asked.model, shape, create(asked.model).num_classes)  # refuses before anything is read
     splits = images(
-        asked.dataset, asked.data_dir, asked.shape, asked.classes, skip_unreadable=asked.skip_unreadable
+        asked.dataset, asked.data_dir, shape, asked.classes, skip_unreadable=asked.skip_unreadable
     )
     model = fitting(asked.model, splits.train.input_shape, len(splits.train.classes))
     training, held_out = with_validation(splits.train, asked.validation)
@@ -174,7 +176,7 @@ def _trained(
 ) -> train.TrainState:
     batch_size = min(asked.batch_size, len(training))
     if batch_size < asked.batch_size:
-        print(f"--batch-size {asked.batch_size:,} is more than there are images: each step takes all {batch_size:,}")
+        print(f"a batch of {asked.batch_size:,} is more than there are images: each step takes all {batch_size:,}")
     steps = asked.epochs * -(-len(training) // batch_size)
     callbacks: list[train.Callback] = []
     if asked.patience:

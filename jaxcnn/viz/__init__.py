@@ -1,4 +1,4 @@
-"""Pictures for eyes (matplotlib, the `plots` extra): each function returns a figure and needs no display."""
+"""Pictures for eyes (matplotlib, the `plots` extra), and the arrays behind some of them. Nothing here needs a display."""
 
 from jaxcnn.viz.animation import Animation, slide, slide_backward, slide_max_pool, slide_transpose
 from jaxcnn.viz.architecture import architecture
