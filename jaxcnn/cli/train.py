@@ -86,7 +86,9 @@ def arguments(parser: Parser) -> None:
         type=whole(0),
         help="of everything random, by default 0; the same seed on the same machine gives the same run",
     )
-    add("--skip-unreadable", action="store_true", help="leave out images of a folder that cannot be read, and name them")
+    add(
+        "--skip-unreadable", action="store_true", help="leave out images of a folder that cannot be read, and name them"
+    )
     add(
         "--data-dir",
         metavar="FOLDER",
@@ -111,9 +113,7 @@ def command(given: Mapping[str, Any]) -> int:
     run_dir, asked, finished = _place(given)
     shape = data.describe(asked.dataset).image_shape or asked.shape
     fitting(asked.model, shape, create(asked.model).num_classes)  # refuses before anything is read
-    splits = images(
-        asked.dataset, asked.data_dir, shape, asked.classes, skip_unreadable=asked.skip_unreadable
-    )
+    splits = images(asked.dataset, asked.data_dir, shape, asked.classes, skip_unreadable=asked.skip_unreadable)
     model = fitting(asked.model, splits.train.input_shape, len(splits.train.classes))
     training, held_out = with_validation(splits.train, asked.validation)
     print(
@@ -164,7 +164,9 @@ def _place(given: Mapping[str, Any]) -> tuple[Path, Settings, int]:
             print(f"{resume} has no checkpoint yet: begun anew", flush=True)
         return resume, asked, finished
     if run.is_begun(resume):
-        raise UsageError(f"{resume} was not written by `jaxcnn train`: it has no {settings.FILE}, which says of what data")
+        raise UsageError(
+            f"{resume} was not written by `jaxcnn train`: it has no {settings.FILE}, which says of what data"
+        )
     if not given.keys() - {"resume"}:
         raise UsageError(f"{resume} holds no run to go on with; jaxcnn train --run-dir {resume} begins one")
     print(f"{resume} holds no run yet: begun anew", flush=True)

@@ -5,7 +5,6 @@ are linear as they stand, and the p-norm is a power of one.
 """
 
 import functools
-
 from collections.abc import Sequence
 
 import jax

@@ -129,7 +129,11 @@ def class_scores(model: Model | Layer, params: Tree, state: Tree, image: Any) ->
       ValueError, TypeError: as `saliency_map`.
     """
     return _forward(
-        Network("class_scores", model), params, state, image_of("class_scores", model, image, ranks=SHAPES), op="class_scores"
+        Network("class_scores", model),
+        params,
+        state,
+        image_of("class_scores", model, image, ranks=SHAPES),
+        op="class_scores",
     )
 
 

@@ -45,8 +45,8 @@ def image_of(op: str, model: Any, image: Any, *, ranks: Collection[int] = (2,), 
     """
     check_rank(op, model, ranks, instead)
     shape, own = np.shape(image), getattr(model, "input_shape", None)
-    if (shape != tuple(own)) if own else (len(shape) - 1 not in ranks):
-        wanted = f"{tuple(own)} for {model.name}" if own else " or ".join(SHAPES[rank] for rank in ranks)
+    if (shape != tuple(own)) if own else (len(shape) - 1 not in ranks or (len(shape) == 2 and 2 in ranks)):
+        wanted = f"{tuple(own)} for {model.name}" if own else SHAPES[2]  # two axes may be an image without channels
         batch = "; without the batch axis: image[0]" if own and shape[1:] == tuple(own) else ""
         raise ValueError(f"viz.{op}: `image` must be one image, {wanted}; got {shape}{batch}")
     return to_float(image)

@@ -291,6 +291,7 @@ def test_predict_prepares_images_as_the_file_says(tmp_path, capsys):
     said = dict(part.split(" ") for part in capsys.readouterr().out.split("x.png: ")[1].strip().split(", "))
     assert said == {"a": f"{p[0]:.1%}", "b": f"{p[1]:.1%}"}
 
+
 def test_missing_data_is_exit_code_1(tmp_path, capsys):
     assert main(["train", "--dataset", "mnist", "--data-dir", str(tmp_path / "nowhere")]) == 1
     assert "no such folder" in capsys.readouterr().err

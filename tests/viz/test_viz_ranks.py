@@ -61,7 +61,9 @@ def test_what_draws_images_only_says_so(net, name):
     rank, model, params, state, image = net
     if (name, rank) == ("feature_maps", 1):
         return
-    with pytest.raises(ValueError, match=rf"viz.{name} draws .*2-D images; the input of net{rank} is {rank}-D, \(") as e:
+    with pytest.raises(
+        ValueError, match=rf"viz.{name} draws .*2-D images; the input of net{rank} is {rank}-D, \("
+    ) as e:
         getattr(viz, name)(model, params, state, image, **PICTURES[name])
     assert "\n" not in str(e.value)
 
