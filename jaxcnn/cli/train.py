@@ -159,7 +159,9 @@ def _place(given: Mapping[str, Any]) -> tuple[Path, Settings, int]:
         finished = run.finished_epochs(resume)
         asked = settings.gone_on_with(settings.read(resume), given, resume, finished)
         if run.is_begun(resume):
-            settings.read_json(resume / "config.json")  # what is wrong in it is to be said by its name
+            config = resume / "config.json"
+            if "model" not in settings.read_json(config):  # what is wrong in it is to be said by its name
+                raise data.DataError(config, "what was asked of the training", "no model")
         else:
             print(f"{resume} has no checkpoint yet: begun anew", flush=True)
         return resume, asked, finished
