@@ -129,8 +129,8 @@ def read(run_dir: Path) -> Settings:
             raise DataError(path, f"a {name}", "none")
     for name, (is_right, what) in _FIELDS.items():
         if name in found and not is_right(found[name]):
-            raise DataError(path, f"{what} as `{name}`", f"{str(found[name])[:80]!r}")
-    given = {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
+            raise DataError(path, f"{what} as the field {name!r}", f"{str(found[name])[:80]!r}")
+    given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
     if given.get("data_dir") is not None:
         given["data_dir"] = Path(given["data_dir"])
     if given.get("size") is None and "size" in given:

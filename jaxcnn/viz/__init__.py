@@ -1,4 +1,4 @@
-"""Pictures for eyes (matplotlib, the `plots` extra), and the arrays behind some of them. Nothing here needs a display."""
+"""Pictures for eyes (matplotlib, the `plots` extra), and the arrays behind some of them. No display is needed."""
 
 from jaxcnn.viz.animation import Animation, slide, slide_backward, slide_max_pool, slide_transpose
 from jaxcnn.viz.architecture import architecture

@@ -98,7 +98,8 @@ def feature_maps(
 
     Args:
       model, params, state: a `Model` or a `Layer`, and its own.
-      image: (H, W, C), or a signal (L, C) that is drawn as lines, as the network takes it: uint8 (taken as 0 to 1) or floating. To show a photo as it is, not as
+      image: (H, W, C), or a signal (L, C) that is drawn as lines, as the network takes it: uint8 (taken as 0 to 1) or
+        floating. To show a photo as it is, not as
         published weights want it, put their preprocessing first: `serial(first=stateless("preprocessing",
         about.preprocessing), net=model.layer)` with params `{"net": params}`.
       layers: paths, as in `models.features`; by default all convolutions and pools.
