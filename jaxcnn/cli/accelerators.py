@@ -53,8 +53,8 @@ def unused(
         environment: for JAX_PLATFORMS.
 
     Example:
-        >>> unused("cpu", {"GPU": "nvidia-smi is there"}, {"jax-cuda12-plugin": "0.7.2"}, "0.10.2", {})
-        "the GPU is there but unused: jax-cuda12-plugin 0.7.2 does not go with jaxlib 0.10.2; pip install -U 'jax[cuda12]'"
+        >>> unused("cpu", {"GPU": "nvidia-smi is there"}, {}, "0.10.2", {})
+        "a GPU seems to be there (nvidia-smi is there), but JAX does not use it: pip install -U 'jax[cuda12]'"
     """
     if backend != "cpu":
         return ""

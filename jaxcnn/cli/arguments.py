@@ -23,7 +23,9 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> Any:
         message = re.sub(r"^argument (\S+?)(?:/\S+)?: (?=must|needs)", r"\1 ", message)
-        message = re.sub(r"^argument (\S+?)(?:/\S+)?: expected (?:at least )?one argument", r"\1 needs a value", message)
+        message = re.sub(
+            r"^argument (\S+?)(?:/\S+)?: expected (?:at least )?one argument", r"\1 needs a value", message
+        )
         message = re.sub(r"^the following arguments are required: (.*)", r"\1 is missing", message)
         raise UsageError(f"{message.removeprefix('argument ')}; see {self.prog} --help")
 

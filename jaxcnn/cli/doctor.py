@@ -64,7 +64,11 @@ def convolution_error() -> float:
     keys = jax.random.split(jax.random.key(0), 3)
     x, w = jax.random.normal(keys[0], (4, 12, 12, 5)), jax.random.normal(keys[1], (3, 3, 5, 7))
     return _error(
-        lambda x, w: ops.conv(x, w, padding="SAME"), lambda x, w: textbook.conv2d(x, w, padding="SAME"), x, w, key=keys[2]
+        lambda x, w: ops.conv(x, w, padding="SAME"),
+        lambda x, w: textbook.conv2d(x, w, padding="SAME"),
+        x,
+        w,
+        key=keys[2],
     )
 
 

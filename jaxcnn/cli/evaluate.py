@@ -65,5 +65,7 @@ def report(run_dir: Path, test: data.Dataset) -> tuple[np.ndarray, bool]:
     except OSError as error:
         print(f"jaxcnn: the report could not be written: {said_of(error)}", file=sys.stderr, flush=True)
         return found.matrix, False
-    print(f"{run_dir}: " + ", ".join(sorted(p.name for p in run_dir.iterdir() if not p.name.startswith("."))), flush=True)
+    print(
+        f"{run_dir}: " + ", ".join(sorted(p.name for p in run_dir.iterdir() if not p.name.startswith("."))), flush=True
+    )
     return found.matrix, True

@@ -70,7 +70,11 @@ def loops() -> str:
 
     small, large = map(seconds, sizes)
     slower = large / small
-    return f"{slower:,.0f} times slower in an array of {sizes[1]:,} than of {sizes[0]:,}" if large > 0.1 < slower / 20 else ""
+    return (
+        f"{slower:,.0f} times slower in an array of {sizes[1]:,} than of {sizes[0]:,}"
+        if large > 0.1 < slower / 20
+        else ""
+    )
 
 
 FAULTS = (

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn import train
@@ -59,10 +60,12 @@ def _read(
     for file in files:
         try:
             if preprocessing is None:
-                yield file, read_image(file, model.input_shape)
+                height, width, channels = model.input_shape
+                yield file, read_image(file, (height, width, channels))
             else:
                 # only a resize that keeps proportions needs the image as it is; any other is the decoder's own
-                size = preprocessing.size if preprocessing.resize is None else (None, None)
-                yield file, np.asarray(preprocessing(read_image(file, (*size, 3))[None]))[0]
+                height, width = preprocessing.size if preprocessing.resize is None else (None, None)
+                pixels = jnp.asarray(read_image(file, (height, width, 3)))
+                yield file, np.asarray(preprocessing(pixels[None]))[0]
         except DataError as error:
             yield file, error

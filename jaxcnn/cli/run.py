@@ -48,7 +48,9 @@ def load_model(run: Path) -> tuple[Model, TrainState, dict]:
         if not run.is_dir():
             raise UsageError(f"{run} is not a run folder: {'it is a file' if run.exists() else 'there is none'}")
         if is_begun(run) and not finished_epochs(run):
-            raise UsageError(f"{run}: no epoch was finished, so there is no trained model; {go_on_by(run)} starts again")
+            raise UsageError(
+                f"{run}: no epoch was finished, so there is no trained model; {go_on_by(run)} starts again"
+            )
         if not file.exists():
             cure = f"; {go_on_by(run)} trains one" if (run / "command.json").exists() else ""
             raise UsageError(f"{run} is not a run folder with a model: it has no {MODEL}{cure}")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxcnn.cli.recipes import AUGMENTS, RECIPES
-from jaxcnn.cli.wording import UsageError, plural
+from jaxcnn.cli.wording import UsageError
 from jaxcnn.data import DataError
 from jaxcnn.models import create, names
 from jaxcnn.weights.files import write_json
@@ -104,7 +104,7 @@ def gone_on_with(recorded: Settings, given: Mapping[str, Any], run_dir: Path, fi
             "begin another run"
         )
     if given.get("epochs", recorded.epochs) < finished:
-        raise UsageError(f"--epochs {given['epochs']} is over: {run_dir} has finished {plural(finished, 'epoch')}")
+        raise UsageError(f"--epochs must be at least the {finished} that {run_dir} has finished; got {given['epochs']}")
     return dataclasses.replace(recorded, **{name: given[name] for name in may_change if name in given})
 
 
@@ -129,8 +129,8 @@ def read(run_dir: Path) -> Settings:
             raise DataError(path, f"a {name}", "none")
     for name, (is_right, what) in _FIELDS.items():
         if name in found and not is_right(found[name]):
-            raise DataError(path, f"{what} as `{name}`", f"{str(found[name])[:80]!r}")
-    given = {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
+            raise DataError(path, f"{what} as the field {name!r}", f"{str(found[name])[:80]!r}")
+    given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
     if given.get("data_dir") is not None:
         given["data_dir"] = Path(given["data_dir"])
     if given.get("size") is None and "size" in given:

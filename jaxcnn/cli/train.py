@@ -20,7 +20,7 @@ from jaxcnn.cli.recipes import AUGMENTS, fitting, images, with_validation
 from jaxcnn.cli.settings import Settings
 from jaxcnn.cli.wording import UsageError, own_words, plural
 from jaxcnn.data import augment
-from jaxcnn.models import Model, names
+from jaxcnn.models import Model, create, names
 
 HELP = "Train a model and leave a run folder: metrics, curves, confusion, sample predictions, weights, checkpoint."
 
@@ -86,7 +86,9 @@ def arguments(parser: Parser) -> None:
         type=whole(0),
         help="of everything random, by default 0; the same seed on the same machine gives the same run",
     )
-    add("--skip-unreadable", action="store_true", help="leave out images of a folder that cannot be read, and name them")
+    add(
+        "--skip-unreadable", action="store_true", help="leave out images of a folder that cannot be read, and name them"
+    )
     add(
         "--data-dir",
         metavar="FOLDER",
@@ -109,9 +111,9 @@ def command(given: Mapping[str, Any]) -> int:
     """Train by the flags given; 0, or 1 for a training that did not reach its end."""
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     run_dir, asked, finished = _place(given)
-    splits = images(
-        asked.dataset, asked.data_dir, asked.shape, asked.classes, skip_unreadable=asked.skip_unreadable
-    )
+    shape = data.describe(asked.dataset).image_shape or asked.shape
+    fitting(asked.model, shape, create(asked.model).num_classes)  # refuses before anything is read
+    splits = images(asked.dataset, asked.data_dir, shape, asked.classes, skip_unreadable=asked.skip_unreadable)
     model = fitting(asked.model, splits.train.input_shape, len(splits.train.classes))
     training, held_out = with_validation(splits.train, asked.validation)
     print(
@@ -157,12 +159,16 @@ def _place(given: Mapping[str, Any]) -> tuple[Path, Settings, int]:
         finished = run.finished_epochs(resume)
         asked = settings.gone_on_with(settings.read(resume), given, resume, finished)
         if run.is_begun(resume):
-            settings.read_json(resume / "config.json")  # what is wrong in it is to be said by its name
+            config = resume / "config.json"
+            if "model" not in settings.read_json(config):  # what is wrong in it is to be said by its name
+                raise data.DataError(config, "what was asked of the training", "no model")
         else:
             print(f"{resume} has no checkpoint yet: begun anew", flush=True)
         return resume, asked, finished
     if run.is_begun(resume):
-        raise UsageError(f"{resume} was not written by `jaxcnn train`: it has no {settings.FILE}, which says of what data")
+        raise UsageError(
+            f"{resume} was not written by `jaxcnn train`: it has no {settings.FILE}, which says of what data"
+        )
     if not given.keys() - {"resume"}:
         raise UsageError(f"{resume} holds no run to go on with; jaxcnn train --run-dir {resume} begins one")
     print(f"{resume} holds no run yet: begun anew", flush=True)
@@ -174,7 +180,7 @@ def _trained(
 ) -> train.TrainState:
     batch_size = min(asked.batch_size, len(training))
     if batch_size < asked.batch_size:
-        print(f"--batch-size {asked.batch_size:,} is more than there are images: each step takes all {batch_size:,}")
+        print(f"a batch of {asked.batch_size:,} is more than there are images: each step takes all {batch_size:,}")
     steps = asked.epochs * -(-len(training) // batch_size)
     callbacks: list[train.Callback] = []
     if asked.patience:

@@ -11,6 +11,8 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
 from jaxcnn.layers.layer import Layer, Tree, output_shape
 
+CUT = "…"
+
 
 @dataclass(frozen=True)
 class Row:
@@ -50,7 +52,7 @@ class Summary:
         head = ("layer", "output shape", "parameters", "multiply-adds", "weights", "output")
         body = [
             (
-                f"{row.path} ({row.kind}{', in training' if row.training_only else ''})",
+                row.path,
                 " × ".join(map(str, row.output_shape)),
                 f"{row.parameters + row.statistics:,}",
                 f"{row.multiply_adds:,}",
@@ -59,10 +61,15 @@ class Summary:
             )
             for row in self.rows
         ]
+        kinds = [f" ({row.kind}{', in training' if row.training_only else ''})" for row in self.rows]
+        named = [(path + kind, *cells) for (path, *cells), kind in zip(body, kinds, strict=True)]
         total = ("total", "", *(f"{n:,}" for n in (self._values(), self.total("multiply_adds"))))
         total = (*total, _bytes(self.total("parameter_bytes")), _bytes(self.total("output_bytes")))
         drop = ("output", "weights", "multiply-adds")
-        lines = fitted([head, *body, total], width, left=("layer", "output shape"), drop=drop)
+        for rows in (named, body):  # the path alone, where kinds would leave too little room for it
+            lines = fitted([head, *rows, total], width, left=("layer", "output shape"), drop=drop)
+            if not any(line.startswith(CUT) for line in lines):
+                break
         rule = "─" * max(map(len, lines))
         title = f"{self.name}, input {' × '.join(map(str, self.input_shape))}, per image"
         last = f"trainable {self.total('parameters'):,} · not trainable {self.total('statistics'):,}"
@@ -113,7 +120,7 @@ def _cut(text: str, length: int) -> str:
         return text
     end = text[len(text) - length + 1 :]
     slash = end.find("/")
-    return "…" + (end[slash:] if 0 <= slash < len(end) // 2 else end)
+    return CUT + (end[slash:] if 0 <= slash < len(end) // 2 else end)
 
 
 def summary(model, input_shape: tuple[int, ...] | None = None) -> Summary:

@@ -11,15 +11,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
-from jaxcnn.data import to_float
 from jaxcnn.layers import Layer
 from jaxcnn.layers.layer import Tree
 from jaxcnn.models import Model
 from jaxcnn.models.surgery import features
-from jaxcnn.viz.network import layer_of
+from jaxcnn.viz.network import SHAPES, image_of, layer_of
 
 AT_ONCE = 8  # noisy images in a batch: more would not be faster on a CPU, and need more memory
 
@@ -32,11 +30,12 @@ def saliency_map(
     Args:
       model: a `Model` or a `Layer` that gives logits (N, classes).
       params, state: its own.
-      image: (H, W, C), uint8 or floating of 0 to 1, as `train.fit` takes them.
+      image: (H, W, C), uint8 or floating of 0 to 1, as `train.fit` takes them; (L, C) or (D, H, W, C) for a model of
+        such inputs.
       target: the class; None for the one the model predicts.
 
     Returns:
-      (H, W), in units of the score per unit of intensity.
+      (H, W), as many spatial axes as the image has, in units of the score per unit of intensity.
 
     Raises:
       ValueError: an image of another shape, a class that is not there, a model without logits.
@@ -130,7 +129,11 @@ def class_scores(model: Model | Layer, params: Tree, state: Tree, image: Any) ->
       ValueError, TypeError: as `saliency_map`.
     """
     return _forward(
-        Network("class_scores", model), params, state, _checked("class_scores", model, image), op="class_scores"
+        Network("class_scores", model),
+        params,
+        state,
+        image_of("class_scores", model, image, ranks=SHAPES),
+        op="class_scores",
     )
 
 
@@ -175,20 +178,11 @@ def _attributed(op: str, function: Callable, model, params, state, image, target
         if isinstance(target, bool) or not hasattr(target, "__index__"):
             raise TypeError(f"viz.{op}: `target` must be the number of a class; got {target!r}")
         target = operator.index(target)
-    network, x = Network(op, model), _checked(op, model, image)
+    network, x = Network(op, model), image_of(op, model, image, ranks=SHAPES)
     values, scores = function(network, params, state, x, target, *arguments, op=op, **static)
     if target is not None and not 0 <= target < scores.size:  # known only now: the logits say how many there are
         raise ValueError(f"viz.{op}: `target` must be a class from 0 to {scores.size - 1}; got {target}")
     return values
-
-
-def _checked(op: str, model, image) -> jax.Array:
-    shape = np.shape(image)
-    known = isinstance(model, Model)
-    if len(shape) != 3 or (known and shape != tuple(model.input_shape)):
-        expected = f"{tuple(model.input_shape)} for {model.name}" if known else "(H, W, C)"
-        raise ValueError(f"viz.{op}: `image` must be one image, {expected}; got {shape}")
-    return to_float(image)
 
 
 def _scores(op: str, layer: Layer, params, state, x) -> jax.Array:
@@ -249,9 +243,9 @@ def _grad_cam(network, params, state, x, target, *, op, path):
 
     replaced(op, network.layer, path, lambda layer: layer)  # refuses a wrong path
     until, *trees = features(network.layer, params, state, until=path)
-    maps, _ = until.apply(*trees, x[None])  # (1, h, w, K)
-    if maps.ndim != 4:
+    maps, _ = until.apply(*trees, x[None])  # (1, h, w, K), or with one or three positions
+    if maps.ndim != x.ndim + 1:
         raise ValueError(f"viz.{op}: `layer` must give a feature map (h, w, channels); {path!r} gives {maps.shape[1:]}")
     gradient, scores = jax.grad(score, has_aux=True)(jnp.zeros_like(maps))
-    alpha = gradient.mean(axis=(1, 2), keepdims=True)
+    alpha = gradient.mean(axis=tuple(range(1, maps.ndim - 1)), keepdims=True)
     return jax.nn.relu((alpha * maps).sum(axis=-1))[0], scores

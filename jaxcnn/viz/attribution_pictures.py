@@ -11,6 +11,7 @@ from jaxcnn.layers import Layer
 from jaxcnn.layers.layer import Tree
 from jaxcnn.models import Model
 from jaxcnn.viz.attribution import class_scores, grad_cam_map, saliency_map, smooth_grad_map
+from jaxcnn.viz.network import check_rank
 from jaxcnn.viz.style import SEQUENTIAL, draw_image, figure
 
 HEAT = "inferno"  # over a photo: its bright end stands out, and its order is seen in grey as well
@@ -37,6 +38,7 @@ def saliency(
     Raises:
       ValueError, TypeError: as `saliency_map`.
     """
+    check_rank("saliency", model, instead=": `saliency_map` gives the numbers")
     target, name = _class("saliency", model, params, state, image, target, classes)
     values = saliency_map(model, params, state, image, target=target)
     return _beside(image, values, f"Saliency for {name}")
@@ -66,6 +68,7 @@ def smooth_grad(
     Raises:
       ValueError, TypeError: as `smooth_grad_map`.
     """
+    check_rank("smooth_grad", model, instead=": `smooth_grad_map` gives the numbers")
     target, name = _class("smooth_grad", model, params, state, image, target, classes)
     values = smooth_grad_map(model, params, state, image, target=target, noise=noise, samples=samples, key=key)
     return _beside(image, values, f"SmoothGrad for {name}: {samples} samples, noise {noise:.0%}")
@@ -93,6 +96,7 @@ def grad_cam(
     Raises:
       ValueError, TypeError: as `grad_cam_map`.
     """
+    check_rank("grad_cam", model, instead=": `grad_cam_map` gives the numbers")
     target, name = _class("grad_cam", model, params, state, image, target, classes)
     values = grad_cam_map(model, params, state, image, layer=layer, target=target)
     heat = np.asarray(jax.image.resize(values, np.shape(image)[:2], "linear"))

@@ -8,12 +8,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxcnn.data import to_float
 from jaxcnn.layers import Layer
 from jaxcnn.layers.layer import Tree
 from jaxcnn.models import Model
-from jaxcnn.viz.network import layer_of
-from jaxcnn.viz.style import SEQUENTIAL, figure
+from jaxcnn.viz.network import image_of, layer_of
+from jaxcnn.viz.style import BLUE, SEQUENTIAL, figure
 
 SIGNED = "PuOr"  # orange below zero, violet above: told apart by colour-blind people
 CONVOLUTIONS = ("conv", "conv_transpose", "depthwise_conv")
@@ -42,6 +41,10 @@ def filters(kernel: Any, *, most: int = 64, title: str = "Learned filters") -> F
       ['0', '1', '2', '3', '4', '5']
     """
     kernel = np.asarray(kernel, float)
+    if kernel.ndim in (3, 5):
+        raise ValueError(
+            f"viz.filters draws 2-D kernels, (kh, kw, C_in, C_out); got a {kernel.ndim - 2}-D one, {kernel.shape}"
+        )
     if kernel.ndim != 4 or not kernel.size:
         raise ValueError(f"viz.filters: `kernel` must be (kh, kw, C_in, C_out); got {kernel.shape}")
     if most < 1:
@@ -95,20 +98,22 @@ def feature_maps(
 
     Args:
       model, params, state: a `Model` or a `Layer`, and its own.
-      image: (H, W, C), as the network takes it: uint8 (taken as 0 to 1) or floating. To show a photo as it is, not as
+      image: (H, W, C), or a signal (L, C) that is drawn as lines, as the network takes it: uint8 (taken as 0 to 1) or
+        floating. To show a photo as it is, not as
         published weights want it, put their preprocessing first: `serial(first=stateless("preprocessing",
         about.preprocessing), net=model.layer)` with params `{"net": params}`.
       layers: paths, as in `models.features`; by default all convolutions and pools.
       most: channels that are drawn at most of each.
 
     Returns:
-      A figure with an axes per channel and one for the image. Each channel has its own scale, from its least value to
-      its greatest: the title of a row tells those of all its channels together.
+      A figure with an axes per channel and one for the image. The channels of a row are drawn on one scale, and its
+      label says what they reach from and to.
 
     Raises:
       ValueError: an image or layers that do not fit, a `most` below 1. TypeError: neither a Model nor a Layer.
     """
-    whole, image = _arguments("feature_maps", model, image)
+    whole = layer_of("viz.feature_maps", model)
+    image = np.asarray(image_of("feature_maps", model, image, ranks=(1, 2)))
     if most < 1:
         raise ValueError(f"viz.feature_maps: `most` must be at least 1; got {most}")
     if layers is None:
@@ -119,24 +124,35 @@ def feature_maps(
         raise ValueError("viz.feature_maps: `layers` must name at least one")
     maps = _outputs("feature_maps", whole, params, state, image, layers)
     for path, values in maps.items():
-        if values.ndim != 3:
+        if values.ndim != image.ndim:
+            maps_are = "maps (H, W, C)" if image.ndim == 3 else "signals (L, C)"
             raise ValueError(
-                f"viz.feature_maps: `layers` must give maps (H, W, C); {path!r} gives {values.shape}, without rows and "
-                "columns"
+                f"viz.feature_maps: `layers` must give {maps_are}; {path!r} gives {values.shape}, without "
+                f"{'rows and columns' if image.ndim == 3 else 'positions'}"
             )
     columns = min(most, max(values.shape[-1] for values in maps.values()))
     fig, axes = figure(len(maps) + 1, columns, (1.05 * columns + 2.0, 1.2 * (len(maps) + 1) + 0.5))
     for ax in axes.flat:
         ax.set_axis_off()
-    _draw(axes[0, 0], _as_picture(image))
-    _label(axes[0, 0], f"image\n{image.shape[0]} × {image.shape[1]}")
+    signal = image.ndim == 2
+    if signal:
+        _draw_signal(axes[0, 0], image)
+    else:
+        _draw(axes[0, 0], _as_picture(image))
+    _label(axes[0, 0], "signal\n" * signal + "image\n" * (not signal) + " × ".join(map(str, image.shape[:-1])))
     for row, (path, values) in zip(axes[1:], maps.items(), strict=True):
-        for channel, ax in zip(range(values.shape[-1]), row, strict=False):
-            _draw(ax, values[..., channel], **_scale(values[..., channel]))
-            ax.set_title(str(channel), fontsize="x-small", pad=2)
-        height, width, channels = values.shape
-        _label(row[0], f"{path}\n{height} × {width} × {channels}\n{_number(values.min())} to {_number(values.max())}")
-    fig.suptitle("Feature maps by channel; 0 is dark, or white between orange (−) and violet (+)", fontsize="large")
+        drawn = values[..., :columns]
+        scale = _scale(drawn)
+        for channel, ax in zip(range(drawn.shape[-1]), row, strict=False):
+            if signal:
+                _draw_signal(ax, drawn[:, channel], ylim=(drawn.min(), drawn.max()))
+            else:
+                _draw(ax, drawn[..., channel], **scale)
+            ax.set_title(str(channel), fontsize="small", pad=2)
+        size = " × ".join(map(str, values.shape))
+        _label(row[0], f"{path}\n{size}\n{_number(drawn.min())} to {_number(drawn.max())}")
+    meaning = "" if signal else "; 0 is dark, or white between orange (−) and violet (+)"
+    fig.suptitle(f"Feature maps by channel, a row on one scale{meaning}", fontsize="large")
     return fig
 
 
@@ -167,7 +183,8 @@ def filter_path(
       ValueError: no such convolution followed by a pool, another convolution between them, a channel that is not there,
         an image that does not fit. TypeError: neither a Model nor a Layer.
     """
-    whole, image = _arguments("filter_path", model, image)
+    whole = layer_of("viz.filter_path", model)
+    image = np.asarray(image_of("filter_path", model, image))
     kinds = dict(_leaves(whole))
     order = list(kinds)
     conv, pool = _ends("filter_path", kinds, conv, pool)
@@ -193,17 +210,6 @@ def filter_path(
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-
-
-def _arguments(op: str, model: Any, image: Any) -> tuple[Layer, np.ndarray]:
-    """The layer, and the image in floats."""
-    whole = layer_of(f"viz.{op}", model)
-    image = np.asarray(image)
-    expected = getattr(model, "input_shape", None)
-    if image.ndim != 3 or image.shape[-1] not in (1, 3) or (expected and image.shape != tuple(expected)):
-        wanted = tuple(expected) if expected else "(H, W, 1) or (H, W, 3)"
-        raise ValueError(f"viz.{op}: `image` must be {wanted}; got {image.shape}")
-    return whole, np.asarray(to_float(image))
 
 
 def _leaves(layer: Layer, path: str = "") -> Iterator[tuple[str, str]]:
@@ -280,6 +286,18 @@ def _draw(ax: Axes, values: np.ndarray, **options: Any) -> Any:
     return ax.imshow(values, **options)
 
 
+def _draw_signal(ax: Axes, values: np.ndarray, *, ylim: tuple[float, float] | None = None) -> None:
+    """Lines over positions, with 0 in grey."""
+    ax.set_axis_on()
+    ax.grid(False)
+    ax.set(xticks=[], yticks=[])
+    ax.axhline(0, color="#AAAAAA", linewidth=0.6)
+    ax.plot(values, linewidth=0.8, color=BLUE if values.ndim == 1 or values.shape[-1] == 1 else None)
+    if ylim and ylim[0] < ylim[1]:
+        margin = 0.05 * (ylim[1] - ylim[0])
+        ax.set_ylim(ylim[0] - margin, ylim[1] + margin)
+
+
 def _scale(values: np.ndarray) -> dict[str, Any]:
     """Colours in which 0 is always the same."""
     size = np.abs(values)
@@ -300,4 +318,4 @@ def _as_picture(image: np.ndarray) -> np.ndarray:
     """Values for imshow: what a network was given beyond 0 to 1 is stretched to that."""
     low, high = min(float(image.min()), 0.0), max(float(image.max()), 1.0)
     scaled = (image - low) / (high - low)
-    return scaled.repeat(3, axis=-1) if image.shape[-1] == 1 else scaled
+    return scaled if image.shape[-1] == 3 else scaled.mean(axis=-1, keepdims=True).repeat(3, axis=-1)

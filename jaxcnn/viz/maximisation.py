@@ -16,6 +16,7 @@ from jaxcnn.layers.layer import Tree
 from jaxcnn.models import Model
 from jaxcnn.models.surgery import features
 from jaxcnn.viz.attribution import Network, replaced
+from jaxcnn.viz.network import check_rank
 from jaxcnn.viz.style import draw_image, figure
 
 LEARNING_RATE = 0.05
@@ -117,6 +118,8 @@ def activation_maximisation(
 def _maximised(op: str, model, params, state, path, channel, steps, key, input_shape) -> tuple[jax.Array, jax.Array]:
     """The image, and the channel's mean for it."""
     network = Network(op, model)
+    if input_shape is None:
+        check_rank(op, model)
     shape: Any = getattr(model, "input_shape", None) if input_shape is None else input_shape
     if shape is None or len(shape) != 3:
         raise ValueError(f"viz.{op}: `input_shape` must be (H, W, C), and given for a Layer; got {shape}")

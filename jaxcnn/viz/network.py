@@ -1,7 +1,12 @@
-"""What pictures are given: a model, or a layer with the shape of its input."""
+"""What pictures are given: a model, or a layer with the shape of its input, and an image for it."""
 
+from collections.abc import Collection
 from typing import Any
 
+import jax
+import numpy as np
+
+from jaxcnn.data import to_float
 from jaxcnn.layers import Layer
 from jaxcnn.models import Model
 
@@ -20,3 +25,38 @@ def input_shape_of(op: str, model: Model | Layer, given: tuple[int, ...] | None)
     if shape is None:
         raise ValueError(f"{op}: `input_shape` must be given for a Layer; only a Model knows its own")
     return tuple(shape)
+
+
+SHAPES = {1: "(L, C)", 2: "(H, W, C)", 3: "(D, H, W, C)"}  # by the number of spatial axes
+
+
+def image_of(op: str, model: Any, image: Any, *, ranks: Collection[int] = (2,), instead: str = "") -> jax.Array:
+    """One image for a model or a layer, in floats.
+
+    Args:
+      op: who asks, for the message.
+      model: a `Model`, whose input_shape is compared, or a `Layer`.
+      image: without the batch axis.
+      ranks: how many spatial axes it may have.
+      instead: what to do where a model's input has others.
+
+    Raises:
+      ValueError: an image of another shape, a model for images of other ranks.
+    """
+    check_rank(op, model, ranks, instead)
+    shape, own = np.shape(image), getattr(model, "input_shape", None)
+    if (shape != tuple(own)) if own else (len(shape) - 1 not in ranks or (len(shape) == 2 and 2 in ranks)):
+        wanted = f"{tuple(own)} for {model.name}" if own else SHAPES[2]  # two axes may be an image without channels
+        batch = "; without the batch axis: image[0]" if own and shape[1:] == tuple(own) else ""
+        raise ValueError(f"viz.{op}: `image` must be one image, {wanted}; got {shape}{batch}")
+    return to_float(image)
+
+
+def check_rank(op: str, model: Any, ranks: Collection[int] = (2,), instead: str = "") -> None:
+    """ValueError if a model's input has another number of spatial axes than what can be drawn."""
+    own = getattr(model, "input_shape", None)
+    if own and len(own) - 1 not in ranks:
+        drawn = " and ".join(f"{rank}-D" for rank in ranks)
+        raise ValueError(
+            f"viz.{op} draws {drawn} images; the input of {model.name} is {len(own) - 1}-D, {tuple(own)}{instead}"
+        )

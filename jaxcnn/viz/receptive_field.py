@@ -11,11 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator
 
 from jaxcnn.layers import Layer
 from jaxcnn.models import Model
 from jaxcnn.models.surgery import features
-from jaxcnn.viz.network import layer_of
+from jaxcnn.viz.network import check_rank, layer_of
 from jaxcnn.viz.sight import sight
 from jaxcnn.viz.sight_rules import NOTHING, Sight
 from jaxcnn.viz.style import BLUE, ORANGE, VERMILION, draw_image, figure
@@ -123,6 +124,7 @@ def receptive_field(model: Model | Layer, layer: str, *, unit: Unit | None = Non
     Raises:
       ValueError, TypeError: as `pixels_seen`; an input that is no image.
     """
+    check_rank("receptive_field", model, instead=": `field_of_view` and `pixels_seen` tell what a unit sees")
     if image is not None:
         image = np.asarray(image)
     edges, shape = _look("receptive_field", model, layer, None if image is None else image.shape)
@@ -138,7 +140,8 @@ def receptive_field(model: Model | Layer, layer: str, *, unit: Unit | None = Non
     if field is not None and positions:
         after = (*at[:-1], at[-1] + 1)
         if after[-1] < positions[-1]:
-            label = f"what the next unit sees, {field.stride[-1]} pixels on"
+            on = field.stride[-1]
+            label = f"what the next unit sees, {on} pixel{'' if on == 1 else 's'} on"
             _draw_box(ax, _box(edges, after), label, color=BLUE, linestyle=":", zorder=4)
         _draw_padding(ax, field.box(at), shape)
     if positions:
@@ -241,6 +244,8 @@ def _draw_cells(ax: Axes, size: tuple[int, ...]) -> None:
     """A grid, one cell per position; of more than the eye can part, its border only."""
     ax.imshow(np.full(size, 0.87), cmap="gray", vmin=0, vmax=1)
     ax.grid(False)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
     if max(size) <= 64:
         ax.vlines(np.arange(size[1] + 1) - 0.5, -0.5, size[0] - 0.5, color="#AAAAAA", linewidth=0.6)
         ax.hlines(np.arange(size[0] + 1) - 0.5, -0.5, size[1] - 0.5, color="#AAAAAA", linewidth=0.6)

@@ -1,5 +1,6 @@
 """What a finished run shows: its score on images it has not seen, and the pictures of its folder."""
 
+import csv
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxcnn import weights
-from jaxcnn.data import Dataset
+from jaxcnn.data import DataError, Dataset
 from jaxcnn.train import History, TrainState, evaluate, predict
 from jaxcnn.train.metrics import confusion_matrix
 from jaxcnn.viz.style import save
@@ -59,6 +60,17 @@ def write_report(run_dir: str | os.PathLike, test: Dataset, found: Scored) -> No
     run_dir = Path(run_dir)
     write_json(run_dir / "result.json", {f"test_{name}": value for name, value in found.scores.items()})
     if (run_dir / "metrics.csv").exists():
-        save(curves(History.from_csv(run_dir / "metrics.csv")), run_dir / "curves.png")
+        save(curves(_history(run_dir / "metrics.csv")), run_dir / "curves.png")
     save(confusion(found.matrix, test.classes), run_dir / "confusion.png")
     save(samples(test.images, test.labels, found.probabilities, test.classes), run_dir / "samples.png")
+
+
+def _history(path: Path) -> History:
+    """The epochs of a run; DataError naming the file where they cannot be read."""
+    try:
+        history = History.from_csv(path)
+    except (ValueError, csv.Error) as error:
+        raise DataError(path, "a row of numbers per epoch", str(error)) from None
+    if not len(history):
+        raise DataError(path, "a row of numbers per epoch", "none")
+    return history

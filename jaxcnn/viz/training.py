@@ -31,11 +31,15 @@ def curves(history: History) -> Figure:
     )
     fig, axes = figure(1, len(units), (4.5 * len(units), 3.6))
     for ax, (name, unit) in zip(axes[0], units.items(), strict=True):
-        ax.plot(history["epoch"], history[name], color=BLUE, marker=".", label="training")
+        marker = "." if len(history) > 1 else "o"
+        ax.plot(history["epoch"], history[name], color=BLUE, marker=marker, label="training")
         if f"validation_{name}" in history.columns:
-            ax.plot(history["epoch"], history[f"validation_{name}"], color=ORANGE, marker=".", label="validation")
+            ax.plot(history["epoch"], history[f"validation_{name}"], color=ORANGE, marker=marker, label="validation")
         ax.set(title=name.capitalize(), xlabel="epoch", ylabel=f"{name} ({unit})")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if len(history) == 1:
+            only = int(history["epoch"][0])
+            ax.set(xlim=(only - 1, only + 1), xticks=[only], xlabel="epoch; a line needs more than this one")
         ax.legend()
     return fig
 
@@ -96,6 +100,8 @@ def samples(
       ValueError: arrays of different lengths, or no images.
     """
     images, labels, probabilities = np.asarray(images), np.asarray(labels), np.asarray(probabilities)
+    if images.ndim != 4:
+        raise ValueError(f"viz.samples draws 2-D images, (N, H, W, C); got {images.shape}")
     if not len(images) or not len(images) == len(labels) == len(probabilities):
         raise ValueError(
             "viz.samples: `images`, `labels` and `probabilities` must have one length, at least 1; "
@@ -115,5 +121,8 @@ def samples(
         says = "" if ok else f"\n{probabilities[i, predicted[i]]:.0%}"
         title = f"{classes[labels[i]]}:{classes[predicted[i]]}{says}"
         ax.set_title(title, fontsize="small", color=GREEN if ok else VERMILION)
-    fig.suptitle(f"true:predicted, {len(wrong):,} of {len(images):,} wrong", fontsize="medium")
+    mistakes = " In red, with the probability that the prediction was given: mistakes." if len(wrong) else ""
+    fig.suptitle(
+        f"true class:predicted class. {len(wrong):,} of {len(images):,} wrong.{mistakes}", fontsize="medium", wrap=True
+    )
     return fig

@@ -9,14 +9,15 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import optax
 import pytest
 from PIL import Image
 
 from jaxcnn import data, weights
-from jaxcnn.cli import main
-from jaxcnn.cli.commands import RECIPES
+from jaxcnn.cli import accelerators, doctor, faults, main
+from jaxcnn.cli.recipes import RECIPES
 from jaxcnn.layers import Dense, Flatten, serial
 from jaxcnn.models import Model, catalogue, digits_cnn, names
 from jaxcnn.train import History, TrainState, evaluate
@@ -107,6 +108,96 @@ def test_resume_goes_on_after_the_last_epoch(run, tmp_path, capsys):
     assert len(rows) == 4 and rows[0] == (run / "metrics.csv").read_text().splitlines()[0]
 
 
+def test_resume_alone_knows_all(run, tmp_path, capsys):
+    """More epochs may be asked for; another place of the data too."""
+    folder = shutil.copytree(run, tmp_path / "run")
+    assert main(["train", "--resume", str(folder), "--epochs", "3"]) == 0
+    assert "epoch 3/3" in capsys.readouterr().out
+    asked = json.loads((folder / "command.json").read_text())
+    assert (asked["epochs"], asked["batch_size"]) == (3, 128)
+
+
+OTHERS = {
+    "--learning-rate": ["0.1"], "--weight-decay": ["0"], "--augment": ["flip"], "--model": ["lenet5"],
+    "--dataset": ["mnist"], "--keep": ["best"], "--seed": ["1"], "--batch-size": ["7"], "--validation": ["0.2"],
+    "--classes": ["1", "2"], "--skip-unreadable": [], "--size": ["9"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("flag", OTHERS)
+def test_resume_refuses_another_setting_with_both_values(run, flag, capsys):
+    before = (run / "command.json").read_bytes()
+    assert main(["train", "--resume", str(run), flag, *OTHERS[flag]]) == 2
+    assert re.search(rf"cannot take {flag} .*\(it began with .+\)", capsys.readouterr().err)
+    assert (run / "command.json").read_bytes() == before
+
+
+def test_resume_begins_a_run_that_has_no_checkpoint(tmp_path, capsys):
+    folder = tmp_path / "run"
+    command = ["train", *QUICK, "--run-dir", str(folder), "--resume"]
+    assert main(command) == 0
+    assert "holds no run yet: begun anew" in capsys.readouterr().out
+    assert main(command) == 0, "all is done, and the command may be given again"
+    (folder / "checkpoint.safetensors").unlink()
+    assert main(["train", "--resume", str(folder)]) == 0
+    assert "no checkpoint yet: begun anew" in capsys.readouterr().out
+
+
+def test_fewer_epochs_than_are_done_are_refused(run, capsys):
+    assert main(["train", "--resume", str(run), "--epochs", "1"]) == 2
+    assert "--epochs must be at least the 2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe", b"{}", b"null"])
+@pytest.mark.parametrize("name", ["command.json", "config.json", "metrics.csv", "model.safetensors"])
+def test_a_damaged_file_is_named_in_one_line(run, name, content, tmp_path, capsys):
+    folder = shutil.copytree(run, tmp_path / "run")
+    (folder / name).write_bytes(content)
+    for command in (["evaluate", str(folder)], ["train", "--resume", str(folder), "--epochs", "2"]):
+        code = main(command)
+        err = capsys.readouterr().err
+        assert len(err.splitlines()) <= 1 and "unexpected" not in err
+        assert code == 0 or name in err
+
+
+@pytest.mark.parametrize("field", ["dataset", "model", "epochs", "classes", "augment", "data_dir", "keep", "size"])
+def test_a_wrong_type_in_command_json_names_the_field(run, field, tmp_path, capsys):
+    folder = shutil.copytree(run, tmp_path / "run")
+    asked = json.loads((folder / "command.json").read_text())
+    (folder / "command.json").write_text(json.dumps(asked | {field: {"a": 1}}))
+    assert main(["evaluate", str(folder)]) == 1
+    err = capsys.readouterr().err
+    assert "command.json" in err and f"'{field}'" in err or "--data-dir" in err and len(err.splitlines()) == 1
+
+
+def test_a_score_is_told_where_it_cannot_be_saved(run, tmp_path, capsys, monkeypatch):
+    folder = shutil.copytree(run, tmp_path / "run")
+    (folder / "result.json").unlink()
+    (folder / "result.json").mkdir()  # stands for a disk that cannot be written to, also for root
+    assert main(["evaluate", str(folder)]) == 0
+    out, err = capsys.readouterr()
+    assert "test accuracy" in out and "could not be written" in err and "result.json" in err
+
+
+def test_a_folder_of_three_classes_trains_by_default_at_any_size(tmp_path, capsys):
+    for number, name in enumerate(["blue", "green", "red"]):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in range(10):
+            pixels = np.zeros((14, 12, 3), np.uint8)
+            pixels[..., number] = 100 + i
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{i}.png")
+    (tmp_path / "photos" / "red" / "bad.png").write_bytes(b"")
+    folder = str(tmp_path / "run")
+    flags = ["--dataset", "image_folder", "--data-dir", str(tmp_path / "photos"), "--size", "12", "--epochs", "1"]
+    assert main(["train", *flags, "--run-dir", folder]) == 1
+    assert "--skip-unreadable" in capsys.readouterr().err
+    assert main(["train", *flags, "--run-dir", folder, "--skip-unreadable"]) == 0
+    assert "a batch of 32 is more than there are images" in capsys.readouterr().out
+    assert main(["predict", folder, str(tmp_path / "photos" / "red" / "1.png")]) == 0
+    assert main(["summary", folder]) == 0
+    assert "12 × 12 × 3" in capsys.readouterr().out
+
+
 def test_a_run_is_not_written_over(run, capsys):
     before = (run / "model.safetensors").read_bytes()
     assert main(["train", *QUICK, "--run-dir", str(run)]) == 1
@@ -117,23 +208,39 @@ def test_a_run_is_not_written_over(run, capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["train", "--model", "resnet"], "unknown model 'resnet'; known are digits_cnn, lenet5"),
-        (["train", "--dataset", "svhn"], "unknown dataset 'svhn'; known are digits, mnist"),
+        (["train", "--model", "resnet-50"], "unknown model 'resnet-50'; did you mean resnet50?"),
+        (["train", "--model", "transformer"], "unknown model 'transformer'; known are digits_cnn, lenet5"),
+        (["train", "--dataset", "MNIST"], "unknown dataset 'MNIST'; did you mean mnist?"),
         (["train", "--augment", "twist"], "unknown augment 'twist'; known are flip"),
         (["train", "--classes", "0", "eleven"], "unknown class 'eleven'; known are 0, 1"),
-        (["train", "--model", "cifar10_cnn"], "cifar10_cnn takes images of (32, 32, 3)"),
-        (["train", "--epochs", "0"], "--epochs is out of range"),
-        (["train", "--resume"], "--run-dir is out of range, or missing"),
+        (["train", "--classes", "0"], "--classes must name at least two"),
+        (["train", "--model", "cifar10_cnn"], "cifar10_cnn takes images of 32×32×3"),
+        (["train", "--epochs", "0"], "--epochs must be at least 1; got 0"),
+        (["train", "--batch-size", "many"], "--batch-size must be a whole number of at least 1; got many"),
+        (["train", "--learning-rate", "nan"], "--learning-rate must be above 0; got nan"),
+        (["train", "--validation", "1"], "--validation must be at least 0 and below 1; got 1"),
+        (["train", "--patience", "3"], "only --keep best keeps"),
+        (["train", "--keep", "best", "--validation", "0"], "--keep best chooses by the validation images"),
+        (["train", "--size", "16"], "--size is for --dataset image_folder"),
+        (["train", "--data-dir", "here"], "did you mean --dataset image_folder?"),
+        (["train", "--resume"], "--resume needs the run folder"),
+        (["train", "--resume", "nowhere"], "nowhere holds no run to go on with"),
+        (["train", "--resume", "a", "--run-dir", "b"], "are two folders"),
+        (["train", "--epohcs", "3"], "has no flag --epohcs; did you mean --epochs?"),
+        (["trian"], "unknown command 'trian'; did you mean train?"),
         (["train", "--dataset", "image_folder"], "needs --data-dir"),
-        (["summary", "resnet"], "unknown model 'resnet'; known are"),
-        (["evaluate", "nowhere"], "nowhere is not a folder that `jaxcnn train` wrote"),
+        (["summary", "transformer"], "unknown model 'transformer'; known are"),
+        (["summary", "zero_one", "--num-classes", "3"], "zero_one is for 2 classes"),
+        (["evaluate", "nowhere"], "nowhere is not a run folder: there is none"),
         (["predict", "nowhere", "a.png"], "nowhere is not a run folder"),
+        (["predict", "nowhere"], "IMAGE is missing"),
     ],
 )
 def test_wrong_usage_is_exit_code_2_and_says_what_is_known(arguments, said, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == 2
-    assert said in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert said in err and len(err.splitlines()) == 1
     assert list(tmp_path.iterdir()) == [], "nothing is written before the flags are understood"
 
 
@@ -147,8 +254,42 @@ def test_a_file_that_is_no_image_is_exit_code_1(run, tmp_path, capsys):
     (tmp_path / "a.png").write_bytes(b"not an image")
     assert main(["predict", str(run), str(tmp_path / "a.png")]) == 1
     assert "expected an image" in capsys.readouterr().err
-    assert main(["predict", str(run), str(tmp_path / "b.png")]) == 2
+    assert main(["predict", str(run), str(tmp_path / "b.png")]) == 1
     assert "no such file" in capsys.readouterr().err
+
+
+def test_one_bad_image_of_several_leaves_the_others_answered(run, tmp_path, capsys):
+    (tmp_path / "bad.png").write_bytes(b"not an image")
+    Image.new("L", (8, 8)).save(tmp_path / "good.png")
+    assert main(["predict", str(run), *(str(tmp_path / name) for name in ("good.png", "bad.png", "good.png"))]) == 1
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 2 and len(err.splitlines()) == 1 and "bad.png" in err
+
+
+def test_predict_turns_a_photo_upright(run, tmp_path, capsys):
+    """A digit stored turned, with the orientation that says so, and the same digit upright."""
+    digit = Image.fromarray(np.kron(data.load("digits").test.images[3, ..., 0], np.ones((4, 4), np.uint8)))
+    digit.save(tmp_path / "a.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    digit.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "b.png", exif=exif)
+    assert main(["predict", str(run), str(tmp_path / "a.png"), str(tmp_path / "b.png")]) == 0
+    one, other = (line.split(": ")[1] for line in capsys.readouterr().out.splitlines())
+    assert one == other
+
+
+def test_predict_prepares_images_as_the_file_says(tmp_path, capsys):
+    """A linear model of the mean brightness, which the file's preprocessing shifts below zero."""
+    model = catalogue.create("cifar10_cnn", input_size=10, num_classes=2)
+    params, state = model.init(jax.random.key(0))
+    prepared = weights.Preprocessing((10, 10), resize=12, mean=(0.4, 0.5, 0.6), std=(0.1, 0.2, 0.3))
+    weights.save(tmp_path / "m.safetensors", model, params, state, classes=["a", "b"], preprocessing=prepared)
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 20, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "x.png")
+    assert main(["predict", str(tmp_path / "m.safetensors"), str(tmp_path / "x.png"), "--top", "2"]) == 0
+    p = jax.nn.softmax(model.apply(params, state, prepared(pixels[None]))[0][0])
+    said = dict(part.split(" ") for part in capsys.readouterr().out.split("x.png: ")[1].strip().split(", "))
+    assert said == {"a": f"{p[0]:.1%}", "b": f"{p[1]:.1%}"}
 
 
 def test_missing_data_is_exit_code_1(tmp_path, capsys):
@@ -159,9 +300,11 @@ def test_missing_data_is_exit_code_1(tmp_path, capsys):
 def test_a_diverging_run_is_exit_code_1_and_keeps_its_folder(tmp_path, capsys):
     folder = tmp_path / "run"
     assert main(["train", *QUICK, "--learning-rate", "1e20", "--run-dir", str(folder)]) == 1
-    out = capsys.readouterr().out
-    assert "became" in out and "Lower the learning rate" in out
-    assert (folder / "model.safetensors").exists() and (folder / "result.json").exists()
+    out, err = capsys.readouterr()
+    assert "became" in err and "Lower the learning rate: jaxcnn train" in err and "optax" not in err
+    assert "no epoch was finished" in err and "accuracy" not in out and not (folder / "result.json").exists()
+    assert main(["predict", str(folder), "a.png"]) == 2
+    assert "no epoch was finished" in capsys.readouterr().err
 
 
 def test_two_classes_train_the_two_class_network_of_another_shape_only_where_it_fits(tmp_path, capsys):
@@ -184,9 +327,33 @@ def test_ctrl_c_leaves_a_usable_folder(tmp_path, monkeypatch, users_environment,
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=120)
-    assert process.returncode == 1, out
-    assert "stopped" in out and "Traceback" not in out
-    assert main(["evaluate", str(folder)]) == 0
+    assert process.returncode == 130, out
+    assert f"jaxcnn train --resume {folder}" in out and "Traceback" not in out
+    if "before an epoch" not in out:
+        assert main(["evaluate", str(folder)]) == 0
+
+
+def test_a_narrow_terminal_gets_fewer_columns_and_shorter_names(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "50")
+    for command in (["summary", "mobilenet_v2"], ["models"], ["datasets"]):
+        assert main(command) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert max(map(len, lines)) <= 50 and len(lines) > 10
+    assert main(["summary", "resnet20"]) == 0
+    assert "stage1/block1" in capsys.readouterr().out
+
+
+def test_a_reader_that_goes_away_is_no_error(users_environment):
+    command = [sys.executable, "-m", "jaxcnn", "summary", "mobilenet_v2"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=users_environment) as process:
+        process.stdout.close()
+        assert process.wait(timeout=120) == 141
+        assert process.stderr.read() == b""
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("jaxcnn 0.")
 
 
 def test_summary_and_datasets_print_their_tables(capsys):
@@ -211,11 +378,36 @@ def test_models_prints_a_row_for_each_with_its_published_accuracy(capsys):
     assert head.split() == ["model", "input", "parameters", "multiply-adds", "published", "top-1"]
 
 
-def test_doctor_finds_the_convolution_right(capsys):
+def test_doctor_gives_its_verdict_first(capsys):
     assert main(["doctor"]) == 0
-    out = capsys.readouterr().out
-    assert re.search(r"^conv +right", out, re.M) and re.search(r"^sums +(right|WRONG)", out, re.M)
-    assert "jaxlib" in out and "devices" in out
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first.startswith("jaxcnn works here") and "WRONG" not in first
+    out = "\n".join(lines)
+    assert re.search(r"^convolution +right", out, re.M) and re.search(r"^pooling +right", out, re.M)
+    assert all(fault.name in out for fault in faults.FAULTS) and "jaxlib" in out and "devices" in out
+
+
+def test_doctor_is_exit_code_1_only_where_jaxcnn_is_wrong(capsys, monkeypatch):
+    monkeypatch.setitem(doctor.CHECKS, "pooling", lambda: 0.5)
+    assert main(["doctor"]) == 1
+    assert "computes WRONGLY here: pooling off by 5.0e-01" in capsys.readouterr().out.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("backend", "found", "installed", "environment", "said"),
+    [
+        ("cpu", {}, {}, {}, ""),
+        ("gpu", {"GPU": "x"}, {"jax-cuda12-plugin": "0.7.2"}, {}, ""),
+        ("cpu", {"GPU": "x"}, {"jax-cuda12-plugin": "0.7.2"}, {}, "there but unused: jax-cuda12-plugin 0.7.2 does not"),
+        ("cpu", {"GPU": "x"}, {}, {}, "pip install -U 'jax[cuda12]'"),
+        ("cpu", {"TPU": "x"}, {}, {}, "pip install -U 'jax[tpu]'"),
+        ("cpu", {"GPU": "x"}, {}, {"JAX_PLATFORMS": "cpu"}, "JAX_PLATFORMS=cpu keeps JAX from it"),
+        ("cpu", {"GPU": "x"}, {"jax-cuda12-plugin": "0.10.2.post1"}, {}, "though jax-cuda12-plugin is there"),
+    ],
+)
+def test_doctor_says_which_accelerator_is_not_used(backend, found, installed, environment, said):
+    answer = accelerators.unused(backend, found, installed, "0.10.2", environment)
+    assert said in answer and bool(said) == bool(answer)
 
 
 def test_without_arguments_the_help_is_printed(capsys, monkeypatch):

@@ -239,13 +239,18 @@ BLANK = np.zeros((28, 28, 1), np.float32)
 @pytest.mark.parametrize(
     ("draw", "image", "options", "message"),
     [
-        (feature_maps, BLANK[:27], {}, "feature_maps: `image` must be (28, 28, 1); got (27, 28, 1)"),
-        (feature_maps, BLANK[None], {}, "`image` must be (28, 28, 1); got (1, 28, 28, 1)"),
+        (
+            feature_maps,
+            BLANK[:27],
+            {},
+            "feature_maps: `image` must be one image, (28, 28, 1) for lenet5; got (27, 28, 1)",
+        ),
+        (feature_maps, BLANK[None], {}, "`image` must be one image, (28, 28, 1) for lenet5; got (1, 28, 28, 1)"),
         (feature_maps, BLANK, {"most": 0}, "feature_maps: `most` must be at least 1; got 0"),
         (feature_maps, BLANK, {"layers": ["conv3"]}, "`layers` must name layers of the model; there is no 'conv3'"),
         (feature_maps, BLANK, {"layers": []}, "`layers` must name at least one"),
         (feature_maps, BLANK, {"layers": ["dense1"]}, "`layers` must give maps (H, W, C); 'dense1' gives (120,)"),
-        (filter_path, BLANK[..., :0], {}, "filter_path: `image` must be (28, 28, 1)"),
+        (filter_path, BLANK[..., :0], {}, "filter_path: `image` must be one image, (28, 28, 1)"),
         (filter_path, BLANK, {"channel": 6}, "`channel` must be one of the 6 filters of 'conv1', from 0; got 6"),
         (filter_path, BLANK, {"channel": -1}, "`channel` must be"),
         (filter_path, BLANK, {"conv": "relu1"}, "`conv` must be one of conv1, conv2; got 'relu1'"),

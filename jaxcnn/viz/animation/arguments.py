@@ -19,7 +19,10 @@ def array(function: str, argument: str, value: object, shapes: dict[int, str]) -
     except (TypeError, ValueError):
         raise ValueError(f"viz.{function}: `{argument}` must hold numbers; got {value!r}") from None
     if numbers.ndim not in shapes:
-        raise ValueError(f"viz.{function}: `{argument}` must be {' or '.join(shapes.values())}; got {numbers.shape}")
+        row = f"; a signal is an image of one row: {argument}[None]" if numbers.ndim == 1 else ""
+        raise ValueError(
+            f"viz.{function}: `{argument}` must be {' or '.join(shapes.values())}; got {numbers.shape}{row}"
+        )
     if not numbers.size or not np.isfinite(numbers).all():
         raise ValueError(f"viz.{function}: `{argument}` must hold finite numbers, at least one; got {value!r}")
     return numbers.reshape(numbers.shape + (1,) * (max(shapes) - numbers.ndim))
