@@ -156,8 +156,12 @@ def make_evaluation(apply: Callable) -> Callable:
     @jax.jit
     def evaluation(train_state, images, labels, indices, mask):
         sums = batch_sums(apply, train_state.loss)
-        weights = train_state.weights
-        return lax.map(lambda batch: sums(*weights, rows(images, batch[0]), rows(labels, batch[0]), batch[1]), (indices, mask))
+
+        def of_batch(batch):
+            chosen, use = batch
+            return sums(*train_state.weights, rows(images, chosen), rows(labels, chosen), use)
+
+        return lax.map(of_batch, (indices, mask))
 
     return evaluation
 

@@ -67,8 +67,7 @@ def images(model, count):
 
 def gradient(model, params, state, x, labels):
     def loss(params):
-        # Dropout would draw another mask in float64, so only batch normalization is in training.
-        logits, _ = model.apply(params, state, x, train=bool(jax.tree.leaves(state)), key=jax.random.key(0))
+        logits, _ = model.apply(params, state, x, train=True, key=jax.random.key(0))
         main = logits[0] if isinstance(logits, tuple) else logits
         if model.num_classes == 1:
             return main.mean()
@@ -84,17 +83,25 @@ LECTURES = [name for name in NETWORKS if hasattr(lectures, name)]
     ("name", "count"), [*((name, 2) for name in LECTURES), *((name, 8) for name in NETWORKS)], ids=lambda v: str(v)
 )
 def test_first_step(name, count, monkeypatch):
+    """Not much further from float64 than the definition in float32, which batch statistics of few images magnify."""
     model = models.create(name, **NETWORKS[name])
     params, state = model.init(jax.random.key(0))
     x, labels = images(model, count)
+    monkeypatch.setattr(jax.random, "bernoulli", lambda key, p, shape: jnp.ones(shape, bool))  # dropout keeps all
     actual = gradient(model, params, state, x, labels)
     monkeypatch.setattr(ops, "conv", functools.partial(by_definition, textbook_too=name in LECTURES))
+    single = gradient(model, params, state, x, labels)
     with jax.enable_x64(True):
         double = functools.partial(jax.tree.map, lambda leaf: jnp.asarray(np.asarray(leaf), jnp.float64))
         expected = gradient(model, double(params), double(state), jnp.asarray(x, jnp.float64), labels)
         expected = jax.tree.map(np.asarray, expected)
-    # Batch statistics of two images divide by small variances.
-    tolerance = 2e-2 if jax.tree.leaves(state) else 1e-4
-    for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(actual), jax.tree.leaves(expected), strict=True):
-        worst = np.abs(np.asarray(a, np.float64) - b).max() / max(np.abs(b).max(), 1e-12)
-        assert worst < tolerance or np.abs(b).max() < 1e-6, (jax.tree_util.keystr(path), worst, np.abs(b).max())
+
+    def errors(gradients):
+        """Of each leaf, as a share of its largest value."""
+        pairs = zip(jax.tree.leaves(gradients), jax.tree.leaves(expected), strict=True)
+        return [np.abs(np.asarray(a, np.float64) - b).max() / max(np.abs(b).max(), 1e-6) for a, b in pairs]
+
+    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(expected)]
+    allowed = 1e-4 + 10 * max(errors(single))
+    assert {path: e for path, e in zip(paths, errors(actual), strict=True) if e > allowed} == {}
+    assert allowed < 0.1
