@@ -60,8 +60,8 @@ def _read(
     for file in files:
         try:
             if preprocessing is None:
-                height, width, channels = model.input_shape
-                yield file, read_image(file, (height, width, channels))
+                rows, columns, channels = model.input_shape
+                yield file, read_image(file, (rows, columns, channels))
             else:
                 # only a resize that keeps proportions needs the image as it is; any other is the decoder's own
                 height, width = preprocessing.size if preprocessing.resize is None else (None, None)

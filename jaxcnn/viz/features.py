@@ -41,7 +41,7 @@ def filters(kernel: Any, *, most: int = 64, title: str = "Learned filters") -> F
       ['0', '1', '2', '3', '4', '5']
     """
     kernel = np.asarray(kernel, float)
-    if kernel.ndim in (3, 5):
+    if kernel.ndim in (3, 5) and kernel.size:
         raise ValueError(
             f"viz.filters draws 2-D kernels, (kh, kw, C_in, C_out); got a {kernel.ndim - 2}-D one, {kernel.shape}"
         )

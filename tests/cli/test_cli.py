@@ -167,7 +167,7 @@ def test_a_wrong_type_in_command_json_names_the_field(run, field, tmp_path, caps
     (folder / "command.json").write_text(json.dumps(asked | {field: {"a": 1}}))
     assert main(["evaluate", str(folder)]) == 1
     err = capsys.readouterr().err
-    assert "command.json" in err and f"'{field}'" in err or "--data-dir" in err and len(err.splitlines()) == 1
+    assert ("command.json" in err and f"'{field}'" in err) or ("--data-dir" in err and len(err.splitlines()) == 1)
 
 
 def test_a_score_is_told_where_it_cannot_be_saved(run, tmp_path, capsys, monkeypatch):

@@ -32,7 +32,7 @@ ARRAYS = {
 
 @pytest.mark.parametrize("name", ARRAYS)
 def test_numbers_are_had_of_any_rank(net, name):
-    rank, *arguments, image = net
+    _rank, *arguments, image = net
     function, options = ARRAYS[name]
     shapes = {"class_scores": (4,), "grad_cam_map": tuple(n - 2 for n in image.shape[:-1])}
     values = function(*arguments, image, **options)
@@ -85,7 +85,7 @@ def test_others_that_draw_images_only(net):
 
 
 def test_what_is_of_any_rank_is_drawn(net):
-    rank, model, params, state, image = net
+    rank, model, params, state, _image = net
     assert viz.architecture(model).axes
     assert viz.profile(model, params, state, batch_size=1, rounds=1).rows
     assert viz.field_of_view(model, "conv1").size == (3,) * rank

@@ -62,10 +62,8 @@ def test_samples_put_mistakes_first_with_their_probability():
     assert titles == ["no:yes\n60%", "no:no", "yes:yes", "no:no"]
     assert [to_hex(ax.title.get_color()).upper() for ax in figure.axes[:2]] == [VERMILION, GREEN]
     assert float(figure.axes[0].images[0].get_array()[0, 0]) == 2, "the image that was mistaken"
-    assert (
-        figure.get_suptitle()
-        == "true class:predicted class. 1 of 4 wrong. In red, with the probability that the prediction was given: mistakes."
-    )
+    said = "true class:predicted class. 1 of 4 wrong. In red, with the probability that the prediction was given: "
+    assert figure.get_suptitle() == f"{said}mistakes."
 
 
 def test_samples_are_at_most_as_many_as_asked_and_half_of_them_mistakes():
