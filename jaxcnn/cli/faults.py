@@ -51,6 +51,12 @@ def shifts() -> str:
     return "" if found == [1, 1, 2, 3] else f"{found} in place of [1, 1, 2, 3]"
 
 
+def maxima() -> str:
+    """The maximum of some thousand numbers, one of which is no number."""
+    found = float(jax.jit(jnp.max)(jnp.ones(4096).at[0].set(jnp.nan)))
+    return "" if np.isnan(found) else f"{found:g} in place of nan"
+
+
 def loops() -> str:
     """Writing one number at a time into a small and into a large array: it should take as long."""
     trips, sizes = 2_000, (2_000, 1_000_000)
@@ -89,6 +95,12 @@ FAULTS = (
         shifts,
         "x.at[1:].set(x[:-1]) and a reshape under jit; https://github.com/openxla/xla/issues/49176. "
         "jnp.concatenate([x[:1], x[:-1]]) avoids it",
+    ),
+    Fault(
+        "maxima",
+        maxima,
+        "jnp.max and jnp.min of some thousand values, one of them NaN; compare https://github.com/openxla/xla/issues/"
+        "21461. jnp.isnan(x).any() finds it",
     ),
     Fault(
         "loops",

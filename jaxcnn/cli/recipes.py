@@ -32,7 +32,11 @@ RECIPES = {
     "digits": Recipe("digits_cnn", 60, 32, ("shift",)),
     "mnist": Recipe("mnist_cnn", 3, 128),
     "fashion_mnist": Recipe("mnist_cnn", 10, 128, ("flip",)),
+    "kmnist": Recipe("mnist_cnn", 10, 128),
+    "emnist": Recipe("mnist_cnn", 5, 128),
+    "svhn": Recipe("cifar10_cnn", 6, 128),
     "cifar10": Recipe("cifar10_cnn", 12, 128, ("flip",)),
+    "cifar100": Recipe("cifar10_cnn", 30, 128, ("flip",)),
     # No batch norm, whose statistics a few photos do not settle, and any number of classes.
     "image_folder": Recipe("cifar10_cnn", 10, 32, ("flip",), (64, 64)),
 }
