@@ -144,7 +144,9 @@ def _pool(name: str, kind: str, op: Callable, geometry: dict[str, Any], **option
             )
         return {}, {}
 
-    return dataclasses.replace(stateless(kind, functools.partial(op, **geometry, **options), **geometry, **options), init=init)
+    return dataclasses.replace(
+        stateless(kind, functools.partial(op, **geometry, **options), **geometry, **options), init=init
+    )
 
 
 def _global_pool(name: str, kind: str, op: Callable, spatial_rank: int | None) -> Layer:

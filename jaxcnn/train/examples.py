@@ -32,12 +32,13 @@ def labelled_images(op: str, model: Any, data: Any, name: str, loss: str | LossF
     outputs = jax.ShapeDtypeStruct((len(images), *outputs.shape[1:]), outputs.dtype)
     if says.activation is not None and outputs.ndim == 2:
         _check_classes(op, model, name, labels, outputs.shape[1], says)
-    if np.issubdtype(labels.dtype, np.integer) and labels.size and not jax.config.jax_enable_x64:
+    if np.issubdtype(labels.dtype, np.integer) and labels.size:
         least, most = labels.min(), labels.max()
-        if not -(2**31) <= least <= most < 2**31:
+        limits = jnp.iinfo(jax.dtypes.canonicalize_dtype(np.int64))
+        if not limits.min <= least <= most <= limits.max:
             raise ValueError(
-                f"{op}: the labels of `{name}` must fit int32; got {least} to {most}. Targets so large become floats "
-                "by labels.astype(np.float32)"
+                f"{op}: the labels of `{name}` must fit {limits.dtype}; got {least} to {most}. Targets so large become "
+                "floats by labels.astype(np.float32)"
             )
     described = jax.ShapeDtypeStruct(labels.shape, jax.dtypes.canonicalize_dtype(labels.dtype))
     per_example = jax.eval_shape(function, outputs, described)

@@ -8,7 +8,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 ELSEWHERE = {
-    "class_weight": "weights are a part of the loss: loss=losses.Classification(lambda logits, labels: weights[labels] "
+    "class_weight": "weights are the loss's: loss=losses.Classification(lambda logits, labels: weights[labels] "
     "* losses.softmax_cross_entropy(logits, labels))",
     "device": "the device is JAX's default, or where the data are: jax.default_device",
     "label_smoothing": "it is the loss's: loss=functools.partial(losses.softmax_cross_entropy, label_smoothing=0.1)",
