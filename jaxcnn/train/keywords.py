@@ -15,7 +15,7 @@ ELSEWHERE = {
     "learning_rate": "it is the optimizer's: optimizer=optax.adam(1e-3)",
     "lr": "it is the optimizer's: optimizer=optax.adam(1e-3)",
     "metrics": "more metrics are a callback's to compute, of epoch.train_state",
-    "sample_weight": "weights are a part of the loss: give labels (N, 2), one column of which is the weight, and a loss "
+    "sample_weight": "weights are a part of the loss: give labels (N, 2), one of them the weight, and a loss "
     "of your own",
     "shuffle": "the order is new in each epoch, by `seed`",
     "validation_data": "it is called `validation`: validation=(images, labels)",
