@@ -70,7 +70,7 @@ def check_pixels(op: str, images: Any, name: str) -> None:
     if not jnp.issubdtype(images.dtype, jnp.floating) or not len(images):
         return
     some = np.asarray(images[:: -(-len(images) // MOST_IN_CHECK)] if len(images) > MOST_IN_CHECK else images)
-    if some.min() >= 0 and 2 < some.max() < 2**16:
+    if some.min() >= 0 and 2 < float(some.max()) < 2**16:
         warnings.warn(
             f"{op}: the images of `{name}` are floats above 2 and none below 0, where 0 to 1 is meant; they look like "
             "pixels of 0 to 255. Divide them by 255, or give them as uint8, which is scaled for you",

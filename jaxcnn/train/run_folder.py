@@ -30,7 +30,7 @@ from jaxcnn.train.history import History
 from jaxcnn.train.losses import meaning
 from jaxcnn.train.step import TrainState
 from jaxcnn.weights import tensors
-from jaxcnn.weights.files import write_json
+from jaxcnn.weights.files import remove_temporaries, write_json
 
 try:
     import fcntl
@@ -68,9 +68,7 @@ class RunFolder:
             raise FileNotFoundError(f"fit: `resume` needs a run in `run_dir`, but {file} does not exist")
         self.path.mkdir(parents=True, exist_ok=True)
         with _locked(self.path):
-            for name in map(Path, FILES):
-                for left in self.path.glob(f".{name.stem}-*{name.suffix}"):
-                    left.unlink(missing_ok=True)
+            remove_temporaries(self.path)
             yield
 
     def start(self, config: dict[str, Any], train_state: TrainState) -> None:

@@ -160,7 +160,7 @@ FIELDS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("options", lambda value: isinstance(value, dict), "options by name"),
     ("input_shape", _is_shape, "a list of positive ints"),
     ("num_classes", lambda value: type(value) is int and value >= 0, "a number of classes"),
-    ("loss", lambda value: isinstance(value, str), "a name"),
+    ("loss", lambda value: value is None or isinstance(value, str), "a name, or null for a loss of one's own"),
     ("classes", _are_names, "a list of names or null"),
     ("preprocessing", lambda value: value is None or isinstance(value, dict), "its arguments by name or null"),
     ("layers", lambda value: isinstance(value, dict), "settings by layer"),

@@ -100,7 +100,9 @@ def test_a_sharded_batch(name, devices, kind):
         assert set(sent) == {"all-reduce"}
         assert sent["all-reduce"] <= backward
         share = jax.jit(gradients(function)).lower(x, w).compile().cost_analysis()["flops"] / alone
-        assert share * devices < (2 if name in ("fft", "winograd") else 1.1)  # each device transforms all of the kernel
+        assert share * devices < (
+            2 if name in ("fft", "winograd", "frames") else 1.1
+        )  # each device transforms all of the kernel
         results = jax.jit(function)(x, w), jax.jit(gradients(function))(x, w)
         assert_close(results, (y, (dx, dw)))
         assert [placed(r) for r in jax.tree.leaves(results)] == [("d",), ("d",), ()]

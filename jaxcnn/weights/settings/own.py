@@ -35,7 +35,7 @@ def differences(about: Mapping[str, Any], model: Model) -> list[str]:
     found = [
         f"{what} {about[what]!r} in the file, {ours!r} in the model"
         for what, ours in (("model", model.name), ("loss", model.loss))
-        if what in about and about[what] != ours
+        if about.get(what) is not None and about[what] != ours  # a loss of one's own has no name
     ]
     shape = tuple(about.get("input_shape", model.input_shape))
     if shape != model.input_shape and _flattened(model, shape) != _flattened(model, model.input_shape):
