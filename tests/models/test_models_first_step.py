@@ -96,12 +96,14 @@ def test_first_step(name, count, monkeypatch):
         expected = gradient(model, double(params), double(state), jnp.asarray(x, jnp.float64), labels)
         expected = jax.tree.map(np.asarray, expected)
 
+    norms = [np.linalg.norm(leaf) for leaf in jax.tree.leaves(expected)]
+
     def errors(gradients):
-        """Of each leaf, as a share of its largest value."""
-        pairs = zip(jax.tree.leaves(gradients), jax.tree.leaves(expected), strict=True)
-        return [np.abs(np.asarray(a, np.float64) - b).max() / max(np.abs(b).max(), 1e-6) for a, b in pairs]
+        """Of each leaf, as a share of its norm; behind batch norm some leaves have no gradient but rounding."""
+        triples = zip(jax.tree.leaves(gradients), jax.tree.leaves(expected), norms, strict=True)
+        return [np.linalg.norm(np.asarray(a, np.float64) - b) / max(norm, max(norms) / 100) for a, b, norm in triples]
 
     paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(expected)]
-    allowed = 1e-4 + 10 * max(errors(single))
+    allowed = 3e-3 + 10 * max(errors(single))  # a sum that rounding carries over 0 is one value among many
     assert {path: e for path, e in zip(paths, errors(actual), strict=True) if e > allowed} == {}
     assert allowed < 0.1
