@@ -50,7 +50,7 @@ def googlenet(
     Args:
       num_classes: units of the last layer.
       in_channels: channels of the image.
-      input_size: of the image, (height, width) or an int for both; at least 31.
+      input_size: of the image, (height, width) or an int for both; at least 15.
       include_top: without it, the feature map of H/32×W/32×1024; there are no auxiliary classifiers either.
       auxiliary: whether there are auxiliary classifiers.
       remat: whether training keeps the input of each module only, and computes the rest again for the gradient.
@@ -58,7 +58,7 @@ def googlenet(
     Source: Szegedy et al., Going deeper with convolutions (2014), table 1, as torchvision has it: batch norm, no local
     response normalization, and 3×3 windows in the place of 5×5.
     """
-    shape = image_shape("googlenet", input_size, in_channels, least=31)
+    shape = image_shape("googlenet", input_size, in_channels, least=15)
     modules = {name: reduced_inception(filters, units=_unit, five=3) for name, filters in MODULES.items()}
     if remat:
         modules = {name: checkpointed(module) for name, module in modules.items()}

