@@ -126,7 +126,7 @@ SYMBOLIC = {
 }
 
 
-@pytest.mark.parametrize("constraint", ["b>=0", "b>=1", "b>=16"])
+@pytest.mark.parametrize("constraint", ["b>=0", "b>=1"])
 @pytest.mark.parametrize("name", SYMBOLIC)
 def test_export_for_any_batch(name, constraint):
     """One exported program, forward and both gradients, serves every number of images."""
@@ -139,7 +139,7 @@ def test_export_for_any_batch(name, constraint):
 
     (b,) = jax.export.symbolic_shape("b", constraints=[constraint])
     exported = jax.export.export(jax.jit(step))(jax.ShapeDtypeStruct((b, *size), jnp.float32), w)
-    for n in (1, 3, 9) if constraint != "b>=16" else (17,):
+    for n in (1, 3, 9):
         x = random(n, *size)
         for actual, expected in zip(
             jax.tree.leaves(exported.call(x, w)), jax.tree.leaves(jax.jit(step)(x, w)), strict=True
