@@ -233,7 +233,7 @@ def make_steps(step: Callable, *, own_batches: bool = False) -> Callable:
 
 
 def predict(model: Any, train_state: TrainState, x: Any, *, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Class probabilities of the ensemble, the mean over its members; outputs for a loss of one's own (see `train.predict`).
+    """Class probabilities of the ensemble, the mean over its members; outputs for a loss of one's own.
 
         mean = 1/M Σ_m each[m]
 

@@ -32,12 +32,13 @@ def labelled_images(op: str, model: Any, data: Any, name: str, loss: str | LossF
     outputs = jax.ShapeDtypeStruct((len(images), *outputs.shape[1:]), outputs.dtype)
     if says.activation is not None and outputs.ndim == 2:
         _check_classes(op, model, name, labels, outputs.shape[1], says)
-    if np.issubdtype(labels.dtype, np.integer) and labels.size and not jax.config.jax_enable_x64:
+    if np.issubdtype(labels.dtype, np.integer) and labels.size:
         least, most = labels.min(), labels.max()
-        if not -(2**31) <= least <= most < 2**31:
+        limits = jnp.iinfo(jax.dtypes.canonicalize_dtype(np.int64))
+        if not limits.min <= least <= most <= limits.max:
             raise ValueError(
-                f"{op}: the labels of `{name}` must fit int32; got {least} to {most}. Targets so large become floats "
-                "by labels.astype(np.float32)"
+                f"{op}: the labels of `{name}` must fit {limits.dtype}; got {least} to {most}. Targets so large become "
+                "floats by labels.astype(np.float32)"
             )
     described = jax.ShapeDtypeStruct(labels.shape, jax.dtypes.canonicalize_dtype(labels.dtype))
     per_example = jax.eval_shape(function, outputs, described)
@@ -69,7 +70,7 @@ def check_pixels(op: str, images: Any, name: str) -> None:
     if not jnp.issubdtype(images.dtype, jnp.floating) or not len(images):
         return
     some = np.asarray(images[:: -(-len(images) // MOST_IN_CHECK)] if len(images) > MOST_IN_CHECK else images)
-    if some.min() >= 0 and 2 < some.max() < 2**16:
+    if some.min() >= 0 and 2 < float(some.max()) < 2**16:
         warnings.warn(
             f"{op}: the images of `{name}` are floats above 2 and none below 0, where 0 to 1 is meant; they look like "
             "pixels of 0 to 255. Divide them by 255, or give them as uint8, which is scaled for you",

@@ -163,7 +163,8 @@ def fit(
         step = make_step(apply, optimizer, augment_batch, ema=ema, auxiliary_weight=model.auxiliary_weight)
         steps = make_steps(step)
         on_device = jax.device_put((images, labels))
-        lasting, begun = None, len(history)
+        lasting: Any = None
+        begun = len(history)
         for number in range(begun + 1, epochs + 1):
             start = time.perf_counter()
             plan = epoch_plan(len(images), batch_size, seed=seed, epoch=number - 1)

@@ -8,15 +8,14 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 ELSEWHERE = {
-    "class_weight": "weights are a part of the loss: loss=losses.Classification(lambda logits, labels: weights[labels] "
+    "class_weight": "weights are the loss's: loss=losses.Classification(lambda logits, labels: weights[labels] "
     "* losses.softmax_cross_entropy(logits, labels))",
     "device": "the device is JAX's default, or where the data are: jax.default_device",
     "label_smoothing": "it is the loss's: loss=functools.partial(losses.softmax_cross_entropy, label_smoothing=0.1)",
     "learning_rate": "it is the optimizer's: optimizer=optax.adam(1e-3)",
     "lr": "it is the optimizer's: optimizer=optax.adam(1e-3)",
     "metrics": "more metrics are a callback's to compute, of epoch.train_state",
-    "sample_weight": "weights are a part of the loss: give labels (N, 2), of which one column is the weight, and a loss "
-    "of your own",
+    "sample_weight": "weights are the loss's: give labels (N, 2), of which one column is the weight, and a loss of your own",
     "shuffle": "the order is new in each epoch, by `seed`",
     "validation_data": "it is called `validation`: validation=(images, labels)",
     "validation_split": "divide first: rest, part = data.split(dataset, 0.1), then validation=part",

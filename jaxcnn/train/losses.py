@@ -4,7 +4,7 @@ import functools
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -58,7 +58,8 @@ def softmax_cross_entropy(
     if ignore_label is not None and jnp.ndim(labels) != 1:
         raise ValueError(f"{op}: `ignore_label` is for integer labels (N,); got labels {jnp.shape(labels)}")
     targets, counts, logits, dtype = _prepared(op, logits, labels, ignore_label)
-    losses = -_product(optax.smooth_labels(targets, label_smoothing), jax.nn.log_softmax(logits)).sum(axis=-1)
+    smooth = jnp.asarray(optax.smooth_labels(targets, label_smoothing))
+    losses = -_product(smooth, jax.nn.log_softmax(logits)).sum(axis=-1)
     return jnp.where(counts[:, 0], losses, 0).astype(dtype)
 
 
@@ -171,7 +172,8 @@ def meaning(loss: str | LossFunction | None) -> Meaning:
     """A named loss, optax's of the same kind, their `functools.partial` or `jit`, and a `Classification` say it."""
     if loss is None:
         return Meaning(None)
-    function, options = loss_function(loss), {}
+    function: Any = loss_function(loss)
+    options: dict[str, Any] = {}
     while not isinstance(function, Classification) and (inner := _inside(function)) is not None:
         options = getattr(function, "keywords", {}) | options
         function = inner
@@ -195,7 +197,7 @@ def probabilities(loss: str | LossFunction | None, logits: jax.Array) -> jax.Arr
     return jnp.concatenate([1 - p, p], axis=-1) if p.shape[-1] == 1 else p
 
 
-def right(loss: str | LossFunction, logits: jax.Array, labels: jax.Array) -> jax.Array:
+def right(loss: str | LossFunction | None, logits: jax.Array, labels: jax.Array) -> jax.Array:
     """How right each example is, `(N,)`, 0 to 1; 0 for a loss of one's own, where nothing is right or wrong.
 
     The highest logit at the label is right; of units that are each true or false, with labels `(N, C)`, the share of
@@ -211,7 +213,7 @@ def right(loss: str | LossFunction, logits: jax.Array, labels: jax.Array) -> jax
     return told.sum(axis=-1) / jnp.maximum(jnp.broadcast_to(counts, told.shape).sum(axis=-1), 1)
 
 
-def counted(loss: str | LossFunction, labels: jax.Array) -> jax.Array:
+def counted(loss: str | LossFunction | None, labels: jax.Array) -> jax.Array:
     """Which examples count, bool `(N,)`: those with a label other than the ignored one."""
     counts = _counts(labels, meaning(loss).ignore_label)
     return jnp.broadcast_to(counts, labels.shape).reshape(len(labels), -1).any(axis=1)
@@ -232,7 +234,9 @@ def name_of(loss: str | LossFunction) -> str:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def _prepared(op: str, logits, labels, ignore_label: int | None):
+def _prepared(
+    op: str, logits: Any, labels: Any, ignore_label: int | None
+) -> tuple[jax.Array, jax.Array, jax.Array, Any]:
     """Targets of the shape of the logits, which labels count, the logits in float32 at least, and their own dtype."""
     logits = jnp.asarray(logits)
     if ignore_label is not None:

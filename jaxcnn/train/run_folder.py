@@ -200,8 +200,8 @@ def _locked(folder: Path) -> Iterator[None]:
 
 def _history(checkpoint: Path) -> History:
     """The epochs before a checkpoint; WeightsError, naming the file, if it does not say them."""
-    rows = tensors.metadata(checkpoint)
-    rows = rows.get("history") if isinstance(rows, dict) else None
+    about: Any = tensors.metadata(checkpoint)
+    rows: Any = about.get("history") if isinstance(about, dict) else None
     history = History()
     try:
         for row in rows:

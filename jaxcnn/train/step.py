@@ -131,8 +131,8 @@ def make_steps(step: Callable) -> Callable:
 
     The examples stay on the device; each step gathers its own. The loop runs `count` steps of the `(steps, batch)`
     plan, a number that is not compiled in, so an epoch's last, shorter dispatch needs no second program. The sums are
-    those of `step`, one row per step of the plan. The train state's buffers are reused (donated): copy one that is to be
-    kept, `jax.tree.map(jnp.copy, train_state)`.
+    those of `step`, one row per step of the plan. The train state's buffers are reused (donated): copy one that is to
+    be kept, `jax.tree.map(jnp.copy, train_state)`.
     """
 
     @functools.partial(jax.jit, donate_argnums=0)

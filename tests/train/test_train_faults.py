@@ -1,4 +1,4 @@
-"""What goes wrong in a training: nothing is lost, nothing half-trained is taken for trained, and the message says so."""
+"""What goes wrong in a training: nothing is lost or half-trained, and the message says what to do."""
 
 import json
 import os

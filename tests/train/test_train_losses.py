@@ -272,7 +272,7 @@ def test_what_a_loss_says_of_its_logits():
     assert losses.meaning(jax.jit(functools.partial(softmax_cross_entropy, ignore_label=255))) == ("softmax", 255)
     assert losses.meaning(losses.Classification(len, "sigmoid", ignore_label=3)) == ("sigmoid", 3)
     assert losses.meaning(len) == (None, None) == losses.meaning(None)
-    with pytest.raises(ValueError, match="`activation` must be .* got 'tanh'"):
+    with pytest.raises(ValueError, match=r"`activation` must be .* got 'tanh'"):
         losses.Classification(len, "tanh")
     with pytest.raises(TypeError, match="Classification: `function` must be"):
         losses.Classification("softmax_cross_entropy")
