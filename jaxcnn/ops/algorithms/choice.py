@@ -111,7 +111,8 @@ def _large(p: Product, least: float = 1) -> Choice:
         return Choice("fft", f"{why} not finite, or beyond {fft.largest(p.dtype):.0e})", otherwise="patches")
     if not _transforms(p):
         return Choice("patches", "the one for every window")
-    return Choice("winograd", f"{winograd.saving(p):.1f} times fewer multiplications, its sums counted")
+    saved = f"{winograd.saving(p):.1f} times fewer multiplications, its sums counted"
+    return Choice("winograd", f"{saved}; NaN and ∞ reach all {winograd.tile(p)} outputs of a tile")
 
 
 def _patches_cost(p: Product) -> int:

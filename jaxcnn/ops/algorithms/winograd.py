@@ -61,6 +61,12 @@ def saving(p: Product) -> float:
     return p.out[axis] * p.window.size[axis] / _cost(p.out[axis], *_minimal(p.out[axis], p.window.size[axis]))
 
 
+def tile(p: Product) -> int:
+    """How many neighbouring outputs are computed together; of a product that fits."""
+    axis = _axis(p)
+    return _minimal(p.out[axis], p.window.size[axis])[0]
+
+
 def _suits(r: int) -> bool:
     return 2 <= r < len(POINTS) + 1
 
