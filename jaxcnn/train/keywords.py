@@ -15,7 +15,7 @@ ELSEWHERE = {
     "learning_rate": "it is the optimizer's: optimizer=optax.adam(1e-3)",
     "lr": "it is the optimizer's: optimizer=optax.adam(1e-3)",
     "metrics": "more metrics are a callback's to compute, of epoch.train_state",
-    "sample_weight": "weights are the loss's: give labels (N, 2), of which one column is the weight, and a loss of your own",
+    "sample_weight": "weights are the loss's: give labels (N, 2), one column of them weights, to a loss of your own",
     "shuffle": "the order is new in each epoch, by `seed`",
     "validation_data": "it is called `validation`: validation=(images, labels)",
     "validation_split": "divide first: rest, part = data.split(dataset, 0.1), then validation=part",
