@@ -38,6 +38,12 @@ RUN_FILES = {
 QUICK = ["--epochs", "2", "--batch-size", "128"]
 
 
+@pytest.fixture(autouse=True)
+def no_terminal(monkeypatch):
+    """Lines as long as they are, whatever stands in the environment that tests of other rooms ran in before."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 def linear(*, num_classes: int = 10) -> Model:
     """Of the form of digits_cnn."""
     return Model("digits_cnn", serial(Flatten(), Dense(num_classes)), (8, 8, 1), num_classes)

@@ -29,7 +29,6 @@ NETWORKS = {
     "resnet20": {},
     "alexnet": {"input_size": 67},
     "squeezenet1_1": {"input_size": 33},
-    "googlenet": {"input_size": 32},
     "vgg11": {"input_size": 32},
     "resnet18": {"input_size": 32},
     "mobilenet_v2": {"input_size": 32},
