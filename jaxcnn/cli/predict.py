@@ -33,7 +33,6 @@ def arguments(parser: Parser) -> None:
 def command(given: Mapping[str, Any]) -> int:
     """Predict; 1 where an image could not be read, the others being answered."""
     model, train_state, about = run.load_model(given["run"])
-    classes = about["classes"] or [str(i) for i in range(model.num_classes)]
     files, unreadable = given["images"], 0
     for first in range(0, len(files), AT_ONCE):
         readable, inputs = [], []
@@ -46,10 +45,14 @@ def command(given: Mapping[str, Any]) -> int:
                 inputs.append(found)
         if not inputs:
             continue
-        chances = train.predict(model, train_state, np.stack(inputs), batch_size=min(AT_ONCE, len(files)))
-        for file, p in zip(readable, chances, strict=True):
-            best = np.argsort(-p, kind="stable")[: given.get("top", 3)]
-            print(f"{file}: " + ", ".join(f"{classes[i]} {p[i]:.1%}" for i in best), flush=True)
+        predicted = train.predict(model, train_state, np.stack(inputs), batch_size=min(AT_ONCE, len(files)))
+        for file, values in zip(readable, predicted, strict=True):
+            if model.loss is None:  # trained by a loss of one's own: what the outputs mean is not known
+                print(f"{file}: " + ", ".join(f"{value:.5g}" for value in values), flush=True)
+                continue
+            best = np.argsort(-values, kind="stable")[: given.get("top", 3)]
+            classes = about["classes"] or range(len(values))
+            print(f"{file}: " + ", ".join(f"{classes[i]} {values[i]:.1%}" for i in best), flush=True)
     return 1 if unreadable else 0
 
 

@@ -55,4 +55,4 @@ def load_model(run: Path) -> tuple[Model, TrainState, dict]:
             cure = f"; {go_on_by(run)} trains one" if (run / "command.json").exists() else ""
             raise UsageError(f"{run} is not a run folder with a model: it has no {MODEL}{cure}")
     model, params, state, about = weights.load_model(file)
-    return model, TrainState(params, state, loss=about["loss"]), about
+    return model, TrainState(params, state, loss=model.loss), about

@@ -31,6 +31,7 @@ from jaxcnn.train.losses import meaning
 from jaxcnn.train.step import TrainState
 from jaxcnn.weights import tensors
 from jaxcnn.weights.files import remove_temporaries, write_json
+from jaxcnn.weights.models import are_named
 
 try:
     import fcntl
@@ -119,7 +120,8 @@ class RunFolder:
         params, state = jax.tree.map(lambda leaf, own: leaf.astype(own.dtype), train_state.weights, template)
         # The file says what predictions are made of the outputs: those of one's own loss are given as they are.
         model = dataclasses.replace(self.model, loss=NAMES[meaning(train_state.loss).activation])
-        weights.save(self.path / "model.safetensors", model, params, state, classes=self.classes)
+        names = self.classes if self.classes and are_named(model, self.classes) else None
+        weights.save(self.path / "model.safetensors", model, params, state, classes=names)
 
     def _write_checkpoint(self, train_state: TrainState, history: History) -> None:
         tensors.write(self.path / "checkpoint.safetensors", train_state, {"history": history.rows})

@@ -29,7 +29,8 @@ def report(run_dir: str | os.PathLike, test: Dataset) -> tuple[dict[str, float],
       (scores, matrix): loss and accuracy, and the confusion matrix `(true, predicted)`.
 
     Raises:
-      FileNotFoundError: no model in the folder. WeightsError: a damaged one.
+      FileNotFoundError: no model in the folder. WeightsError: a damaged one. ValueError: one trained by a loss of
+        one's own, whose outputs are no probabilities of classes.
     """
     found = scored(run_dir, test)
     write_report(run_dir, test, found)
@@ -47,11 +48,16 @@ class Scored:
 
 def scored(run_dir: str | os.PathLike, test: Dataset) -> Scored:
     """Evaluate a run's model. Raises as `report`."""
-    model, params, state, about = weights.load_model(Path(run_dir) / "model.safetensors")
-    train_state = TrainState(params, state, loss=about["loss"])
+    model, params, state, _ = weights.load_model(Path(run_dir) / "model.safetensors")
+    train_state = TrainState(params, state, loss=model.loss)
+    if model.loss is None:
+        raise ValueError(
+            f"report: {run_dir} holds a model trained by a loss of one's own, whose outputs are no probabilities; "
+            "train.predict gives them as they are"
+        )
     scores = evaluate(model, train_state, test, batch_size=BATCH_SIZE)
     probabilities = predict(model, train_state, test.images, batch_size=BATCH_SIZE)
-    matrix = confusion_matrix(probabilities.argmax(axis=-1), test.labels, model.num_classes)
+    matrix = confusion_matrix(probabilities.argmax(axis=-1), test.labels, probabilities.shape[1])
     return Scored(scores, matrix, probabilities)
 
 

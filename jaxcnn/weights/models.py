@@ -1,5 +1,6 @@
 """A model's parameters and state on disk."""
 
+import dataclasses
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -52,7 +53,7 @@ def save(
       ...     params, state = load(f"{folder}/lenet5.safetensors", model)
     """
     path = _safetensors(path)
-    if classes is not None and model.num_classes and len(classes) != model.num_classes:
+    if classes is not None and not are_named(model, classes):
         raise ValueError(
             f"weights.save: `classes` must be the names of the {model.num_classes} classes of {model.name}; got "
             f"{len(classes)}"
@@ -72,6 +73,11 @@ def save(
     }
     tensors.write(path, {"params": params, "state": state}, about | {"layers": settings_of(model.layer)})
     write_json(path.with_suffix(".json"), json.loads(as_json(about)))
+
+
+def are_named(model: Model, classes: Sequence[str]) -> bool:
+    """Whether there is a name for each output of a model, or, where it has one only, for its no and its yes."""
+    return not model.num_classes or len(classes) in (model.num_classes, max(model.num_classes, 2))
 
 
 def load(path: str | os.PathLike, model: Model) -> tuple[Tree, Tree]:
@@ -110,7 +116,7 @@ def describe(path: str | os.PathLike) -> dict[str, Any]:
 
 
 def load_model(path: str | os.PathLike) -> tuple[Model, Tree, Tree, dict[str, Any]]:
-    """The model that a file belongs to, created by its name and options, with its weights.
+    """The model that a file belongs to, created by its name and options, with its weights, its loss the file's.
 
     Returns:
       (model, params, state, about), about as from `describe`.
@@ -129,6 +135,7 @@ def load_model(path: str | os.PathLike) -> tuple[Model, Tree, Tree, dict[str, An
         model = models.create(about["model"], **about["options"])
     except (TypeError, ValueError, ArithmeticError) as error:  # options that another version, or a damage, wrote
         raise WeightsError(f"{path}: {about['model']} cannot be made with the options in the file: {error}") from None
+    model = dataclasses.replace(model, loss=about.get("loss", model.loss))
     return model, *load(path, model), about
 
 

@@ -1,5 +1,6 @@
 """The command as a user calls it: exit codes, what is printed, what is left behind."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -104,6 +105,18 @@ def test_predict_prints_classes_and_probabilities_of_each_image(run, tmp_path, c
     for line in lines:
         chances = [float(value) for value in re.findall(r"([\d.]+)%", line.split(": ")[1])]
         assert len(chances) == 3 and chances == sorted(chances, reverse=True) and sum(chances) <= 100.2
+
+
+@pytest.mark.parametrize(("loss", "shown"), [(None, "0.25"), ("sigmoid_binary_cross_entropy", "1 56.2%, 0 43.8%")])
+def test_predict_of_one_unit_says_what_its_loss_makes_of_it(loss, shown, tmp_path, capsys):
+    """sigmoid(0.25) = 0.562; a loss of one's own says nothing of what its outputs are."""
+    model = dataclasses.replace(catalogue.create("digits_cnn", num_classes=1), loss=loss)
+    params, state = jax.tree.map(np.zeros_like, model.init(jax.random.key(0)))
+    params["dense1"]["bias"] += 0.25
+    weights.save(tmp_path / "m.safetensors", model, params, state)
+    Image.new("L", (8, 8), 200).save(tmp_path / "x.png")
+    assert main(["predict", str(tmp_path / "m.safetensors"), str(tmp_path / "x.png")]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'x.png'}: {shown}\n"
 
 
 def test_resume_goes_on_after_the_last_epoch(run, tmp_path, capsys):

@@ -72,7 +72,9 @@ def shortened(model):
     return dataclasses.replace(model, layer=model.layer.combine(kept))
 
 
-@pytest.mark.parametrize("name", MEMBERS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.long if name == "googlenet" else ()) for name in MEMBERS]
+)
 def test_a_member_of_each_family_keeps_the_laws(name):
     model = shortened(models.create(name, **MEMBERS[name]))
     params, state = model.init(KEY)

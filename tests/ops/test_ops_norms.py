@@ -29,9 +29,7 @@ def test_a_nan_is_not_hidden(p, stride):
 
 @pytest.mark.parametrize("looped", [False, True], ids=["unrolled", "looped"])
 @pytest.mark.parametrize("stride", [1, 2], ids=["overlapping", "touching"])
-@pytest.mark.parametrize(
-    ("p", "size"), [(2, 1e20), (2, 1e-25), (16, 1e3), (30, 0.01), (2.5, 1e30), (300, 1.0), (1, 1e30)]
-)
+@pytest.mark.parametrize(("p", "size"), [(2, 1e20), (2, 1e-25), (30, 0.01), (2.5, 1e30), (300, 1.0), (1, 1e30)])
 def test_no_power_overflows_where_the_norm_does_not(p, size, stride, looped):
     """Value, gradient and second derivative against float64, whose range holds all of these powers but the last."""
     rng = np.random.default_rng(0)
@@ -52,7 +50,7 @@ def test_no_power_overflows_where_the_norm_does_not(p, size, stride, looped):
         return (sum(jnp.abs(row) ** p for row in rows) ** (1 / p))[..., None]
 
     def check():
-        numbers = of(ours)(jnp.asarray(x * size, jnp.float32))
+        numbers = jax.jit(of(ours))(jnp.asarray(x * size, jnp.float32))
         with jax.enable_x64(True):
             expected = of(definition)(jnp.asarray(x))
         for order, (actual, wanted) in enumerate(zip(numbers, expected, strict=True)):

@@ -37,6 +37,24 @@ def test_report_writes_the_score_and_the_pictures(run):
     assert {"curves.png", "confusion.png", "samples.png"} <= {path.name for path in folder.iterdir()}
 
 
+@pytest.mark.parametrize(
+    "loss", ["sigmoid_binary_cross_entropy", lambda outputs, labels: (outputs[:, 0] - labels) ** 2]
+)
+def test_report_of_one_unit(loss, tmp_path):
+    """A yes or no has two classes; of a number there is no confusion to draw, and nothing is written."""
+    two = data.load("digits").train.only("0", "1")[:64]
+    model = models.create("digits_cnn", num_classes=1)
+    train.fit(model, two, epochs=1, batch_size=32, optimizer=optax.adam(1e-3), loss=loss, run_dir=tmp_path / "run")
+    before = sorted((tmp_path / "run").iterdir())
+    if callable(loss):
+        with pytest.raises(ValueError, match="a loss of one's own"):
+            viz.report(tmp_path / "run", two)
+        assert sorted((tmp_path / "run").iterdir()) == before
+    else:
+        scores, matrix = viz.report(tmp_path / "run", two)
+        assert matrix.shape == (2, 2) and np.trace(matrix) == round(scores["accuracy"] * 64)
+
+
 def test_report_of_no_run_says_so(tmp_path, run):
     with pytest.raises(FileNotFoundError, match=r"model\.safetensors"):
         viz.report(tmp_path, run[1])
