@@ -142,7 +142,7 @@ print(f"standard error {(accuracy * (1 - accuracy) / len(test)) ** 0.5:.2%}")
 viz.confusion(train.metrics.confusion_matrix(predicted, test.labels, model.num_classes), test.classes)
 
 # %% [markdown]
-# What do the mistakes look like? They stand first, in red, as *true:predicted*, with how sure the network was. Would
+# What do the mistakes look like? They stand first, in orange, as *true:predicted*, with how sure the network was. Would
 # you have read them?
 
 # %%
@@ -260,7 +260,7 @@ ask(from_text(DRAWING))
 # %%
 def from_file(path):
     """(8, 8, 1), 0 to 1, from a picture of one digit on even ground."""
-    grey = Image.open(path).convert("L")
+    grey = Image.fromarray(data.read_image(path, (None, None, 1))[..., 0])  # upright, as the phone held it
     pixels = np.asarray(grey, np.float32)
     if np.median(pixels) > 127:  # dark ink on bright paper
         grey = ImageOps.invert(grey)

@@ -84,7 +84,7 @@ def confusion(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
 def samples(
     images: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str], *, most: int = 24
 ) -> Figure:
-    """Images with true:predicted labels; wrong ones in red, with the probability that was given to the prediction.
+    """Images with true:predicted labels; wrong ones in orange, with the probability that was given to the prediction.
 
     Args:
       images: `(N, H, W, C)`, uint8 or 0 to 1, one or three channels.
