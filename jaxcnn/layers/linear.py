@@ -10,9 +10,9 @@ import jax.numpy as jnp
 from jaxcnn import ops
 from jaxcnn.layers.initializers import Initializer, bias_initializer, kernel_initializer
 from jaxcnn.layers.layer import Layer, Tree, along_channels, fold_name, serial, stateless
+from jaxcnn.ops.arguments import Ints
 from jaxcnn.ops.geometry import Padding, check_window, per_axis
 
-Ints = int | tuple[int, ...]
 Init = str | Initializer
 
 

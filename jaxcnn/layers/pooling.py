@@ -11,10 +11,8 @@ import jax.numpy as jnp
 
 from jaxcnn import ops
 from jaxcnn.layers.layer import Layer, stateless
-from jaxcnn.ops.arguments import check_number
+from jaxcnn.ops.arguments import Ints, check_number
 from jaxcnn.ops.geometry import Padding, check_window, per_axis, pool_window
-
-Ints = int | tuple[int, ...]
 
 
 def MaxPool(

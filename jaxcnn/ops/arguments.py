@@ -1,11 +1,17 @@
-"""Checks of arguments that every operation makes."""
+"""What callers give to an operation, checked and made plain: arrays, numbers, windows, groups, precision."""
 
 import numbers
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from jaxcnn.ops.geometry import Padding, Window, sliding_window
+
+Ints = int | tuple[int, ...]
+Precision = jax.lax.Precision | jax.lax.DotAlgorithmPreset
+Shaped = jax.Array | jax.ShapeDtypeStruct
 
 
 def check_array(op: str, argument: str, value: jax.typing.ArrayLike, *, floating: bool = False) -> jax.Array:
@@ -37,3 +43,69 @@ def check_same_dtype(op: str, **arrays: jax.Array) -> None:
     if len({array.dtype for array in arrays.values()}) > 1:
         received = ", ".join(f"`{name}` {array.dtype}" for name, array in arrays.items())
         raise TypeError(f"{op}: arguments must have one dtype; got {received}. Cast one with .astype(...).")
+
+
+def spatial_rank(op: str, x: Shaped, kernel: Shaped) -> int:
+    """How many window axes the kernel has; ValueError if that does not go with x."""
+    rank = kernel.ndim - 2
+    if rank < 1:
+        raise ValueError(
+            f"{op}: `kernel` must have at least one window axis and two channel axes, (*window, in, out); "
+            f"got kernel {kernel.shape}"
+        )
+    if x.ndim < rank + 1:
+        raise ValueError(
+            f"{op}: `x` must have {rank} spatial axes and a channel axis, (*batch, *spatial, channels), for a kernel "
+            f"with {rank} window axes; got x {x.shape}, kernel {kernel.shape}. Is the channel axis missing?"
+        )
+    return rank
+
+
+def window_of(op: str, size, kernel: Shaped, stride: Ints, padding: Padding, dilation: Ints) -> Window:
+    """The window that these arguments mean."""
+    return sliding_window(
+        op,
+        size,
+        window=kernel.shape[:-2],
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        argument="kernel",
+    )
+
+
+def precision_of(op: str, precision: Precision | str | None) -> Precision | None:
+    """`precision` as JAX's value, or where it is None, what `jax.default_matmul_precision` asks for (None: nothing)."""
+    context: Any = jax.config
+    asked = context.jax_default_matmul_precision if precision is None else precision
+    presets = jax.lax.DotAlgorithmPreset
+    if asked is None or isinstance(asked, presets):
+        return asked
+    if asked in presets.__members__:
+        return presets[str(asked)]
+    try:
+        return jax.lax.Precision(asked)
+    except ValueError:
+        known = ", ".join(p.name.lower() for p in jax.lax.Precision)
+        raise ValueError(f"{op}: `precision` must be None or one of {known}; got {precision!r}") from None
+
+
+def check_groups(op: str, groups: int) -> int:
+    """`groups`, an int of at least 1."""
+    if isinstance(groups, bool) or not hasattr(groups, "__index__"):
+        raise TypeError(f"{op}: `groups` must be an int; got {groups!r}")
+    if groups < 1:
+        raise ValueError(f"{op}: `groups` must be at least 1; got {groups}")
+    return int(groups)
+
+
+def check_channels(op: str, x: Shaped, kernel: Shaped, expected: int, groups: int) -> None:
+    """ValueError unless groups, channels and kernel fit together."""
+    received = f"x {x.shape}, kernel {kernel.shape}, groups {groups}."
+    if x.shape[-1] % groups or kernel.shape[-1] % groups:
+        raise ValueError(
+            f"{op}: `groups` must divide the channels of `x` ({x.shape[-1]}) and the last axis of `kernel` "
+            f"({kernel.shape[-1]}); {received}"
+        )
+    if x.shape[-1] != expected:
+        raise ValueError(f"{op}: `kernel` expects {expected} input channels but `x` has {x.shape[-1]}; {received}")

@@ -18,15 +18,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import jax
-import jax.numpy as jnp
 
-from jaxcnn.ops import algorithms
-from jaxcnn.ops.algorithms import Product, arrange_kernel, depthwise, phases, restore_kernel
-from jaxcnn.ops.arguments import check_array, check_same_dtype
+from jaxcnn.ops.algorithms import phases
+from jaxcnn.ops.arguments import (
+    Ints,
+    check_array,
+    check_channels,
+    check_groups,
+    check_same_dtype,
+    precision_of,
+    spatial_rank,
+    window_of,
+)
 from jaxcnn.ops.bilinear import Operation, Target, bilinear
-from jaxcnn.ops.form import Form, Ints, check_channels, check_groups, form_of, precision_of, spatial_rank, window_of
 from jaxcnn.ops.geometry import Padding, per_axis
-from jaxcnn.ops.layout import arrange, restore
+from jaxcnn.ops.machine import assumed
+from jaxcnn.ops.plan import Form, form_of, plan_input_gradient, plan_kernel_gradient, plan_output
 from jaxcnn.ops.sharding import Axes
 
 
@@ -81,9 +88,7 @@ def conv(
     """
     x, kernel = check_array("conv", "x", x), check_array("conv", "kernel", kernel)
     check_same_dtype("conv", x=x, kernel=kernel)
-    form, _ = form_of("conv", x, kernel, stride, padding, dilation, groups, algorithm, precision)
-    probe = Product(form.window, form.size, (1, 1), form.groups, form.channels, x.dtype, form.precision, None)
-    algorithms.refuse_unfit("conv", algorithm, probe)
+    form = form_of("conv", x, kernel, stride, padding, dilation, groups, algorithm, precision)
     return output_product(x, kernel, form=form)
 
 
@@ -152,7 +157,8 @@ def conv_transpose(
                 f"x {x.shape}, kernel {kernel.shape}, stride {stride}, padding {padding!r}"
             )
     window = window_of(op, size, kernel, stride, padding, dilation)
-    form = Form(window, size, groups, (kernel.shape[-2], kernel.shape[-1] // groups), "auto", precision_of(op, None))
+    channels = (kernel.shape[-2], kernel.shape[-1] // groups)
+    form = Form(window, size, groups, channels, "auto", precision_of(op, None), machine=assumed())
     return input_gradient(x, kernel, form=form)
 
 
@@ -162,11 +168,11 @@ def conv_transpose(
 
 def _compute_output(x: jax.Array, w: jax.Array, *, form: Form, target: Target) -> jax.Array:
     """y = x ⊗ w."""
-    if form.depthwise:
-        return depthwise.product(x, w, form.window)
-    members = x.shape[0]
-    y = _product(arrange(x, form.groups, target), arrange_kernel(w, form.groups), form, target)
-    return restore(y, members, target)
+    plan = plan_output(form, x.shape[:2], x.dtype, target)
+    layout, (step,) = plan.layout, plan.steps
+    images = layout.images(x, form.groups, plan.machine, target)
+    y = step.choice.product(images, layout.kernel(w, form.groups), step.product)
+    return layout.restored(y, x.shape[0], plan.machine, target)
 
 
 def _compute_input_gradient(y: jax.Array, w: jax.Array, *, form: Form, target: Target) -> jax.Array:
@@ -177,40 +183,31 @@ def _compute_input_gradient(y: jax.Array, w: jax.Array, *, form: Form, target: T
     which is a window sliding over y. With a stride, `phases` has such a window for each position in a step; the
     textbook's way, s − 1 zeros between the neighbours of y, would multiply them all.
     """
-    window, size = form.window, form.size
-    if form.depthwise:
-        return depthwise.input_gradient(y, w, window, size)
-    members = y.shape[0]
-    y, w = arrange(y, form.groups, target, cotangent=True), arrange_kernel(w, form.groups)
-
-    def product(w, back):
-        return _product(y, w, replace(form, window=back, size=y.shape[3:-1]), target, phases.fits(window))
-
-    def of_phases(chosen, back):
-        dx = product(phases.kernel(w, chosen), back)
-        return dx.reshape(len(dx), *(len(axis.numbers) for axis in chosen), -1, *dx.shape[2:])
-
-    if phases.fits(window):
-        dx = phases.gradient(of_phases, window, size, lead=1)
+    plan = plan_input_gradient(form, y.shape[:2], y.dtype, target)
+    layout = plan.layout
+    images = layout.images(y, form.groups, plan.machine, target, cotangent=True)
+    kernel = layout.kernel(w, form.groups)
+    if phases.fits(form.window):
+        found = {}
+        for step in plan.steps:
+            kernels = layout.phase_kernels(kernel, step.phases)
+            results = [step.choice.product(images, k, step.product) for k in kernels]
+            found[step.phases] = layout.joined(results, step.phases)
+        dx = phases.gradient(found, form.window, form.size, layout.lead)
     else:
-        dx = product(jnp.flip(w, range(3, w.ndim)).swapaxes(1, 2), window.adjoint(size))
-    return restore(dx, members, target)
+        (step,) = plan.steps
+        dx = step.choice.product(images, layout.rotated(kernel), step.product)
+    return layout.restored(dx, y.shape[0], plan.machine, target)
 
 
 def _compute_kernel_gradient(x: jax.Array, y: jax.Array, *, form: Form, target: Target) -> jax.Array:
     """dw = x ⊗ y: tap k of dw is x, seen from k in steps of s, against y, summed over all positions and images."""
-    if form.depthwise:
-        return depthwise.kernel_gradient(x, y, form.window, target.platform)
-    members = x.shape[0]
-    x, y = arrange(x, form.groups, target), arrange(y, form.groups, target, cotangent=True)
-    p = form.product(x, (x.shape[1], y.shape[1]), target)
-    dw = algorithms.choose_gradient(form.algorithm, p).kernel_gradient(x, y, p)
-    return restore_kernel(dw, members)
-
-
-def _product(x: jax.Array, w: jax.Array, form: Form, target: Target, phase: bool = False) -> jax.Array:
-    p = form.product(x, (w.shape[2], w.shape[1]), target, phase)
-    return algorithms.choose(form.algorithm, p).product(x, w, p)
+    plan = plan_kernel_gradient(form, x.shape[:2], x.dtype, target)
+    layout, (step,) = plan.layout, plan.steps
+    images = layout.images(x, form.groups, plan.machine, target)
+    cotangent = layout.images(y, form.groups, plan.machine, target, cotangent=True)
+    dw = step.choice.kernel_gradient(images, cotangent, step.product)
+    return layout.restored_kernel(dw, x.shape[0])
 
 
 # Axes in front of all three arrays count the members of an ensemble, each with an input, a kernel and an output of its

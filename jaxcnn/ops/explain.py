@@ -1,19 +1,15 @@
 """Which algorithm a convolution is computed by, forward and in both gradients, and why; nothing is computed."""
 
-import itertools
 import math
 from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.ops.algorithms import Product, choose, choose_gradient, phases, refuse_unfit
-from jaxcnn.ops.algorithms.choice import Choice
-from jaxcnn.ops.form import Ints, Precision, form_of
-from jaxcnn.ops.geometry import Padding, Window
-from jaxcnn.ops.layout import images_of
-
-MULTIPLY_ADDS_PER_BYTE = 9  # where matrix products and memory take the same time: 75e9 and 8e9 a second, on 2 cores
+from jaxcnn.ops.arguments import Ints, Precision
+from jaxcnn.ops.bilinear import Target
+from jaxcnn.ops.geometry import Padding
+from jaxcnn.ops.plan import Plan, form_of, plan_input_gradient, plan_kernel_gradient, plan_output
 
 
 @dataclass(frozen=True)
@@ -26,6 +22,7 @@ class Part:
       why: the rule that chose it.
       multiply_adds: of the algorithm; the definition's are `definition`.
       moved: bytes read and written: operands, result, and what the algorithm builds in between.
+      bound: what its time is expected to be spent on, "products" or "memory".
     """
 
     name: str
@@ -34,11 +31,7 @@ class Part:
     multiply_adds: int
     definition: int
     moved: int
-
-    @property
-    def bound(self) -> str:
-        """What its time is expected to be spent on."""
-        return "products" if self.multiply_adds > MULTIPLY_ADDS_PER_BYTE * self.moved else "memory"
+    bound: str
 
 
 @dataclass(frozen=True)
@@ -71,6 +64,7 @@ def explain(
     precision: Precision | str | None = None,
     dtype: jax.typing.DTypeLike = "float32",
     platform: str | None = None,
+    members: int = 1,
 ) -> Explanation:
     """The algorithms that `conv` would use for these shapes, and why.
 
@@ -79,6 +73,7 @@ def explain(
       stride, padding, dilation, groups, algorithm, precision: as for `conv`.
       dtype: of both arrays.
       platform: "cpu", "cuda", "rocm" or "tpu"; when None, the default backend's.
+      members: of an ensemble, each with a kernel and images of its own, under `jax.vmap`; the shapes are of one.
 
     Returns:
       An `Explanation` with a `Part` each for `forward`, `dx` and `dw`.
@@ -96,47 +91,31 @@ def explain(
       'depthwise'
     """
     x, kernel = jax.ShapeDtypeStruct(x_shape, dtype), jax.ShapeDtypeStruct(kernel_shape, dtype)
-    form, n = form_of("explain", x, kernel, stride, padding, dilation, groups, algorithm, precision)
+    form = form_of("explain", x, kernel, stride, padding, dilation, groups, algorithm, precision)
     platform = platform or ("cuda" if jax.default_backend() == "gpu" else jax.default_backend())
-    counted, dtype = images_of(n), jnp.dtype(dtype)
-
-    strided = phases.fits(form.window)
-
-    def product(window: Window, size: tuple[int, ...], channels: tuple[int, int]) -> Product:
-        phase = window is not form.window and strided
-        return Product(window, size, counted, groups, channels, dtype, form.precision, platform, phase)
-
-    forward = product(form.window, form.size, form.channels)
-    refuse_unfit("explain", algorithm, forward)
-    sizes = [math.prod(x_shape), math.prod(kernel_shape), n * math.prod(forward.out) * kernel_shape[-1]]
-    around = sum(sizes) * dtype.itemsize
-
-    def part(name: str, choices: list[Choice], products: list[Product], prefix: str = "") -> Part:
-        modules = [choice.algorithm for choice in choices]
-        moved = around + sum(2 * module.built_bytes(p) for module, p in zip(modules, products, strict=True))
-        multiply_adds = sum(module.multiply_adds(p) for module, p in zip(modules, products, strict=True))
-        names = " and ".join(dict.fromkeys(choice.name for choice in choices))
-        reasons = "; ".join(dict.fromkeys(choice.why for choice in choices))
-        return Part(name, prefix + names, reasons, multiply_adds, forward.multiply_adds, moved)
-
-    c, d = form.channels
-    if strided and form.depthwise:
-        backward = [
-            product(window, forward.out, (d, c))
-            for chosen, window in phases.parts(form.window, form.size)
-            for _ in itertools.product(*(p.numbers for p in chosen))
-            if window.taps
-        ]
-    elif strided:
-        backward = [
-            product(window, forward.out, (d, c * math.prod(len(p.numbers) for p in chosen)))
-            for chosen, window in phases.parts(form.window, form.size)
-            if window.taps
-        ]
-    else:
-        backward = [product(form.window.adjoint(form.size), forward.out, (d, c))]
+    images, dtype = (members, math.prod(x_shape[: -form.window.rank - 1])), jnp.dtype(dtype)
+    out = form.window.output_size(form.size)
+    operands = members * (math.prod(x_shape) + math.prod(kernel_shape)) + math.prod((*images, *out, kernel_shape[-1]))
+    plans = [plan(form, images, dtype, Target(platform)) for plan in PLANS]
+    definition = plans[0].steps[0].product.multiply_adds
     return Explanation(
-        part("forward", [choose(algorithm, forward)], [forward]),
-        part("dx", [choose(algorithm, p) for p in backward], backward, "phases, " if strided else ""),
-        part("dw", [choose_gradient(algorithm, forward)], [forward]),
+        *(
+            _part(name, plan, operands * dtype.itemsize, definition)
+            for name, plan in zip(("forward", "dx", "dw"), plans, strict=True)
+        )
     )
+
+
+PLANS = (plan_output, plan_input_gradient, plan_kernel_gradient)
+
+
+def _part(name: str, plan: Plan, around: int, definition: int) -> Part:
+    def total(cost: str) -> int:
+        return sum(step.times * getattr(step.choice.algorithm, cost)(step.product) for step in plan.steps)
+
+    names = " and ".join(dict.fromkeys(step.choice.algorithm.name for step in plan.steps))
+    why = "; ".join(dict.fromkeys(step.choice.why for step in plan.steps))
+    prefix = "phases, " if plan.steps[0].phases else ""
+    adds, moved = total("multiply_adds"), around + 2 * total("built_bytes")
+    bound = "products" if adds > plan.machine.products_per_byte * moved else "memory"
+    return Part(name, prefix + names, why, adds, definition, moved, bound)

@@ -14,10 +14,9 @@ from collections.abc import Callable, Sequence
 import jax
 from jax.experimental.layout import Layout, with_layout_constraint
 
+from jaxcnn.ops import machine
 from jaxcnn.ops.bilinear import Operation, Target, linear
 from jaxcnn.ops.sharding import Axes
-
-LANES = 8  # from this many images on, the batch is the innermost axis; a smaller one stands before the spatial axes
 
 
 def arrange(
@@ -29,22 +28,12 @@ def arrange(
     computed by that copy and costs nothing; but a cotangent has a second reader, the bias, and is laid out first.
     """
     members, n, *size, c = x.shape
-    innermost = batch_is_innermost(n) if innermost is None else innermost
+    innermost = machine.CPU.innermost(n) if innermost is None else innermost
     x = x.reshape(x.shape[members == 1 :])  # XLA sees through a transpose of (N, *spatial, C), not with an axis of 1
     order = _order(members, len(size), innermost)
     x = _keep(x, order, target) if cotangent else x
     x = _keep(x.transpose(order), range(x.ndim), target)
     return x.reshape(members * groups, c // groups, *_around(size, n, innermost))
-
-
-def batch_is_innermost(n: int) -> bool:
-    """Of so many images; of a number that is known only when an exported program runs, as if of many."""
-    return not isinstance(n, int) or n >= LANES
-
-
-def images_of(n: int) -> tuple[int, int]:
-    """(B, n): the images before the spatial axes and the images innermost."""
-    return (1, n) if batch_is_innermost(n) else (n, 1)
 
 
 def _around(size: Sequence[int], n: int, innermost: bool) -> tuple[int, ...]:
@@ -55,7 +44,7 @@ def _around(size: Sequence[int], n: int, innermost: bool) -> tuple[int, ...]:
 def restore(y: jax.Array, members: int, target: Target | None, *, innermost: bool | None = None) -> jax.Array:
     """The inverse of `arrange`."""
     g, d, b, *size, n = y.shape
-    innermost = batch_is_innermost(b * n) if innermost is None else innermost
+    innermost = machine.CPU.innermost(b * n) if innermost is None else innermost
     lead = (members,) if members > 1 else ()
     y = y.reshape(*lead, g // members * d, *((*size, n) if innermost else (b, *size)))
     y = _keep(y, range(y.ndim), target)
@@ -96,12 +85,12 @@ def channels_first(x: jax.Array) -> jax.Array:
     For what stands between them and sums over positions, as normalization does: written on the array as it is, XLA
     computes that in another order, and copies before and after.
     """
-    return _arranged(x, rank=x.ndim - 2, innermost=batch_is_innermost(x.shape[0]))
+    return _arranged(x, rank=x.ndim - 2, innermost=machine.CPU.innermost(x.shape[0]))
 
 
 def channels_last(y: jax.Array) -> jax.Array:
     """The inverse of `channels_first`."""
-    return _restored(y, rank=y.ndim - 3, innermost=batch_is_innermost(y.shape[1] * y.shape[-1]))
+    return _restored(y, rank=y.ndim - 3, innermost=machine.CPU.innermost(y.shape[1] * y.shape[-1]))
 
 
 def _order(members: int, rank: int, innermost: bool) -> tuple[int, ...]:

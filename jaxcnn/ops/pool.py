@@ -14,12 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn.ops.arguments import check_array, check_number
+from jaxcnn.ops.arguments import Ints, check_array, check_number
 from jaxcnn.ops.geometry import Padding, Window, padding_pairs, per_axis, pool_window, sliding_window
 from jaxcnn.ops.pool_maps import maximum, norm, window_sum
 from jaxcnn.ops.windows import accumulator
-
-Ints = int | tuple[int, ...]
 
 
 def max_pool(

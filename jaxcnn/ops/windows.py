@@ -18,16 +18,15 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxcnn.ops import machine
 from jaxcnn.ops.bilinear import varying_like
 from jaxcnn.ops.geometry import Window
-
-MOST_TAPS = 27  # 5×5 and 3×3×3 are the largest windows for which one pass was as fast as one pass per axis
-MOST_ALONG_AXIS = 16
 
 
 def is_large(window: Window) -> bool:
     """Whether its taps are too many for a program with one part for each."""
-    return window.taps > MOST_TAPS or max(window.size) > MOST_ALONG_AXIS
+    here = machine.assumed() or machine.CPU
+    return window.taps > here.most_unrolled_taps or max(window.size) > here.most_unrolled_along_axis
 
 
 def accumulator(dtype: jnp.dtype) -> jnp.dtype:
@@ -116,7 +115,7 @@ def _line_patches(x: jax.Array, line: Window, out: Sequence[int], axis: int) -> 
     k, s, d, n = line.size[a], line.stride[a], line.dilation[a], out[a]
     step = s // math.gcd(s, d)  # so many taps on, the next outputs see the same
     half = -(-k // (2 * step)) * step
-    if k <= MOST_ALONG_AXIS or half >= k:
+    if k <= (machine.assumed() or machine.CPU).most_unrolled_along_axis or half >= k:
         views = list(taps(x, line, out, axis))
         return jnp.concatenate(views, axis - 2) if len(views) > 1 else views[0]
     more = half * d // s

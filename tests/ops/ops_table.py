@@ -8,19 +8,17 @@ import contextlib
 import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import oracles
-import pytest
 from jax.flatten_util import ravel_pytree
 from tolerances import assert_same
 
 from jaxcnn import ops
-from jaxcnn.ops import windows as windows_of_ops
-from jaxcnn.ops.algorithms import tiles
+from jaxcnn.ops import machine
 
 
 def windows(x, window, stride, pads, dilation, fill=0.0):
@@ -181,8 +179,7 @@ def direction(n: int, seed: int) -> np.ndarray:
 def tiles_of(budget):
     """Tiles of at most `budget` bytes. It is read when a program is traced, so no trace may outlive it."""
     jax.clear_caches()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(tiles.TILE_BYTES, "cpu", budget)
+    with machine.assume(replace(machine.CPU, tile_bytes=budget)):
         yield
     jax.clear_caches()
 
@@ -191,9 +188,7 @@ def tiles_of(budget):
 def every_window_is_large():
     """Pools go axis by axis and loop over their taps, as they do for windows too large to test against loops."""
     jax.clear_caches()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(windows_of_ops, "MOST_TAPS", 1)
-        patch.setattr(windows_of_ops, "MOST_ALONG_AXIS", 1)
+    with machine.assume(replace(machine.CPU, most_unrolled_taps=1, most_unrolled_along_axis=1)):
         yield
     jax.clear_caches()
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from jaxcnn import ops
-from jaxcnn.ops.layout import LANES, channels_first, channels_last
+from jaxcnn.ops.layout import channels_first, channels_last
+from jaxcnn.ops.machine import CPU
 
 X = np.random.default_rng(0).normal(size=(9, 4, 3, 2)).astype(np.float32)
 arrays = pytest.mark.parametrize("x", [X, X[:2], X[:, 0], X[..., None], X[:0]], ids=lambda x: str(x.shape))
@@ -14,7 +15,7 @@ arrays = pytest.mark.parametrize("x", [X, X[:2], X[:, 0], X[..., None], X[:0]], 
 
 def permuted(x):
     """What `channels_first` gives, by NumPy: images innermost, or if few before the spatial axes."""
-    if len(x) < LANES:
+    if len(x) < CPU.lanes:
         return np.moveaxis(x, -1, 0)[..., None]
     return np.moveaxis(np.moveaxis(x, -1, 0), 1, -1)[:, None]
 

@@ -1,21 +1,24 @@
 """Ways to compute the two window products of a convolution, one per file, and the choice between them.
 
-`product(x, w, p)` is y = x ⊗ w; `kernel_gradient(x, dy, p)` is dw = x ⊗ dy, on arrays arranged as `product.py` says.
-The input's gradient is a product again, of the spread cotangent with the rotated kernel.
+Each file ends in an `Algorithm`, a value that says what it can compute, at what cost, and how. `choice.py` has the
+rules by which one is taken.
 """
 
-from jaxcnn.ops.algorithms import depthwise, phases
-from jaxcnn.ops.algorithms.choice import NAMES, choose, choose_gradient, refuse_unfit
-from jaxcnn.ops.algorithms.product import Product, arrange_kernel, restore_kernel
+from jaxcnn.ops.algorithms.algorithm import Algorithm
+from jaxcnn.ops.algorithms.choice import ALGORITHMS, NAMES, Choice, Rule, check_claim, choose
+from jaxcnn.ops.algorithms.layouts import ARRANGED, AS_GIVEN, Layout
+from jaxcnn.ops.algorithms.product import Product
 
 __all__ = [
+    "ALGORITHMS",
+    "ARRANGED",
+    "AS_GIVEN",
     "NAMES",
+    "Algorithm",
+    "Choice",
+    "Layout",
     "Product",
-    "arrange_kernel",
+    "Rule",
+    "check_claim",
     "choose",
-    "choose_gradient",
-    "depthwise",
-    "phases",
-    "refuse_unfit",
-    "restore_kernel",
 ]

@@ -4,7 +4,6 @@ What is left is a multiply-add per tap between arrays of the same shape, which X
 preferred order of axes: the arrays stay `(members, N, *spatial, C)`, laid out as their neighbours in a program want.
 """
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -12,43 +11,24 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxcnn.ops.algorithms import phases
+from jaxcnn.ops.algorithms.algorithm import Algorithm
+from jaxcnn.ops.algorithms.layouts import AS_GIVEN
 from jaxcnn.ops.algorithms.product import Product
 from jaxcnn.ops.bilinear import varying_like
 from jaxcnn.ops.geometry import Window
 from jaxcnn.ops.windows import accumulator, pad, taps, total
 
-CLAIM = "takes groups of one channel in and one out, and at most 100 taps"
-MOST_AT_ONCE = 49  # taps in one pass: 7×7
-MOST_TAPS = 100  # a loop over more leaves the registers, and compiles for seconds: 9×9 takes 13 ms, 13×13 191
-
 
 def fits(p: Product) -> bool:
     """One channel in and one out."""
-    return computes(p.channels, p.window)
+    return p.channels == (1, 1) and p.window.taps <= p.machine.most_depthwise_taps
 
 
-def computes(channels: tuple[int, int], window: Window) -> bool:
-    """The same, of channels in and out per group, where there is no product yet."""
-    return channels == (1, 1) and window.taps <= MOST_TAPS
-
-
-def multiply_adds(p: Product) -> int:
-    """Those of the definition."""
-    return p.multiply_adds
-
-
-def built_bytes(p: Product) -> int:
-    """Nothing."""
-    return 0
-
-
-def product(x: jax.Array, w: jax.Array, window: Window) -> jax.Array:
+def product(x: jax.Array, w: jax.Array, p: Product) -> jax.Array:
     """y[o, c] = Σ_k x[s·o + δ·k − p, c] · w[k, c]; x (members, N, *size, C), w (members, *window, 1, C)."""
-    dtype = accumulator(x.dtype)
-    out = window.output_size(x.shape[2:-1])
+    dtype, window, out = accumulator(x.dtype), p.window, p.out
     x = pad(x, window, axis=2)
-    if not _goes_by_rows(window):
+    if not _goes_by_rows(p):
         return _weighted_sum(x, w, window, out, dtype).astype(x.dtype)
 
     def add_row(k, y):
@@ -65,9 +45,9 @@ def _weighted_sum(x: jax.Array, w: jax.Array, window: Window, out: Sequence[int]
     return total(view.astype(dtype) * weights[:, k, None] for k, view in enumerate(views))
 
 
-def _goes_by_rows(window: Window) -> bool:
+def _goes_by_rows(p: Product) -> bool:
     """Whether the rows of the window are summed in a loop: one part of a program for each tap compiles for seconds."""
-    return window.taps > MOST_AT_ONCE and window.size[0] > 1
+    return p.window.taps > p.machine.depthwise_taps_at_once and p.window.size[0] > 1
 
 
 def _row(x: jax.Array, window: Window, out: int, k: jax.Array) -> tuple[jax.Array, Window]:
@@ -77,40 +57,22 @@ def _row(x: jax.Array, window: Window, out: int, k: jax.Array) -> tuple[jax.Arra
     return slab, replace(window.unpadded(), size=(1, *window.size[1:]))
 
 
-def input_gradient(dy: jax.Array, w: jax.Array, window: Window, size: tuple[int, ...]) -> jax.Array:
-    """dx[s·o + δ·k − p, c] += dy[o, c] · w[k, c]; a window slides over dy, one for each phase of a stride."""
-    if not phases.fits(window):
-        return product(dy, jnp.flip(w, range(1, 1 + window.rank)), window.adjoint(size))
-
-    def of_phases(chosen, slid):
-        counts = [len(axis.numbers) for axis in chosen]
-        kernels = [
-            w[(slice(None), *(slice(k, None, axis.step) for k, axis in zip(firsts, chosen, strict=True)))]
-            for firsts in itertools.product(*(axis.first for axis in chosen))
-        ]
-        dx = jnp.stack([product(dy, jnp.flip(k, range(1, 1 + window.rank)), slid) for k in kernels])
-        return dx.reshape(*counts, *dx.shape[1:])
-
-    return phases.gradient(of_phases, window, size, lead=0)
-
-
-def kernel_gradient(x: jax.Array, dy: jax.Array, window: Window, platform: str | None) -> jax.Array:
+def kernel_gradient(x: jax.Array, dy: jax.Array, p: Product) -> jax.Array:
     """dw[k, c] = Σ_{n, o} x[n, s·o + δ·k − p, c] · dy[n, o, c].
 
     On a CPU row by row, all taps at a time, so that the rows stay in cache, and the sums over images and along a row
     come last: 34 ms instead of 62 for 128 images of 14×14×256 and 3×3.
     """
-    dtype = accumulator(x.dtype)
+    dtype, window, (rows, *out) = accumulator(x.dtype), p.window, p.out
     x = pad(x, window, axis=2)
-    rows, *out = dy.shape[2:-1]
-    if _goes_by_rows(window):
+    if _goes_by_rows(p):
 
         def gradient_of_row(k):
             slab, row = _row(x, window, rows, k)
-            return kernel_gradient(slab, dy, row, platform)[:, 0]
+            return kernel_gradient(slab, dy, replace(p, window=row, size=slab.shape[2:-1]))[:, 0]
 
         return jnp.moveaxis(lax.map(gradient_of_row, jnp.arange(window.size[0])), 0, 1)
-    height = 1 if platform == "cpu" else rows
+    height = 1 if p.machine.platform == "cpu" else rows
 
     def products(i):
         slab = lax.dynamic_slice_in_dim(x, i * window.stride[0], (height - 1) * window.stride[0] + window.extent[0], 2)
@@ -125,3 +87,13 @@ def kernel_gradient(x: jax.Array, dy: jax.Array, window: Window, platform: str |
         sums = lax.fori_loop(0, rows, lambda i, sums: [a + b for a, b in zip(sums, products(i), strict=True)], start)
     dw = jnp.stack([s.sum(range(1, s.ndim - 1)) for s in sums], axis=1)
     return dw.reshape(x.shape[0], *window.size, 1, x.shape[-1]).astype(x.dtype)
+
+
+DEPTHWISE = Algorithm(
+    "depthwise",
+    "takes groups of one channel in and one out, and at most 100 taps",
+    AS_GIVEN,
+    fits=fits,
+    product=product,
+    kernel_gradient=kernel_gradient,
+)

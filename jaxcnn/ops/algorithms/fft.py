@@ -17,11 +17,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxcnn.ops.algorithms.algorithm import Algorithm
+from jaxcnn.ops.algorithms.layouts import ARRANGED
 from jaxcnn.ops.algorithms.product import Product
 from jaxcnn.ops.windows import pad, sees_some
-
-CLAIM = "takes float32 and float64, stride 1, at most three axes, and default precision"
-TRANSFORMS, PRODUCTS = 55, 10  # what a value of a transform, and a product of complex numbers, cost in multiply-adds
 
 
 def fits(p: Product) -> bool:
@@ -34,7 +33,7 @@ def multiply_adds(p: Product) -> int:
     """As many as would take the same time in a matrix product: 1 ns a value and step of a transform, as measured."""
     (c, d), images, points = p.channels, math.prod(p.images), math.prod(_length(p)) // 2
     transforms = (images * (c + d) + c * d) * points * math.log2(2 * points)
-    return p.groups * int(TRANSFORMS * transforms + PRODUCTS * images * c * d * points)
+    return p.groups * int(p.machine.transform_cost * transforms + p.machine.spectrum_cost * images * c * d * points)
 
 
 def built_bytes(p: Product) -> int:
@@ -106,3 +105,16 @@ def _length(p: Product) -> tuple[int, ...]:
 
 def _smooth(n: int) -> bool:
     return n > 0 and 30 ** n.bit_length() % n == 0
+
+
+FFT = Algorithm(
+    "fft",
+    "takes float32 and float64, stride 1, at most three axes, and default precision",
+    ARRANGED,
+    fits=fits,
+    product=product,
+    kernel_gradient=kernel_gradient,
+    multiply_adds=multiply_adds,
+    built_bytes=built_bytes,
+    platforms=("cpu",),
+)

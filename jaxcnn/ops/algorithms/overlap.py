@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxcnn.ops.algorithms.algorithm import Algorithm
+from jaxcnn.ops.algorithms.layouts import ARRANGED
 from jaxcnn.ops.algorithms.product import Product, multiply
-
-CLAIM = "takes stride 1"
 
 
 def fits(p: Product) -> bool:
@@ -59,3 +59,15 @@ def _add(y: jax.Array, z: jax.Array, shift: int, axis: int) -> jax.Array:
     old = lax.slice_in_dim(y, start + shift, stop + shift, axis=axis)
     new = old + lax.slice_in_dim(z, start, stop, axis=axis)
     return lax.dynamic_update_slice_in_dim(y, new, start + shift, axis)
+
+
+OVERLAP = Algorithm(
+    "overlap",
+    "takes stride 1",
+    ARRANGED,
+    fits=fits,
+    product=product,
+    multiply_adds=multiply_adds,
+    built_bytes=built_bytes,
+    platforms=("cpu",),
+)

@@ -4,27 +4,22 @@ import math
 
 import jax
 
+from jaxcnn.ops.algorithms.algorithm import Algorithm
+from jaxcnn.ops.algorithms.layouts import ARRANGED
 from jaxcnn.ops.algorithms.product import Product, correlate, multiply
 from jaxcnn.ops.algorithms.tiles import Tiles
 from jaxcnn.ops.windows import patches
-
-CLAIM = "takes every window"
-
-
-def fits(p: Product) -> bool:
-    """Always."""
-    return True
-
-
-def multiply_adds(p: Product) -> int:
-    """Those of the definition."""
-    return p.multiply_adds
 
 
 def built_bytes(p: Product) -> int:
     """The patches."""
     rows = p.groups * p.window.taps * p.channels[0]
     return rows * math.prod(p.images) * math.prod(p.out) * p.dtype.itemsize
+
+
+def temporary_bytes(p: Product) -> int:
+    """Those of a tile."""
+    return min(built_bytes(p), p.machine.tile_bytes)
 
 
 def product(x: jax.Array, w: jax.Array, p: Product) -> jax.Array:
@@ -61,3 +56,15 @@ def _patches(x: jax.Array, p: Product) -> tuple[jax.Array, tuple[int, ...]]:
     """(g, K·C, positions) of a padded slab (g, C, b, *slab, n), and what the positions are: (b, *out, n)."""
     columns = patches(x, p.window, axis=3)
     return columns.reshape(*columns.shape[:2], -1), columns.shape[2:]
+
+
+PATCHES = Algorithm(
+    "patches",
+    "takes every window",
+    ARRANGED,
+    fits=lambda p: True,
+    product=product,
+    kernel_gradient=kernel_gradient,
+    built_bytes=built_bytes,
+    temporary_bytes=temporary_bytes,
+)

@@ -15,7 +15,7 @@ Source: Shi et al., Is the deconvolution layer the same as a convolutional layer
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import jax
@@ -57,31 +57,22 @@ def parts(window: Window, size: Sequence[int]) -> Iterator[tuple[tuple[Phases, .
         yield chosen, _window(window, size, chosen)
 
 
-def kernel(w: jax.Array, chosen: Sequence[Phases]) -> jax.Array:
-    """(G, D, C, *window) as (G, phases·C, D, *taps of a phase), the taps running backwards."""
-    for axis, phases in enumerate(chosen):
-        at = 3 + 2 * axis  # each axis before has become two: phases and taps
-        rows = [lax.slice_in_dim(w, k, k + phases.step * (phases.taps - 1) + 1, phases.step, at) for k in phases.first]
-        w = jnp.stack(rows, at)
-    rank = len(chosen)
-    taps = range(4, 4 + 2 * rank, 2)
-    w = jnp.flip(w, taps).transpose(0, *range(3, 3 + 2 * rank, 2), 2, 1, *taps)
-    return w.reshape(w.shape[0], -1, *w.shape[2 + rank :])
+def gradient(
+    computed: Mapping[tuple[Phases, ...], jax.Array], window: Window, size: Sequence[int], lead: int
+) -> jax.Array:
+    """dx, with each phase's values put in their places, of the results for those `parts` whose window has taps.
 
-
-def gradient(product: Callable, window: Window, size: Sequence[int], lead: int) -> jax.Array:
-    """dx of `product(chosen, window)`, one for each of `parts`: each phase's values put in their places.
-
-    A product has the phases of each axis behind its `lead` first axes, then two axes more, then the blocks:
+    A result has the phases of each axis behind its `lead` first axes, then two axes more, then the blocks:
     (…, *phases, a, b, *blocks, …), and dx is (…, a, b, *size, …).
     """
-    chosen, windows = zip(*parts(window, size), strict=True)
-    results: list = [product(*part) if part[1].taps else None for part in zip(chosen, windows, strict=True)]
-    some = next(y for y in results if y is not None)
-    rest = some.shape[:lead], some.shape[lead + window.rank :]
-    for k, axes in enumerate(chosen):
-        if results[k] is None:
-            results[k] = jnp.zeros((*rest[0], *(len(phases.numbers) for phases in axes), *rest[1]), some.dtype)
+    some = next(iter(computed.values()))
+    before, after = some.shape[:lead], some.shape[lead + window.rank :]
+    results = [
+        computed[axes]
+        if axes in computed
+        else jnp.zeros((*before, *(len(phases.numbers) for phases in axes), *after), some.dtype)
+        for axes, _ in parts(window, size)
+    ]
     for axis in reversed(range(window.rank)):
         together = _of_axis(window, axis)
         order = [r for phases in together for r in phases.numbers]

@@ -10,33 +10,21 @@ from collections.abc import Iterator
 import jax
 import jax.numpy as jnp
 
+from jaxcnn.ops.algorithms.algorithm import Algorithm
+from jaxcnn.ops.algorithms.layouts import ARRANGED
 from jaxcnn.ops.algorithms.product import Product, correlate, multiply
 from jaxcnn.ops.windows import accumulator, pad, taps, total
-
-CLAIM = "takes windows of one tap, and at most 32 weights per output channel"
-MOST_TAPS = 100  # of a thin gradient, a sum each: 225 take 4 s to compile and 207 ms, by transforms 7
-MOST_WEIGHTS = 32  # per output channel; of 27 it takes a third to two thirds of the time of patches, of 36 and more not
 
 
 def fits(p: Product) -> bool:
     """One tap, or few weights."""
-    return p.window.taps == 1 or p.window.taps * p.channels[0] <= MOST_WEIGHTS
+    return p.window.taps == 1 or p.window.taps * p.channels[0] <= p.machine.most_tap_weights
 
 
-def fits_gradient(p: Product) -> bool:
+def fits_kernel(p: Product) -> bool:
     """One tap, or groups so thin that a matrix product would be of one row."""
     thin = min(p.channels) == 1 and max(p.channels) <= 4
-    return p.window.taps == 1 or (thin and p.window.taps <= MOST_TAPS)
-
-
-def multiply_adds(p: Product) -> int:
-    """Those of the definition."""
-    return p.multiply_adds
-
-
-def built_bytes(p: Product) -> int:
-    """Nothing."""
-    return 0
+    return p.window.taps == 1 or (thin and p.window.taps <= p.machine.most_thin_taps)
 
 
 def product(x: jax.Array, w: jax.Array, p: Product) -> jax.Array:
@@ -78,3 +66,14 @@ def _correlate(view: jax.Array, dy: jax.Array, p: Product) -> jax.Array:
 def _views(x: jax.Array, p: Product) -> Iterator[jax.Array]:
     """Each tap's view of x: (G, C, B, *out, n)."""
     return taps(pad(x, p.window, axis=3), p.window, p.out, axis=3)
+
+
+TAPS = Algorithm(
+    "taps",
+    "takes windows of one tap, and at most 32 weights per output channel",
+    ARRANGED,
+    fits=fits,
+    product=product,
+    kernel_gradient=kernel_gradient,
+    fits_kernel=fits_kernel,
+)

@@ -17,9 +17,6 @@ from jaxcnn.ops.bilinear import varying_like
 from jaxcnn.ops.geometry import Pairs
 from jaxcnn.ops.windows import accumulator
 
-TILE_BYTES = {"cpu": 12 * 2**20}  # built at a time; of 3 to 24 MB none is better by more than the noise for all layers
-ACCELERATOR_TILE_BYTES = 256 * 2**20  # there a tile only bounds the memory that is taken
-
 
 class Tiles:
     """Pieces of (groups, images, rows), all of one size; they partition groups and images.
@@ -34,7 +31,7 @@ class Tiles:
     """
 
     def __init__(self, product: Product, row_bytes: int, multiple: int = 1):
-        budget = TILE_BYTES.get(product.platform or "", ACCELERATOR_TILE_BYTES)
+        budget = product.machine.tile_bytes
         self.product = product
         self.whole = (product.groups, product.images[0], product.out[0])
         most = max(budget // max(row_bytes, 1), 1)

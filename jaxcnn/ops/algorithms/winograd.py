@@ -23,13 +23,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxcnn.ops.algorithms.algorithm import Algorithm
+from jaxcnn.ops.algorithms.layouts import ARRANGED
 from jaxcnn.ops.algorithms.product import Product, correlate, multiply
 from jaxcnn.ops.algorithms.tiles import Tiles
 from jaxcnn.ops.geometry import Window
-from jaxcnn.ops.layout import LANES
 from jaxcnn.ops.windows import patches, sees_some, total
 
-CLAIM = "takes float32 and float64, stride and dilation 1, a window of 2 to 7 on some axis, and default precision"
 POINTS = (0, 1, -1, 2, -2, Fraction(1, 2), Fraction(-1, 2))  # and ∞
 
 
@@ -55,16 +55,22 @@ def built_bytes(p: Product) -> int:
     return p.groups * rows * cut.points * positions * p.dtype.itemsize
 
 
+def temporary_bytes(p: Product) -> int:
+    """Those of a tile."""
+    return min(built_bytes(p), p.machine.tile_bytes)
+
+
 def saving(p: Product) -> float:
     """How many times fewer products there are, sums before and after counted; of a product that fits."""
-    axis = _axis(p)
-    return p.out[axis] * p.window.size[axis] / _cost(p.out[axis], *_minimal(p.out[axis], p.window.size[axis]))
+    axis, sums = _axis(p), p.machine.winograd_sum_cost
+    m_r = _minimal(p.out[axis], p.window.size[axis], sums)
+    return p.out[axis] * p.window.size[axis] / _cost(p.out[axis], *m_r, sums)
 
 
 def tile(p: Product) -> int:
     """How many neighbouring outputs are computed together; of a product that fits."""
     axis = _axis(p)
-    return _minimal(p.out[axis], p.window.size[axis])[0]
+    return _minimal(p.out[axis], p.window.size[axis], p.machine.winograd_sum_cost)[0]
 
 
 def _suits(r: int) -> bool:
@@ -74,18 +80,18 @@ def _suits(r: int) -> bool:
 def _axis(p: Product) -> int:
     """The axis to transform: steps of m along it should jump over long vectors, of images or of the last axis."""
     axes = [axis for axis, r in enumerate(p.window.size) if _suits(r)]
-    return axes[-1] if p.images[1] >= LANES else axes[0]
+    return axes[-1] if p.images[1] >= p.machine.lanes else axes[0]
 
 
-def _minimal(length: int, r: int) -> tuple[int, int]:
+def _minimal(length: int, r: int, sum_cost: float) -> tuple[int, int]:
     """(m, r) of least cost for so many outputs."""
-    return min(((m, r) for m in range(2, len(POINTS) + 3 - r)), key=lambda m_r: _cost(length, *m_r))
+    return min(((m, r) for m in range(2, len(POINTS) + 3 - r)), key=lambda m_r: _cost(length, *m_r, sum_cost))
 
 
-def _cost(length: int, m: int, r: int) -> float:
-    """Products per channel; the sums of a point over the others take about a twelfth of one, as measured."""
+def _cost(length: int, m: int, r: int, sum_cost: float) -> float:
+    """Products per channel, and the sums of each point over the others."""
     points = m + r - 1
-    return -(-length // m) * points * (1 + points / 12)
+    return -(-length // m) * points * (1 + points * sum_cost)
 
 
 @functools.cache
@@ -155,7 +161,7 @@ class _Cut:
 
     def __init__(self, p: Product):
         self.axis = _axis(p)
-        m, r = _minimal(p.out[self.axis], p.window.size[self.axis])
+        m, r = _minimal(p.out[self.axis], p.window.size[self.axis], p.machine.winograd_sum_cost)
         self.m, self.points = m, m + r - 1
         self.at, self.g, self.bt = matrices(m, r)
         unit = (1,) * p.window.rank
@@ -197,3 +203,17 @@ def _combine(matrix: np.ndarray, parts: Sequence[jax.Array]) -> list[jax.Array]:
 
 def _times(c: float, x: jax.Array) -> jax.Array:
     return x if c == 1 else -x if c == -1 else c * x
+
+
+WINOGRAD = Algorithm(
+    "winograd",
+    "takes float32 and float64, stride and dilation 1, a window of 2 to 7 on some axis, and default precision",
+    ARRANGED,
+    fits=fits,
+    product=product,
+    kernel_gradient=kernel_gradient,
+    multiply_adds=multiply_adds,
+    built_bytes=built_bytes,
+    temporary_bytes=temporary_bytes,
+    platforms=("cpu",),
+)
