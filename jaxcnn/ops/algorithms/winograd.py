@@ -63,8 +63,8 @@ def temporary_bytes(p: Product) -> int:
 def saving(p: Product) -> float:
     """How many times fewer products there are, sums before and after counted; of a product that fits."""
     axis, sums = _axis(p), p.machine.winograd_sum_cost
-    m_r = _minimal(p.out[axis], p.window.size[axis], sums)
-    return p.out[axis] * p.window.size[axis] / _cost(p.out[axis], *m_r, sums)
+    m, r = _minimal(p.out[axis], p.window.size[axis], sums)
+    return p.out[axis] * r / _cost(p.out[axis], m, r, sums)
 
 
 def tile(p: Product) -> int:

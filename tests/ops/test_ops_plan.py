@@ -1,0 +1,117 @@
+"""What a program is lowered to is what `explain` says, and a new algorithm is one value and one rule."""
+
+import re
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxcnn import ops
+from jaxcnn.ops import machine
+from jaxcnn.ops.algorithms import ARRANGED, Algorithm, Rule, choice
+from jaxcnn.ops.algorithms.choice import ALGORITHMS
+
+# x, kernel, and what else `conv` is told.
+CASES = {
+    "winograd": ((32, 16, 16, 32), (3, 3, 32, 32), {"padding": 1}),
+    "winograd, few images": ((2, 16, 16, 32), (3, 3, 32, 32), {"padding": 1}),
+    "first layer": ((32, 16, 16, 1), (3, 3, 1, 32), {}),
+    "1×1": ((8, 6, 6, 4), (1, 1, 4, 5), {}),
+    "strided": ((8, 13, 13, 16), (3, 3, 16, 16), {"stride": 2, "padding": 1}),
+    "strided and dilated": ((8, 13, 14, 16), (3, 2, 16, 16), {"stride": (2, 3), "dilation": (3, 2)}),
+    "strided 1×1": ((8, 9, 9, 16), (1, 1, 16, 16), {"stride": 2}),
+    "depthwise": ((8, 9, 9, 6), (3, 3, 1, 6), {"groups": 6}),
+    "depthwise, strided": ((8, 9, 9, 6), (3, 3, 1, 6), {"groups": 6, "stride": 2}),
+    "depthwise, many taps": ((2, 14, 14, 2), (11, 11, 1, 2), {"groups": 2, "stride": 2}),
+    "depthwise, many taps, not strided": ((2, 20, 20, 4), (13, 13, 1, 4), {"groups": 4, "padding": 6}),
+    "groups": ((9, 9, 9, 16), (5, 5, 8, 16), {"groups": 2, "padding": "SAME"}),
+    "fft": ((2, 32, 32, 16), (15, 15, 16, 16), {"padding": "SAME"}),
+    "1-D": ((8, 40, 32), (5, 32, 48), {"padding": "SAME"}),
+    "3-D": ((8, 6, 6, 6, 8), (3, 3, 3, 8, 8), {"padding": 1}),
+    "few out of many": ((16, 10, 10, 16), (5, 5, 16, 6), {"padding": "FULL"}),
+    "asked for": ((8, 9, 9, 16), (3, 3, 16, 16), {"algorithm": "overlap"}),
+    "asked for, not of the gradient": ((8, 9, 9, 1), (3, 3, 1, 32), {"algorithm": "taps"}),
+    "precise": ((8, 9, 9, 16), (3, 3, 16, 16), {"precision": "highest"}),
+}
+
+
+def lowered(function, *arguments):
+    """The names of algorithms in the scopes of a program's operations."""
+    text = jax.jit(function).lower(*arguments).as_text(debug_info=True)
+    return {name for name in ALGORITHMS if re.search(rf'["/]{name}[/"]', text)}
+
+
+def said(part):
+    """The algorithms in an explanation, with the one that waits for values that are not finite."""
+    names = set(part.algorithm.removeprefix("phases, ").split(" and "))
+    return names | ({"patches"} if "they do it where" in part.why else set())
+
+
+@pytest.mark.parametrize("members", [1, 3])
+@pytest.mark.parametrize("name", CASES)
+def test_lowered_is_explained(name, members):
+    x_shape, kernel_shape, options = CASES[name]
+    x, w = jnp.zeros(x_shape), jnp.zeros(kernel_shape)
+
+    def conv(x, w):
+        return ops.conv(x, w, **options)
+
+    y = jax.eval_shape(conv, x, w)
+    functions = {
+        "forward": (conv, x, w),
+        "dx": (lambda w, dy: jax.vjp(lambda x: conv(x, w), x)[1](dy), w, jnp.zeros(y.shape)),
+        "dw": (lambda x, dy: jax.vjp(lambda w: conv(x, w), w)[1](dy), x, jnp.zeros(y.shape)),
+    }
+    told = ops.explain(x_shape, kernel_shape, platform="cpu", members=members, **options)
+    for part, (function, *arguments) in functions.items():
+        if members > 1:
+            function, arguments = jax.vmap(function), [jnp.stack([a] * members) for a in arguments]
+        assert lowered(function, *arguments) == said(getattr(told, part)), part
+
+
+def test_the_cases_meet_every_algorithm():
+    met = {name for x, kernel, options in CASES.values() for part in parts(x, kernel, options) for name in said(part)}
+    assert met == ALGORITHMS.keys()
+
+
+def parts(x_shape, kernel_shape, options):
+    told = ops.explain(x_shape, kernel_shape, platform="cpu", **options)
+    return told.forward, told.dx, told.dw
+
+
+def test_a_new_algorithm_is_one_value_and_one_rule(monkeypatch):
+    """It takes the place of the others where its rule says so, by name and on its own, and is gone without it."""
+
+    def product(x, w, p):
+        return 2 * ALGORITHMS["patches"].product(x, w, p)  # to be told from theirs
+
+    toy = Algorithm("toy", "takes windows of 2", ARRANGED, fits=lambda p: set(p.window.size) == {2}, product=product)
+    x, w = np.ones((2, 5, 5, 3), np.float32), np.ones((2, 2, 3, 4), np.float32)
+    expected = ops.conv(x, w, algorithm="patches")
+    jax.clear_caches()
+    with monkeypatch.context() as patch:
+        patch.setitem(choice.ALGORITHMS, "toy", toy)
+        patch.setattr(choice, "NAMES", ("auto", *choice.ALGORITHMS))
+        patch.setattr(choice, "RULES", (Rule(toy, "to try it"), *choice.RULES))
+        np.testing.assert_array_equal(ops.conv(x, w), 2 * expected)
+        np.testing.assert_array_equal(ops.conv(x, w, algorithm="toy"), 2 * expected)
+        told = ops.explain(x.shape, w.shape, platform="cpu")
+        assert (told.forward.algorithm, told.forward.why, told.dw.algorithm) == ("toy", "to try it", "patches")
+        with pytest.raises(ValueError, match=r"it takes windows of 2; got float32, window \(3, 3\)"):
+            ops.conv(x, np.ones((3, 3, 3, 4), np.float32), algorithm="toy")
+    jax.clear_caches()
+    np.testing.assert_array_equal(ops.conv(x, w), expected)
+    with pytest.raises(ValueError, match="`algorithm` must be one of"):
+        ops.conv(x, w, algorithm="toy")
+
+
+def test_an_assumed_machine_is_part_of_what_is_compiled():
+    """Two machines, two programs of one function call, without clearing anything."""
+    other = replace(machine.CPU, least_winograd_saving=100.0)
+    x, w = jnp.ones((8, 16, 16, 8)), jnp.ones((3, 3, 8, 8))
+    with machine.assume(other):
+        assert ops.explain(x.shape, w.shape, platform="cpu").forward.algorithm == "patches"
+        assert lowered(lambda x, w: ops.conv(x, w), x, w) == {"patches"}
+    assert lowered(lambda x, w: ops.conv(x, w), x, w) == {"winograd"}
