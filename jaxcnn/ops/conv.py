@@ -33,7 +33,7 @@ from jaxcnn.ops.arguments import (
 from jaxcnn.ops.bilinear import Operation, Target, bilinear
 from jaxcnn.ops.geometry import Padding, per_axis
 from jaxcnn.ops.machine import assumed
-from jaxcnn.ops.plan import Form, form_of, plan_input_gradient, plan_kernel_gradient, plan_output
+from jaxcnn.ops.plan import Form, Operands, form_of, plan_input_gradient, plan_kernel_gradient, plan_output
 from jaxcnn.ops.sharding import Axes
 
 
@@ -157,8 +157,7 @@ def conv_transpose(
                 f"x {x.shape}, kernel {kernel.shape}, stride {stride}, padding {padding!r}"
             )
     window = window_of(op, size, kernel, stride, padding, dilation)
-    channels = (kernel.shape[-2], kernel.shape[-1] // groups)
-    form = Form(window, size, groups, channels, "auto", precision_of(op, None), machine=assumed())
+    form = Form(window, size, groups, "auto", precision_of(op, None), machine=assumed())
     return input_gradient(x, kernel, form=form)
 
 
@@ -168,7 +167,7 @@ def conv_transpose(
 
 def _compute_output(x: jax.Array, w: jax.Array, *, form: Form, target: Target) -> jax.Array:
     """y = x ⊗ w."""
-    plan = plan_output(form, x.shape[:2], x.dtype, target)
+    plan = plan_output(form, _operands(x, w.shape[-2:], form), target)
     layout, (step,) = plan.layout, plan.steps
     images = layout.images(x, form.groups, plan.machine, target)
     y = step.choice.product(images, layout.kernel(w, form.groups), step.product)
@@ -183,7 +182,7 @@ def _compute_input_gradient(y: jax.Array, w: jax.Array, *, form: Form, target: T
     which is a window sliding over y. With a stride, `phases` has such a window for each position in a step; the
     textbook's way, s − 1 zeros between the neighbours of y, would multiply them all.
     """
-    plan = plan_input_gradient(form, y.shape[:2], y.dtype, target)
+    plan = plan_input_gradient(form, _operands(y, w.shape[-2:], form), target)
     layout = plan.layout
     images = layout.images(y, form.groups, plan.machine, target, cotangent=True)
     kernel = layout.kernel(w, form.groups)
@@ -202,12 +201,18 @@ def _compute_input_gradient(y: jax.Array, w: jax.Array, *, form: Form, target: T
 
 def _compute_kernel_gradient(x: jax.Array, y: jax.Array, *, form: Form, target: Target) -> jax.Array:
     """dw = x ⊗ y: tap k of dw is x, seen from k in steps of s, against y, summed over all positions and images."""
-    plan = plan_kernel_gradient(form, x.shape[:2], x.dtype, target)
+    plan = plan_kernel_gradient(form, _operands(x, (x.shape[-1] // form.groups, y.shape[-1]), form), target)
     layout, (step,) = plan.layout, plan.steps
     images = layout.images(x, form.groups, plan.machine, target)
     cotangent = layout.images(y, form.groups, plan.machine, target, cotangent=True)
     dw = step.choice.kernel_gradient(images, cotangent, step.product)
     return layout.restored_kernel(dw, x.shape[0])
+
+
+def _operands(images: jax.Array, channels: Sequence[int], form: Form) -> Operands:
+    """By one of the image arrays, and the channels of a kernel, (C/groups, D)."""
+    members, n = images.shape[:2]
+    return Operands(members, n, (channels[0], channels[1] // form.groups), images.dtype)
 
 
 # Axes in front of all three arrays count the members of an ensemble, each with an input, a kernel and an output of its

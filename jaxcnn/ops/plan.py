@@ -5,8 +5,7 @@ prints it.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax.numpy as jnp
 
@@ -38,7 +37,6 @@ class Form:
       window: padding included.
       size: of x, spatial.
       groups: of channels.
-      channels: of a group, in x and in y.
       algorithm: "auto" or the name of one.
       precision: of the matrix products.
       members: axes of an ensemble, in front of all three arrays.
@@ -48,11 +46,27 @@ class Form:
     window: Window
     size: tuple[int, ...]
     groups: int
-    channels: tuple[int, int]
     algorithm: str
     precision: Precision | None
     members: int = 0
     machine: Machine | None = None
+
+
+@dataclass(frozen=True)
+class Operands:
+    """The sizes in x, w and y that the form leaves open; those of one device's part, where several share the arrays.
+
+    Args:
+      members: of an ensemble, each with a kernel of its own.
+      images: N, of a member.
+      channels: (C, D) of a group, in x and in y.
+      dtype: of all three.
+    """
+
+    members: int
+    images: int
+    channels: tuple[int, int]
+    dtype: jnp.dtype
 
 
 def form_of(
@@ -72,9 +86,9 @@ def form_of(
     check_channels(op, x, kernel, kernel.shape[-2] * groups, groups)
     size = x.shape[-rank - 1 : -1]
     window = window_of(op, size, kernel, stride, padding, dilation)
-    channels = (kernel.shape[-2], kernel.shape[-1] // groups)
-    form = Form(window, size, groups, channels, algorithm, precision_of(op, precision), machine=machine.assumed())
-    check_claim(op, algorithm, _product(form, (1, 1), x.dtype, Target(None)))
+    form = Form(window, size, groups, algorithm, precision_of(op, precision), machine=machine.assumed())
+    operands = Operands(1, 1, (kernel.shape[-2], kernel.shape[-1] // groups), jnp.dtype(x.dtype))
+    check_claim(op, algorithm, _product(form, operands, Target(None)))
     return form
 
 
@@ -112,21 +126,21 @@ class Plan:
         return self.steps[0].product.machine
 
 
-def plan_output(form: Form, images: Sequence[int], dtype: jnp.dtype, target: Target) -> Plan:
-    """Of y = x ⊗ w; images: (members, N)."""
-    p = _product(form, images, dtype, target)
+def plan_output(form: Form, operands: Operands, target: Target) -> Plan:
+    """Of y = x ⊗ w."""
+    p = _product(form, operands, target)
     return Plan((Step(p, choose(form.algorithm, p)),))
 
 
-def plan_kernel_gradient(form: Form, images: Sequence[int], dtype: jnp.dtype, target: Target) -> Plan:
+def plan_kernel_gradient(form: Form, operands: Operands, target: Target) -> Plan:
     """Of dw = x ⊗ y."""
-    p = _product(form, images, dtype, target)
+    p = _product(form, operands, target)
     return Plan((Step(p, choose(form.algorithm, p, kernel=True)),))
 
 
-def plan_input_gradient(form: Form, images: Sequence[int], dtype: jnp.dtype, target: Target) -> Plan:
+def plan_input_gradient(form: Form, operands: Operands, target: Target) -> Plan:
     """Of dx = y ⊗ rot180(w), full: one product, or with a stride one for each kind of phase (see `phases`)."""
-    window, (c, d) = form.window, form.channels
+    window, (c, d) = form.window, operands.channels
     out = window.output_size(form.size)
     strided = phases.fits(window)
     parts = list(phases.parts(window, form.size)) if strided else [((), window.adjoint(form.size))]
@@ -137,8 +151,8 @@ def plan_input_gradient(form: Form, images: Sequence[int], dtype: jnp.dtype, tar
             if not slid.taps:  # nothing reaches such inputs
                 continue
             count = math.prod(len(axis.numbers) for axis in chosen)
-            channels = (d, c if layout.apart else c * count)
-            p = _product(form, images, dtype, target, window=slid, size=out, channels=channels, phase=strided)
+            swapped = replace(operands, channels=(d, c if layout.apart else c * count))
+            p = _product(replace(form, window=slid, size=out), swapped, target, phase=strided)
             made.append(Step(p, choose(form.algorithm, p), chosen, count if layout.apart else 1))
         return made
 
@@ -153,27 +167,18 @@ def _only(layout: Layout, form: Form, step: Step) -> Step:
     return Step(step.product, choose(form.algorithm, step.product, layout=layout), step.phases, step.times)
 
 
-def _product(
-    form: Form,
-    images: Sequence[int],
-    dtype: jnp.dtype,
-    target: Target,
-    *,
-    window: Window | None = None,
-    size: tuple[int, ...] | None = None,
-    channels: tuple[int, int] | None = None,
-    phase: bool = False,
-) -> Product:
-    """y = x ⊗ w as algorithms see it; of another window over another array where one is given."""
-    members, n = (count if isinstance(count, int) else MANY for count in images)
+def _product(form: Form, operands: Operands, target: Target, *, phase: bool = False) -> Product:
+    """y = x ⊗ w as algorithms see it."""
+    n = operands.images if isinstance(operands.images, int) else MANY
+    members = operands.members if isinstance(operands.members, int) else MANY
     numbers = form.machine or machine.of(target.platform)
     return Product(
-        window or form.window,
-        size or form.size,
+        form.window,
+        form.size,
         (1, n) if numbers.innermost(n) else (n, 1),
         members * form.groups,
-        channels or form.channels,
-        jnp.dtype(dtype),
+        operands.channels,
+        operands.dtype,
         form.precision,
         numbers,
         phase,

@@ -85,7 +85,7 @@ def _axis(p: Product) -> int:
 
 def _minimal(length: int, r: int, sum_cost: float) -> tuple[int, int]:
     """(m, r) of least cost for so many outputs."""
-    return min(((m, r) for m in range(2, len(POINTS) + 3 - r)), key=lambda m_r: _cost(length, *m_r, sum_cost))
+    return min(range(2, len(POINTS) + 3 - r), key=lambda m: _cost(length, m, r, sum_cost)), r
 
 
 def _cost(length: int, m: int, r: int, sum_cost: float) -> float:
