@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxcnn.population.bookkeeping import squares, weighted_sum
-from jaxcnn.train.slices import count_slices
+from jaxcnn.train.gradient import count_slices
 
 Tree = Any
 

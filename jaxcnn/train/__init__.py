@@ -4,11 +4,12 @@ from jaxcnn.train import losses, metrics
 from jaxcnn.train.callbacks import Best, Callback, EarlyStopping, Epoch
 from jaxcnn.train.evaluate import evaluate, outputs, predict
 from jaxcnn.train.fit import NonFiniteLoss, fit
+from jaxcnn.train.gradient import value_and_grad
 from jaxcnn.train.history import History
 from jaxcnn.train.labels import decayed, label_params
 from jaxcnn.train.precision import Policy
-from jaxcnn.train.slices import value_and_grad
-from jaxcnn.train.step import TrainState, make_evaluation, make_step, make_steps
+from jaxcnn.train.state import TrainState
+from jaxcnn.train.step import make_evaluation, make_step, make_steps
 
 __all__ = [
     "Best",

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.train.step import TrainState
+from jaxcnn.train.state import TrainState
 
 
 class Epoch(NamedTuple):

@@ -19,7 +19,8 @@ from jaxcnn.train.integers import whole
 from jaxcnn.train.keywords import hinted
 from jaxcnn.train.losses import LossFunction, meaning, probabilities
 from jaxcnn.train.precision import Policy
-from jaxcnn.train.step import TrainState, batch_sums, check_alive
+from jaxcnn.train.state import TrainState
+from jaxcnn.train.step import batch_sums, check_alive
 
 
 @hinted(positional=3)

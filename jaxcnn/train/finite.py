@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn.train.history import History
-from jaxcnn.train.step import TrainState
+from jaxcnn.train.state import TrainState
 from jaxcnn.weights.tensors import flatten
 
 ADVICE = "Lower the learning rate, clip the gradients (optax.clip_by_global_norm) or look for bad pixels or labels"

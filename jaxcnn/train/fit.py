@@ -19,13 +19,13 @@ from jaxcnn.train.evaluate import means, scores
 from jaxcnn.train.examples import labelled_images
 from jaxcnn.train.finite import ADVICE, NonFiniteLoss, check_finite, not_finite
 from jaxcnn.train.history import History
-from jaxcnn.train.initial import Initial, fingerprint, initial_state
 from jaxcnn.train.integers import whole
 from jaxcnn.train.keywords import hinted
 from jaxcnn.train.losses import LossFunction, meaning, name_of
 from jaxcnn.train.precision import Policy
 from jaxcnn.train.run_folder import RunFolder
-from jaxcnn.train.step import TrainState, check_ema, make_step, make_steps
+from jaxcnn.train.state import Initial, TrainState, fingerprint, initial_state
+from jaxcnn.train.step import check_ema, make_step, make_steps
 
 DISPATCHES_PER_EPOCH = 25  # how often the progress bar moves and Ctrl-C is heard
 MOST_STEPS_PER_DISPATCH = 50

@@ -28,7 +28,7 @@ from jaxcnn import weights
 from jaxcnn.train.callbacks import better
 from jaxcnn.train.history import History
 from jaxcnn.train.losses import meaning
-from jaxcnn.train.step import TrainState
+from jaxcnn.train.state import TrainState
 from jaxcnn.weights import tensors
 from jaxcnn.weights.files import remove_temporaries, write_json
 from jaxcnn.weights.models import are_named

@@ -3,7 +3,6 @@
 import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -13,41 +12,9 @@ from jax import lax
 
 from jaxcnn.data import to_float
 from jaxcnn.ops.sharding import rows
+from jaxcnn.train.gradient import count_slices, in_turn, summed_gradients
 from jaxcnn.train.losses import LossFunction, counted, loss_function, right
-from jaxcnn.train.slices import count_slices, summed_gradients
-from jaxcnn.train.turns import in_turn
-
-
-@functools.partial(
-    jax.tree_util.register_dataclass, data_fields=["params", "state", "opt_state", "step", "ema"], meta_fields=["loss"]
-)
-@dataclass(repr=False)
-class TrainState:
-    """All that training changes.
-
-    Args:
-      params, state: the model's.
-      opt_state: the optimizer's; empty for a state that is only evaluated.
-      step: how many steps were taken, int32.
-      loss: what the logits were trained for; it says how they become probabilities. None where a file does not hold it.
-      ema: (params, state), their moving averages, where they are kept; else ().
-    """
-
-    params: Any
-    state: Any
-    opt_state: Any = ()
-    step: Any = 0
-    loss: str | LossFunction | None = "softmax_cross_entropy"
-    ema: Any = ()
-
-    def __repr__(self) -> str:
-        parameters = sum(math.prod(jnp.shape(leaf)) for leaf in jax.tree.leaves(self.params))
-        return f"TrainState(step={self.step}, {parameters:,} parameters)"
-
-    @property
-    def weights(self) -> tuple[Any, Any]:
-        """The (params, state) that are evaluated, saved and used: the averages where they are kept."""
-        return self.ema or (self.params, self.state)
+from jaxcnn.train.state import TrainState
 
 
 def make_step(

@@ -18,11 +18,11 @@ from jaxcnn.layers import Dense, Flatten, Layer, serial
 from jaxcnn.models import Model
 from jaxcnn.ops.bilinear import varying_like
 from jaxcnn.train import TrainState, fit, make_step, value_and_grad
-from jaxcnn.train import slices as slices_module
+from jaxcnn.train import gradient as gradient_module
 from jaxcnn.train import step as step_module
 
 N, KEY = 8, jax.random.key(7)
-count_slices = slices_module.count_slices
+count_slices = gradient_module.count_slices
 every_count = pytest.mark.parametrize("count", [1, 2, 4])
 on_cpu = pytest.mark.skipif(jax.default_backend() != "cpu", reason="elsewhere batches are taken whole")
 
@@ -159,7 +159,7 @@ def test_slices_have_enough_examples(n, mebibytes, count, monkeypatch):
 
 def test_a_given_count_is_not_looked_for(monkeypatch):
     """It would be missed."""
-    for module in (slices_module, step_module):
+    for module in (gradient_module, step_module):
         monkeypatch.delattr(module, "count_slices")
     for function in (
         lambda count: value_and_grad(lambda w, x: jnp.mean(w * x), slices=count)(jnp.ones(()), jnp.ones(4)),

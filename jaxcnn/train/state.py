@@ -1,6 +1,9 @@
-"""The train state that a training starts from: fresh parameters, or given ones."""
+"""The train state: what training changes, and what it starts from, fresh parameters or given ones."""
 
+import functools
 import hashlib
+import math
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -10,8 +13,40 @@ import optax
 
 from jaxcnn.train.losses import LossFunction
 from jaxcnn.train.precision import Policy, cast
-from jaxcnn.train.step import TrainState
 from jaxcnn.weights.tensors import flatten
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass, data_fields=["params", "state", "opt_state", "step", "ema"], meta_fields=["loss"]
+)
+@dataclass(repr=False)
+class TrainState:
+    """All that training changes.
+
+    Args:
+      params, state: the model's.
+      opt_state: the optimizer's; empty for a state that is only evaluated.
+      step: how many steps were taken, int32.
+      loss: what the logits were trained for; it says how they become probabilities. None where a file does not hold it.
+      ema: (params, state), their moving averages, where they are kept; else ().
+    """
+
+    params: Any
+    state: Any
+    opt_state: Any = ()
+    step: Any = 0
+    loss: str | LossFunction | None = "softmax_cross_entropy"
+    ema: Any = ()
+
+    def __repr__(self) -> str:
+        parameters = sum(math.prod(jnp.shape(leaf)) for leaf in jax.tree.leaves(self.params))
+        return f"TrainState(step={self.step}, {parameters:,} parameters)"
+
+    @property
+    def weights(self) -> tuple[Any, Any]:
+        """The (params, state) that are evaluated, saved and used: the averages where they are kept."""
+        return self.ema or (self.params, self.state)
+
 
 Initial = tuple[Any, Any] | TrainState
 
@@ -35,7 +70,7 @@ def initial_state(
     average = () if ema is None else (params, state)  # in float32: of smaller dtypes, small changes would be lost
     params = params if policy is None else cast(params, policy.param)
     train_state = TrainState(params, state, optimizer.init(params), jnp.zeros((), jnp.int32), loss, average)
-    # Optimizers may keep params itself, and given ones are the caller's: a buffer is donated only once, and never his.
+    # Copied: an optimizer may keep params itself, and a buffer cannot be donated twice; given arrays are the caller's.
     return jax.tree.map(jnp.copy, train_state)
 
 
