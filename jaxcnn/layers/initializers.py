@@ -3,8 +3,8 @@
 Fans are those of a convolution kernel (*window, in, out): fan_in = window·in, fan_out = window·out. A dense kernel is
 the case without a window.
 
-XLA compiles a draw anew for every shape, half a second each. The shapes of a network are many and their sizes few once
-rounded up, so numbers are drawn in a row of a rounded size, of which the kernel takes the first.
+XLA compiles each new shape of a draw, which takes half a second. So a flat array of a rounded size is drawn, and a
+kernel takes the first numbers of it: many layers then share one program.
 """
 
 import functools

@@ -28,7 +28,7 @@ class Layer:
       kind: a word for what it does; `serial` names its layers by it ("conv" gives conv1, conv2, …).
       children: the layers it is made of, by name; their parameters and state stand under these names.
       chained: whether each child takes the output of the one before; else all take this layer's input.
-      aside: the children of a chain whose output leaves it, and only in training: the next child takes their input.
+      aside: children used in training alone, whose output leaves the chain; the next child gets the same input.
       combine: the same combination of other children, given by name; None for a layer without children.
       settings: the arguments that say what it computes ("stride", "eps", …), as plain values; files of weights are
         compared with them.

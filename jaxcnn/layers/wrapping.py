@@ -12,7 +12,7 @@ from jaxcnn.layers.layer import Layer
 
 
 def checkpointed(layer: Layer) -> Layer:
-    """The layer, of which training keeps the input only and computes the rest again for the gradient: less memory.
+    """The same layer; training keeps only its input and computes the rest again for the gradient, to save memory.
 
     Args:
       layer: any; a block of a deep network, such as `residual(…)`.

@@ -84,8 +84,8 @@ class Operation:
                 sharding=sharding.result_sharding(axes(*operands, **static), operands),
             )
 
-        # A rule whose result is cached does not see where its operands come from; one that is not cannot be chosen by
-        # platform when a program is exported for several.
+        # A rule that JAX may cache cannot look at where its operands come from. A rule that it may not cache cannot be
+        # registered per platform for a program that is exported for several.
         for platform in (None,) if ask_alone else (None, *PLATFORMS):
             rule = _lowering(compute, shape, axes, platform, ask_alone)
             mlir.register_lowering(primitive, rule, platform=platform, cacheable=not ask_alone)

@@ -24,8 +24,8 @@ def arrange(
 ) -> jax.Array:
     """(members, N, *spatial, C) as (members·groups, C/groups, B, *spatial, n), the batch innermost or as N decides.
 
-    XLA lays the operand of a transpose out row by row and copies what is not. What is elementwise before it is then
-    computed by that copy and costs nothing; but a cotangent has a second reader, the bias, and is laid out first.
+    XLA copies the operand of a transpose unless it is row-major, and fuses elementwise work before it into that copy. A
+    cotangent is read twice (the bias reads it too), so it gets its layout first.
     """
     members, n, *size, c = x.shape
     innermost = machine.CPU.innermost(n) if innermost is None else innermost

@@ -1,7 +1,8 @@
 """The sum of all examples' gradients, each weighted by its own norm, from one forward and one backward pass.
 
-A parameter p acts on an example in those equations of the loss, y = e(p, x), that bring the two together: they meet
-there. One forward and one backward pass give x and the cotangent dy of each meeting, and these are all it takes:
+Call an equation y = e(p, x) of the loss a meeting if it takes something computed from parameters alone (p) and
+something that depends on the example (x). One forward and one backward pass give x and the cotangent dy of each
+meeting, and these are all it takes:
 
     the gradient of an example    dp[n] = ∂⟨e(p, x[n]), dy[n]⟩ / ∂p
     the weighted sum of all       Σ_n w[n] dp[n] = ∂ Σ_n ⟨e(p, x[n]), w[n] dy[n]⟩ / ∂p

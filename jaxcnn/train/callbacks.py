@@ -51,7 +51,7 @@ class EarlyStopping:
 
     Args:
       monitor, min_delta: as for `Best`.
-      patience: how many epochs without improvement are borne.
+      patience: how many epochs without improvement before it stops.
 
     Raises:
       ValueError: a patience below 1; when called, if the history has no such column.

@@ -220,7 +220,7 @@ def counted(loss: str | LossFunction | None, labels: jax.Array) -> jax.Array:
 
 
 def name_of(loss: str | LossFunction) -> str:
-    """What a loss is called in a run's config: the same in every process, as its `repr` is not."""
+    """What a loss is called in a run's config: unlike its `repr`, the same in every process."""
     if isinstance(loss, str):
         return loss
     if isinstance(loss, Classification):

@@ -167,7 +167,7 @@ def _sums(loss: str | LossFunction | None, losses: jax.Array, logits: jax.Array,
 
 
 def _averaged(average: Any, new: Any, decay: float, number: jax.Array) -> Any:
-    """The average after so many steps; where nothing moves, neither does it, to the bit. Integers are not averaged."""
+    """The average after so many steps. Where a parameter does not change, its average does not. Integers are copied."""
     share = (1 - decay) / -jnp.expm1(number * math.log(decay)) if decay else 1.0  # 1 at first: no trace of the start
 
     def moved(old, value):

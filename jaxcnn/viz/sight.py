@@ -71,7 +71,9 @@ def _equation(eqn: Equation, values: list[Any]) -> list[Any]:
         result = eqn.primitive.bind(*values, **eqn.params)  # such as the indices that an older JAX slices by
         return list(result) if eqn.primitive.multiple_results else [result]
     if name not in RULES:
-        raise ValueError(f"receptive field: the layer computes {name!r}, of which is not known here what it sees")
+        raise ValueError(
+            f"receptive field: there is no rule for what {name!r}, which the layer computes, sees of its input"
+        )
     result = RULES[name](eqn, *values)
     results = [result] if isinstance(result, Sight) else result
     return [part.broadcast(v.aval.shape) for part, v in zip(results, eqn.outvars, strict=True)]

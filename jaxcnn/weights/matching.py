@@ -31,7 +31,7 @@ def fill(
     """A model's (params, state) from another library's arrays.
 
     Args:
-      model, dialect, arrays: whose, of which library, and its arrays by name.
+      model, dialect, arrays: the model to fill, the source's library, and the source's arrays by name.
       names: the library's name of each layer by its path here; None to find them.
       order: the library's layers in the order of computation, where that is known.
       where: the source, for messages.

@@ -3,8 +3,8 @@
     y = F⁻¹ [Σ_c F x · conj F w]      dw = F⁻¹ [Σ_n F x · conj F dy]
 
 The transforms are cyclic, but no shorter than x with its padding, so what wraps around lies beyond the results that are
-kept. Errors are small beside the largest value of an image, and as large where the image is small; but a window of
-zeros gives 0. A value that is not finite spreads over its whole image, and squares overflow sooner than the sums of the
+kept. Errors scale with the largest value of an image, and are not smaller where the image is; but a window of zeros
+gives 0. A value that is not finite spreads over its whole image, and squares overflow sooner than the sums of the
 definition, so this is chosen on its own only together with another algorithm for such values, `is_safe`.
 
 Source: Mathieu, Henaff, LeCun, Fast training of convolutional networks through FFTs (2013).

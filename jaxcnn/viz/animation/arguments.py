@@ -6,7 +6,7 @@ MOST_FRAMES = 200
 
 
 def array(function: str, argument: str, value: object, shapes: dict[int, str]) -> np.ndarray:
-    """`value` as floats of as many axes as the longest of `shapes`; axes that are left out at the end have length 1.
+    """`value` as a float array with as many axes as the longest of `shapes`; missing last axes are added with length 1.
 
     Args:
       shapes: number of axes → how such an array is described.

@@ -107,7 +107,7 @@ def _block(layer: Layer, name: str, params: Tree, state: Tree, shape: tuple[int,
 
 
 def _folded(blocks: Sequence[Block]) -> Iterator[Block]:
-    """Groups that come again at once are one with a number; groups of a form that was there are a box."""
+    """Equal groups in a row become one with a count; a group whose form was drawn before becomes a plain box."""
     kept: list[Block] = []
     for block in blocks:
         before = kept[-1] if kept else None
