@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxcnn.cli.recipes import AUGMENTS, RECIPES
-from jaxcnn.cli.wording import UsageError
+from jaxcnn.cli.wording import NONE, UsageError
 from jaxcnn.data import DataError
 from jaxcnn.models import create, names
 from jaxcnn.weights.files import write_json
@@ -173,6 +173,8 @@ def _flag(name: str) -> str:
 def _words(value: Any) -> list[str]:
     if value is True:
         return []
+    if value == ():
+        return [NONE]
     if isinstance(value, tuple):
         sides = all(isinstance(part, int) for part in value) and value
         return ["x".join(map(str, value))] if sides else [str(part) for part in value]
@@ -180,7 +182,7 @@ def _words(value: Any) -> list[str]:
 
 
 def _written(value: Any) -> str:
-    return "none" if value is None or value == () else " ".join(_words(value)) or "yes"
+    return NONE if value is None or value == () else " ".join(_words(value)) or "yes"
 
 
 def _is_whole(least: int) -> Callable[[Any], bool]:
