@@ -19,11 +19,7 @@ MOST_IN_CHECK = 2**16  # images whose range is looked at
 
 def labelled_images(op: str, model: Any, data: Any, name: str, loss: str | LossFunction | None) -> tuple[Any, Any]:
     """(images, labels) as arrays; ValueError or TypeError if they do not fit the model or the loss."""
-    if not hasattr(model, "input_shape"):
-        raise TypeError(
-            f"{op}: `model` must be a Model; got {type(model).__name__}. "
-            "A Layer becomes one by Model(name, layer, input_shape, num_classes)."
-        )
+    check_model(op, model)
     images, labels = as_pair(data, name=name)
     match_images(op, model, images, name)
     labels = np.asarray(labels)
@@ -55,6 +51,15 @@ def labelled_images(op: str, model: Any, data: Any, name: str, loss: str | LossF
     elif outputs.shape == (len(images), 1) and labels.ndim == 1 and len(images) > 1:
         _check_apart(op, function, outputs, labels)
     return images, labels
+
+
+def check_model(op: str, model: Any) -> None:
+    """TypeError for a network that does not say what images it takes."""
+    if not hasattr(model, "input_shape"):
+        raise TypeError(
+            f"{op}: `model` must be a Model; got {type(model).__name__}. "
+            "A Layer becomes one by Model(name, layer, input_shape, num_classes)."
+        )
 
 
 def match_images(op: str, model: Any, images: Any, name: str) -> None:

@@ -403,7 +403,7 @@ def test_a_narrow_terminal_gets_fewer_columns_and_shorter_names(monkeypatch, cap
     for command in (["summary", "mobilenet_v2"], ["datasets"], ["models"]):
         assert main(command) == 0
         lines = capsys.readouterr().out.splitlines()
-        assert max(len(line) for line in lines if "https://" not in line) <= 40 and len(lines) > 10
+        assert max(len(line) for line in lines if "://" not in line) <= 40 and len(lines) > 10
     assert [line.split()[0] for line in lines[1 : len(names()) + 1]] == names(), "whole, since they are to be typed"
     monkeypatch.setenv("COLUMNS", "50")
     assert main(["summary", "resnet20"]) == 0
