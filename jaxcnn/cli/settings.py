@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jaxcnn.cli.arguments import MOST
 from jaxcnn.cli.recipes import AUGMENTS, RECIPES
 from jaxcnn.cli.wording import NONE, UsageError
 from jaxcnn.data import DataError
@@ -186,7 +187,7 @@ def _written(value: Any) -> str:
 
 
 def _is_whole(least: int) -> Callable[[Any], bool]:
-    return lambda value: type(value) is int and value >= least
+    return lambda value: type(value) is int and least <= value <= MOST
 
 
 def _is_number(value: Any) -> bool:

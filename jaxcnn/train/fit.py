@@ -109,7 +109,7 @@ def fit(
     """
     images, labels = labelled_images("fit", model, data, "data", loss)
     epochs, batch_size = whole("fit", "epochs", epochs, 1), whole("fit", "batch_size", batch_size, 1)
-    seed = whole("fit", "seed", seed, 0)
+    seed = whole("fit", "seed", seed, 0, 2**32 - 1)
     if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
         raise TypeError(
             f"fit: `optimizer` must be an optax transformation, such as optax.adam(1e-3); got {optimizer!r}"

@@ -179,6 +179,14 @@ def test_a_damaged_file_is_named_in_one_line(run, name, content, tmp_path, capsy
         assert code == 0 or name in err
 
 
+def test_a_number_beyond_all_bounds_in_command_json_names_the_field(run, tmp_path, capsys):
+    folder = shutil.copytree(run, tmp_path / "run")
+    asked = json.loads((folder / "command.json").read_text())
+    (folder / "command.json").write_text(json.dumps(asked | {"seed": 2**70}))
+    assert main(["train", "--resume", str(folder)]) == 1
+    assert re.search(r"command\.json: .*'seed'; found '1180591620717411303424'", capsys.readouterr().err)
+
+
 @pytest.mark.parametrize("field", ["dataset", "model", "epochs", "classes", "augment", "data_dir", "keep", "size"])
 def test_a_wrong_type_in_command_json_names_the_field(run, field, tmp_path, capsys):
     folder = shutil.copytree(run, tmp_path / "run")

@@ -423,3 +423,8 @@ def test_labels_of_numpys_dtypes_are_taken_without_a_warning():
     """JAX 0.12 warns where a shape is asked for in int64."""
     for labels in (TRAIN.labels.astype(np.int64), TRAIN.labels.astype(np.uint64), np.eye(10)[TRAIN.labels]):
         fit(LINEAR, (FLOATS, labels), **OPTIONS)
+
+
+def test_a_seed_beyond_what_keys_tell_apart_is_refused():
+    with pytest.raises(ValueError, match="fit: `seed` must be at most 4294967295; got 4294967296"):
+        fit(LINEAR, TRAIN, seed=2**32, **OPTIONS)
