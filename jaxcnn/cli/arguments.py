@@ -1,6 +1,7 @@
 """Flags and their values: what they may be, and what is said where they are not."""
 
 import argparse
+import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,7 +27,8 @@ class Parser(argparse.ArgumentParser):
         message = re.sub(
             r"^argument (\S+?)(?:/\S+)?: expected (?:at least )?one argument", r"\1 needs a value", message
         )
-        message = re.sub(r"^the following arguments are required: (.*)", r"\1 is missing", message)
+        message = re.sub(r"^the following arguments are required: ([^,]*)$", r"\1 is missing", message)
+        message = re.sub(r"^the following arguments are required: (.*), (.*)", r"\1 and \2 are missing", message)
         raise UsageError(f"{message.removeprefix('argument ')}; see {self.prog} --help")
 
     def refuse(self, unknown: Sequence[str]) -> None:
@@ -40,21 +42,27 @@ class Parser(argparse.ArgumentParser):
             raise UsageError(f"{self.prog} has no use for {' '.join(unknown)}; see {self.prog} --help")
 
 
+MOST = 2**31 - 1  # what steps are counted in
+
+
 def whole(least: int) -> Callable[[str], int]:
-    """An integer of at least `least`."""
+    """An integer of at least `least`, and no more than `MOST`."""
 
     def parse(text: str) -> int:
         if not re.fullmatch(r"[+-]?\d+", text):
             raise argparse.ArgumentTypeError(f"must be a whole number of at least {least}; got {text}")
-        if int(text) < least:
-            raise argparse.ArgumentTypeError(f"must be at least {least}; got {text}")
-        return int(text)
+        value = int(text[:30])  # where there are more digits these are beyond any bound
+        if value < least:
+            raise argparse.ArgumentTypeError(f"must be at least {least}; got {text:.40}")
+        if value > MOST:
+            raise argparse.ArgumentTypeError(f"must be at most {MOST:,}; got {text:.40}")
+        return value
 
     return parse
 
 
 def number(*, above: float | None = None, least: float | None = None, below: float | None = None) -> Callable:
-    """A number between bounds."""
+    """A finite number between bounds."""
 
     def parse(text: str) -> float:
         try:
@@ -67,9 +75,10 @@ def number(*, above: float | None = None, least: float | None = None, below: flo
             and (value < (float("inf") if below is None else below))
         )
         if not fits:
-            words = ((above, "above"), (least, "at least"), (below, "below"))
+            words = ((above, "above"), (least, "of at least"), (below, "below"))
             bounds = " and ".join(f"{word} {bound:g}" for bound, word in words if bound is not None)
-            raise argparse.ArgumentTypeError(f"must be {bounds}; got {text}")
+            finite = "finite " if math.isinf(value) else ""
+            raise argparse.ArgumentTypeError(f"must be a {finite}number {bounds}; got {text}")
         return value
 
     return parse

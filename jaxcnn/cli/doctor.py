@@ -34,19 +34,21 @@ def command(given: Mapping[str, Any]) -> int:
     idle = unused(backend, seen(), plugins(), jaxlib.__version__)
     if wrong:
         said = ", ".join(f"{name} off by {error:.1e}" for name, error in wrong.items())
-        print(f"jaxcnn computes WRONGLY here: {said} of the textbook's on {about['device']}")
+        print(wrapped(f"jaxcnn computes WRONGLY here: {said} of the textbook's on {about['device']}"))
     elif idle:
-        print(f"jaxcnn works here, on the CPU alone: {idle}")
+        print(wrapped(f"jaxcnn works here, on the CPU alone: {idle}"))
     else:
-        print(f"jaxcnn works here: {', '.join(errors)} are the textbook's, gradients too, on {about['device']}")
+        print(
+            wrapped(f"jaxcnn works here: {', '.join(errors)} are the textbook's, gradients too, on {about['device']}")
+        )
     for name, value in about.items():
-        print(f"{name:12} {value}")
-    print(f"{'devices':12} {', '.join(str(device) for device in jax.devices())}")
+        print(wrapped(f"{name:12} {value}"))
+    print(wrapped(f"{'devices':12} {', '.join(str(device) for device in jax.devices())}"))
     for name, version in plugins().items():
-        print(f"{name:12} {version}")
+        print(wrapped(f"{name:12} {version}"))
     for name, error in errors.items():
         right = "WRONG" if name in wrong else "right"
-        print(f"{name:12} {right}: against the textbook, value and gradients to {error:.1e}")
+        print(wrapped(f"{name:12} {right}: against the textbook, value and gradients to {error:.1e}"))
     found = {fault: fault.found() for fault in FAULTS}
     here = {fault: what for fault, what in found.items() if what}
     if here:
@@ -55,7 +57,7 @@ def command(given: Mapping[str, Any]) -> int:
         print(wrapped(f"{fault.name:12} {what}: {fault.about}", "  "))
     gone = ", ".join(fault.name for fault, what in found.items() if not what)
     if gone:
-        print(f"not here are the faults of other versions: {gone}")
+        print(wrapped(f"not here are the faults of other versions: {gone}"))
     return FAILED if wrong else DONE
 
 

@@ -66,7 +66,7 @@ def _run(arguments: list[str], flags: list[str]) -> int:
         parser.print_help()
         return DONE
     if not arguments[0].startswith("-"):
-        known("command", arguments[0], list(modules))
+        known("command", arguments[0], [*modules, "--help", "--version"])
     given, unknown = parser.parse_known_args(arguments)
     words = vars(given)
     command = words.pop("command", None)

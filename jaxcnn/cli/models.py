@@ -30,7 +30,9 @@ def command(given: Mapping[str, Any]) -> int:
         lines.append((name, size_of(model.input_shape), f"{parameters:,}", f"{multiply_adds:,}", top1))
         if reported:
             sources[reported.dataset] = reported.source
-    for line in fitted(lines, width(), left=("model", "published top-1"), drop=("multiply-adds", "input")):
+    for line in fitted(
+        lines, width(), left=("model", "published top-1"), drop=("multiply-adds", "input", "published top-1")
+    ):
         print(line)
     said = "top-1 by " + "; by ".join(f"{source} ({dataset})" for dataset, source in sources.items())
     print(wrapped(said))

@@ -33,7 +33,7 @@ RECIPES = {
     "mnist": Recipe("mnist_cnn", 3, 128),
     "fashion_mnist": Recipe("mnist_cnn", 10, 128, ("flip",)),
     "kmnist": Recipe("mnist_cnn", 10, 128),
-    "emnist": Recipe("mnist_cnn", 5, 128),
+    **{name: Recipe("mnist_cnn", 5, 128) for name in data.names() if name.startswith("emnist")},
     "svhn": Recipe("cifar10_cnn", 6, 128),
     "cifar10": Recipe("cifar10_cnn", 12, 128, ("flip",)),
     "cifar100": Recipe("cifar10_cnn", 30, 128, ("flip",)),

@@ -15,13 +15,13 @@ CHECKPOINT, MODEL = "checkpoint.safetensors", "model.safetensors"
 
 def is_begun(run_dir: Path) -> bool:
     """Whether there is something to go on from."""
-    return (run_dir / CHECKPOINT).exists()
+    return (run_dir / CHECKPOINT).is_file()
 
 
 def finished_epochs(run_dir: Path) -> int:
     """How many epochs a run has finished, by its checkpoint; DataError where that is damaged."""
     file = run_dir / CHECKPOINT
-    if not file.exists():
+    if not file.is_file():
         return 0
     try:
         return len(tensors.metadata(file)["history"])

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jaxcnn.cli.arguments import MOST
 from jaxcnn.cli.recipes import AUGMENTS, RECIPES
-from jaxcnn.cli.wording import UsageError
+from jaxcnn.cli.wording import NONE, UsageError
 from jaxcnn.data import DataError
 from jaxcnn.models import create, names
 from jaxcnn.weights.files import write_json
@@ -173,6 +174,8 @@ def _flag(name: str) -> str:
 def _words(value: Any) -> list[str]:
     if value is True:
         return []
+    if value == ():
+        return [NONE]
     if isinstance(value, tuple):
         sides = all(isinstance(part, int) for part in value) and value
         return ["x".join(map(str, value))] if sides else [str(part) for part in value]
@@ -180,11 +183,11 @@ def _words(value: Any) -> list[str]:
 
 
 def _written(value: Any) -> str:
-    return "none" if value is None or value == () else " ".join(_words(value)) or "yes"
+    return NONE if value is None or value == () else " ".join(_words(value)) or "yes"
 
 
 def _is_whole(least: int) -> Callable[[Any], bool]:
-    return lambda value: type(value) is int and value >= least
+    return lambda value: type(value) is int and least <= value <= MOST
 
 
 def _is_number(value: Any) -> bool:

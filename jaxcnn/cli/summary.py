@@ -8,7 +8,7 @@ import jaxcnn
 from jaxcnn.cli import run
 from jaxcnn.cli.arguments import Parser, whole
 from jaxcnn.cli.terminal import width
-from jaxcnn.cli.wording import UsageError, known
+from jaxcnn.cli.wording import UsageError, alike, known
 from jaxcnn.models import create, names
 
 HELP = "Print the table of a model or of a run's: layers, output shapes, parameters, multiply-adds, bytes."
@@ -28,6 +28,8 @@ def command(given: Mapping[str, Any]) -> int:
             raise UsageError("--num-classes is for a model's name: a run's model has the classes of its data")
         model, _, _ = run.load_model(Path(name))
     else:
+        if not alike(name, names()):
+            raise UsageError(f"{name} is neither a run folder nor a model; models are {', '.join(names())}")
         known("model", name, names())
         try:
             model = create(name, **options)

@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import shlex
 import signal
 import sys
 import threading
@@ -13,12 +14,12 @@ import optax
 
 from jaxcnn import data, train, weights
 from jaxcnn.cli import run, settings
-from jaxcnn.cli.arguments import Parser, number, one_of, path, size, whole
+from jaxcnn.cli.arguments import MOST, Parser, number, one_of, path, size, whole
 from jaxcnn.cli.evaluate import report
 from jaxcnn.cli.exit_codes import DONE, FAILED, INTERRUPTED, TERMINATED
 from jaxcnn.cli.recipes import AUGMENTS, fitting, images, with_validation
 from jaxcnn.cli.settings import Settings
-from jaxcnn.cli.wording import UsageError, own_words, plural
+from jaxcnn.cli.wording import NONE, UsageError, own_words, plural
 from jaxcnn.data import augment
 from jaxcnn.models import Model, create, names
 
@@ -57,8 +58,8 @@ def arguments(parser: Parser) -> None:
         "--augment",
         metavar="WORD",
         nargs="*",
-        type=one_of("augment", list(AUGMENTS)),
-        help=f"any of flip, shift (1 pixel), crop (after padding by 4), cutout (8 pixels), or none of them; {suits}",
+        type=one_of("augment", [*AUGMENTS, NONE]),
+        help=f"any of flip, shift (1 pixel), crop (after padding by 4), cutout (8 pixels), or none; {suits}",
     )
     add(
         "--validation",
@@ -110,12 +111,18 @@ def arguments(parser: Parser) -> None:
 def command(given: Mapping[str, Any]) -> int:
     """Train by the flags given; 0, or 1 for a training that did not reach its end."""
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    if NONE in given.get("augment", ()):
+        if len(given["augment"]) > 1:
+            raise UsageError(f"--augment {NONE} stands alone; got {' '.join(given['augment'])}")
+        given["augment"] = ()
     run_dir, asked, finished = _place(given)
     shape = data.describe(asked.dataset).image_shape or asked.shape
     fitting(asked.model, shape, create(asked.model).num_classes)  # refuses before anything is read
     splits = images(asked.dataset, asked.data_dir, shape, asked.classes, skip_unreadable=asked.skip_unreadable)
     model = fitting(asked.model, splits.train.input_shape, len(splits.train.classes))
     training, held_out = with_validation(splits.train, asked.validation)
+    if (steps := asked.epochs * -(-len(training) // asked.batch_size)) > MOST:
+        raise UsageError(f"--epochs {asked.epochs} takes {steps:,} steps, more than the {MOST:,} that can be counted")
     print(
         f"{asked.model} on {asked.dataset}: {plural(len(training), 'image')}, {plural(asked.epochs, 'epoch')}; "
         f"run folder {run_dir}" + (f", {plural(finished, 'epoch')} done" if finished else ""),
@@ -146,6 +153,11 @@ def _place(given: Mapping[str, Any]) -> tuple[Path, Settings, int]:
             raise UsageError("--resume needs the run folder: jaxcnn train --resume RUN")
     elif resume is not None and given.get("run_dir", resume) != resume:
         raise UsageError(f"--resume {resume} and --run-dir {given['run_dir']} are two folders; give one")
+    for folder, flag in ((resume, "--resume"), (given.get("run_dir"), "--run-dir")):
+        if folder is not None and folder.exists() and not folder.is_dir():
+            beside = run.is_begun(folder.parent)
+            hint = f"; did you mean {shlex.quote(str(folder.parent))}?" if beside else ""
+            raise UsageError(f"{flag} is a run's folder, and {folder} is a file{hint}")
     if resume is None:
         asked = settings.settings(given)
         usual = Path("runs", f"{asked.dataset}-{asked.model}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
@@ -170,7 +182,8 @@ def _place(given: Mapping[str, Any]) -> tuple[Path, Settings, int]:
             f"{resume} was not written by `jaxcnn train`: it has no {settings.FILE}, which says of what data"
         )
     if not given.keys() - {"resume"}:
-        raise UsageError(f"{resume} holds no run to go on with; jaxcnn train --run-dir {resume} begins one")
+        begin = f"jaxcnn train --run-dir {shlex.quote(str(resume))}"
+        raise UsageError(f"{resume} holds no run to go on with; {begin} begins one")
     print(f"{resume} holds no run yet: begun anew", flush=True)
     return resume, settings.settings(given), 0
 

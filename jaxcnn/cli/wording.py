@@ -4,6 +4,8 @@ import difflib
 import re
 from collections.abc import Iterable, Sequence
 
+NONE = "none"  # of what may be some of several words
+
 
 class UsageError(Exception):
     """A command that cannot be carried out as it was given."""
@@ -20,6 +22,9 @@ def known(what: str, name: str, names: Sequence[str]) -> str:
     """
     if name in names:
         return name
+    apart = name.split(",")
+    if len(apart) > 1 and all(part in names for part in apart):
+        raise UsageError(f"unknown {what} {name!r}; did you mean {' '.join(apart)}, with spaces between them?")
     close = alike(name, names)
     raise UsageError(
         f"unknown {what} {name!r}; did you mean {', '.join(close)}?"

@@ -118,7 +118,8 @@ def _read(parts: tuple[Labelled, ...], shape: tuple[int, int, int], name: str, s
     if failures and not skip_unreadable:
         raise _unreadable(failures, parts[0].folder, count)
     if failures:
-        tell(f"{_unreadable(failures, parts[0].folder, count)}: left out")
+        names = _named(failures, parts[0].folder)
+        tell(f"{parts[0].folder}: {len(failures):,} of {count:,} images cannot be read, and are left out: {names}")
         for part, dataset in zip(parts, datasets, strict=True):
             bare = [part.classes[label] for label in set(part.labels) - set(dataset.labels.tolist())]
             if bare:
@@ -141,6 +142,11 @@ def _unreadable(failures: list[DataError], folder: Path, count: int) -> DataErro
     if len(failures) == 1:
         only = failures[0]
         return DataError(only.file, only.expected, f"{only.found}. {cure}")
+    found = f"{len(failures):,} of {count:,} that are not: {_named(failures, folder)}. {cure}"
+    return DataError(folder, "readable images", found)
+
+
+def _named(failures: list[DataError], folder: Path) -> str:
+    """The first of the unreadable images, each with what is wrong."""
     shown = "; ".join(f"{os.path.relpath(error.file, folder)} ({error.found})" for error in failures[:_NAMED])
-    more = f"; and {len(failures) - _NAMED:,} more" if len(failures) > _NAMED else ""
-    return DataError(folder, "readable images", f"{len(failures):,} of {count:,} that are not: {shown}{more}. {cure}")
+    return shown + (f"; and {len(failures) - _NAMED:,} more" if len(failures) > _NAMED else "")

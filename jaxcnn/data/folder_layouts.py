@@ -104,8 +104,8 @@ def labelled_parts(folder: Path) -> tuple[Labelled, Labelled | None]:
         raise DataError(test.folder, wanted, ", ".join(test.classes))
     for other in _with_images(tree):
         if other not in (train_tree, test_tree):
-            why = f"the test set is {test_tree.name}/" if test_tree else "they are in no folders of the classes"
-            tell(f"{other.path}: {len(other.below()):,} images are left out: {why}")
+            why = f"the test set is {test_tree.name}/" if test_tree else "it has no folders of the classes"
+            tell(f"{other.path}: {_images(len(other.below()))} left out: {why}")
     return train, test
 
 
@@ -166,7 +166,7 @@ def _unwrapped(tree: Tree) -> Tree:
         if beside or not (full[0].folders or _numbered(full[0])):
             break  # an empty class stands beside it; or it is itself a class
         if tree.images:
-            tell(f"{tree.path}: {len(tree.images):,} images beside {full[0].name}/ belong to no class and are left out")
+            tell(f"{tree.path}: {_images(len(tree.images))} left out, beside {full[0].name}/ and so of no class")
         tree = full[0]
     return tree
 
@@ -224,7 +224,8 @@ def _labelled(tree: Tree) -> Labelled:
         return Labelled(tree.path, classes, tree.images, [classes.index(label) for label, _ in by_name])
     if not tree.folders:
         tables = [path.name for path in tree.others if path.suffix.lower() == ".csv"]
-        found = f"{len(tree.images):,} images and no folders" if tree.images else "no folders"
+        count = len(tree.images)
+        found = f"{count:,} image{'' if count == 1 else 's'} and no folders" if tree.images else "no folders"
         found += f"; labels in a table, {tables[0]}, are not read" if tables and tree.images else ""
         raise DataError(tree.path, "one folder per class", found)
     empty = [folder for folder in tree.folders if not folder.has_images()]
@@ -233,7 +234,7 @@ def _labelled(tree: Tree) -> Labelled:
         also = f"; nor is there one in {names}" if names else ""
         raise DataError(empty[0].path, "at least one image", _instead(empty[0]) + also)
     if tree.images:
-        tell(f"{tree.path}: {len(tree.images):,} images beside the class folders belong to no class and are left out")
+        tell(f"{tree.path}: {_images(len(tree.images))} left out, beside the class folders and so of no class")
     files = [folder.below() for folder in tree.folders]
     labels = [label for label, members in enumerate(files) for _ in members]
     return Labelled(
@@ -242,6 +243,10 @@ def _labelled(tree: Tree) -> Labelled:
         [file for members in files for file in members],
         labels,
     )
+
+
+def _images(count: int) -> str:
+    return "1 image is" if count == 1 else f"{count:,} images are"
 
 
 def _instead(tree: Tree) -> str:

@@ -51,7 +51,7 @@ def names() -> list[str]:
     """The datasets that `load` knows.
 
     >>> names()
-    ['digits', 'mnist', 'fashion_mnist', 'kmnist', 'emnist', 'cifar10', 'cifar100', 'svhn', 'image_folder']
+    ['digits', 'mnist', 'fashion_mnist', 'kmnist', 'emnist', 'emnist_balanced', 'emnist_byclass', ..., 'image_folder']
     """
     return list(_CATALOGUE)
 
@@ -71,21 +71,12 @@ def describe(name: str) -> Source:
     >>> describe("MNIST").image_shape, describe("mnist").sizes
     ((28, 28, 1), (60000, 10000))
     """
-    return _find(name)[0]
-
-
-def _find(name: str) -> tuple[Source, dict[str, object]]:
-    """A dataset and the options that its name says: "emnist_letters" is `emnist` with the split `letters`."""
     if not isinstance(name, str):
         raise TypeError(f"the name of a dataset must be a string; got {name!r}.")
-    known: dict[str, tuple[Source, dict[str, object]]] = {plain(key): (value, {}) for key, value in _CATALOGUE.items()}
-    known |= {plain(f"emnist{part}"): (_CATALOGUE["emnist"], {"split": part}) for part in EMNIST_CLASSES}
-    known["emnist"] = (_CATALOGUE["emnist"], {})
+    known = {plain(key): source for key, source in _CATALOGUE.items()}
     if plain(name) in known:
         return known[plain(name)]
-    closest = difflib.get_close_matches(plain(name), known, 1)
-    meant = next((key for key in _CATALOGUE if closest and plain(key) == closest[0]), None)
-    hint = f" Did you mean {meant!r}?" if meant else ""
+    hint = "".join(f" Did you mean {known[key].name!r}?" for key in difflib.get_close_matches(plain(name), known, 1))
     raise ValueError(f"unknown dataset {name!r}; the known ones are {', '.join(_CATALOGUE)}.{hint}")
 
 
@@ -106,11 +97,11 @@ def load(name: str, *, data_dir: str | os.PathLike[str] | None = None, **options
     - `svhn`: `train_32x32.mat` and `test_32x32.mat`.
 
     Args:
-        name: one of `names()`, in any spelling; the splits of EMNIST also as "emnist_letters".
+        name: one of `names()`, in any spelling.
         data_dir: an existing folder, or one of those files. Nothing is fetched then, unless a `mirror` is given.
             `image_folder` needs it (see `read_image_folders`), `digits` has no use for it.
         **options: of all that can be fetched, `mirror`, a URL under which `<name>/<file>` is served.
-            `emnist`: `split`, one of balanced, byclass, bymerge, letters, digits, mnist.
+            `emnist`: `split`, one of balanced, byclass, bymerge, letters, digits, mnist; or name "emnist_letters".
             `image_folder`: `size` (H, W) in pixels, which it needs; `channels` 3 or 1; `fraction` and `seed` of the
             test set where there is no folder of its own; `skip_unreadable`, to leave out images that cannot be read.
 
@@ -127,7 +118,7 @@ def load(name: str, *, data_dir: str | os.PathLike[str] | None = None, **options
     >>> train.images.shape, len(test)
     ((1438, 8, 8, 1), 359)
     """
-    source, said = _find(name)
+    source = describe(name)
     unknown = sorted(set(options) - set(source.options))
     if unknown:
         known = ", ".join(source.options) or "none"
@@ -135,7 +126,7 @@ def load(name: str, *, data_dir: str | os.PathLike[str] | None = None, **options
     folder = None if data_dir is None else Path(data_dir).expanduser()
     if folder is not None and not folder.exists():
         raise DataError(folder, "an existing data folder", "no such folder")
-    return source.read(folder, **{**said, **options})
+    return source.read(folder, **options)
 
 
 def _digits(data_dir: Path | None) -> Splits:
@@ -155,6 +146,13 @@ def _relative(relative: Relative) -> Callable[..., Splits]:
 
 def _emnist(data_dir: Path | None, split: str = "balanced", mirror: str | None = None) -> Splits:
     return read_emnist(split, data_dir, mirror)
+
+
+def _emnist_part(part: str) -> Callable[..., Splits]:
+    def read(data_dir: Path | None, mirror: str | None = None) -> Splits:
+        return read_emnist(part, data_dir, mirror)
+
+    return read
 
 
 def _cifar(cifar: Cifar) -> Callable[..., Splits]:
@@ -184,6 +182,20 @@ def _image_folder(
         data_dir, size=size, channels=channels, fraction=fraction, seed=seed, skip_unreadable=skip_unreadable
     )
 
+
+_EMNIST_LICENCE = (
+    "no licence stated; Cohen et al. 2017 from NIST Special Database 19, "
+    "https://www.nist.gov/itl/products-and-services/emnist-dataset"
+)
+# What is in each part, and how many images there are to train and to test.
+_EMNIST_PARTS = {
+    "balanced": ("letters and digits, as many of each; letters that look alike in both cases are one", 112_800, 18_800),
+    "byclass": ("letters and digits, upper and lower case apart", 697_932, 116_323),
+    "bymerge": ("letters and digits; letters that look alike in both cases are one", 697_932, 116_323),
+    "letters": ("letters, upper and lower case as one", 124_800, 20_800),
+    "digits": ("digits", 240_000, 40_000),
+    "mnist": ("digits, as many as MNIST has", 60_000, 10_000),
+}
 
 _CATALOGUE = {
     source.name: source
@@ -222,12 +234,22 @@ _CATALOGUE = {
         ),
         Source(
             "emnist",
-            "handwritten letters and digits in grey: 47 classes; other splits by emnist_letters, emnist_digits, …",
+            "handwritten letters and digits in grey, 47 classes: the same as emnist_balanced",
             (28, 28, 1),
-            (112_800, 18_800),
-            "no licence stated; Cohen et al. 2017 from NIST Special Database 19, "
-            "https://www.nist.gov/itl/products-and-services/emnist-dataset",
+            _EMNIST_PARTS["balanced"][1:],
+            _EMNIST_LICENCE,
             _emnist,
+        ),
+        *(
+            Source(
+                f"emnist_{part}",
+                f"handwritten {what}; {len(EMNIST_CLASSES[part])} classes, in grey",
+                (28, 28, 1),
+                (training, test),
+                _EMNIST_LICENCE,
+                _emnist_part(part),
+            )
+            for part, (what, training, test) in _EMNIST_PARTS.items()
         ),
         Source(
             "cifar10",
@@ -255,7 +277,7 @@ _CATALOGUE = {
         ),
         Source(
             "image_folder",
-            "your own images, one folder per class, resized; needs a data folder and a size",
+            "your own images in a data folder, one folder per class, resized to one size",
             None,
             None,
             "yours",

@@ -253,17 +253,30 @@ def fold_name(key: jax.Array | None, name: str) -> jax.Array | None:
     return None if key is None else jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 
+def _cure(op: str, given: Any) -> str:
+    """What was meant by that which is no layer."""
+    if isinstance(given, list | tuple):
+        return f"; layers are arguments of their own: {op}(first, second), or {op}(*layers)"
+    if isinstance(getattr(given, "layer", None), Layer):
+        return "; of a Model take its `layer`"
+    if callable(given) and str(getattr(given, "__module__", "")).startswith(__package__):
+        return f"; call it: {given.__name__}(…)"
+    if callable(given):
+        return '; a function of x becomes one by stateless("name", function)'
+    return ""
+
+
 def _name(op: str, layers: tuple[Layer, ...], named_layers: Mapping[str, Layer]) -> Mapping[str, Layer]:
     children: dict[str, Layer] = {}
     counts: Counter[str] = Counter()
     for position, layer in enumerate(layers):
         if not isinstance(layer, Layer):
-            raise TypeError(f"{op}: argument {position} must be a Layer; got {layer!r}")
+            raise TypeError(f"{op}: argument {position} must be a Layer; got {layer!r}{_cure(op, layer)}")
         counts[layer.kind] += 1
         children[f"{layer.kind}{counts[layer.kind]}"] = layer
     for name, layer in named_layers.items():
         if not isinstance(layer, Layer):
-            raise TypeError(f"{op}: `{name}` must be a Layer; got {layer!r}")
+            raise TypeError(f"{op}: `{name}` must be a Layer; got {layer!r}{_cure(op, layer)}")
         if name in children:
             raise ValueError(f"{op}: the name {name!r} occurs twice; layers without a name take kind and count")
         children[name] = layer

@@ -1,6 +1,7 @@
 """The table of a network: layer, output shape, parameters, multiply-adds and bytes."""
 
 import math
+import textwrap
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -73,7 +74,8 @@ class Summary:
         rule = "─" * max(map(len, lines))
         title = f"{self.name}, input {' × '.join(map(str, self.input_shape))}, per image"
         last = f"trainable {self.total('parameters'):,} · not trainable {self.total('statistics'):,}"
-        return "\n".join([title, rule, lines[0], rule, *lines[1:-1], rule, lines[-1], last])
+        above, below = ([text] if width is None else textwrap.wrap(text, width) for text in (title, last))
+        return "\n".join([*above, rule, lines[0], rule, *lines[1:-1], rule, lines[-1], *below])
 
     def _values(self) -> int:
         return self.total("parameters") + self.total("statistics")

@@ -37,6 +37,7 @@ OURS: dict[str, tuple[str, ...]] = {
     "units": ("out_features",),
     "window_shape": ("window",),
 }
+OUTPUTS = (["out_channels"], ["out_features"])  # PyTorch's layers are told first what they take in
 ELSEWHERE = {
     "activation": "put the activation after it, as in serial(Conv(8, 3), Relu())",
     "data_format": "arrays are channels-last",
@@ -51,9 +52,14 @@ ELSEWHERE = {
 def with_hints(make: Callable[P, R]) -> Callable[P, R]:
     """`make`, whose error for an argument that it does not have says which one is meant."""
     known = inspect.signature(make).parameters
+    unnamed = [name for name, parameter in known.items() if parameter.kind is not parameter.KEYWORD_ONLY]
 
     @functools.wraps(make)
     def made(*args: P.args, **kwargs: P.kwargs) -> R:
+        if len(args) > len(unnamed):
+            takes = f"{' and '.join(f'`{name}`' for name in unnamed) or 'nothing'} may be given without a name"
+            inputs = ". What a layer takes in is known at `init`" if unnamed[:1] in OUTPUTS else ""
+            raise TypeError(f"{make.__name__}: {takes}; got {len(args)} arguments{inputs}")
         for word in kwargs:
             if word not in known:
                 raise TypeError(f"{make.__name__}: there is no argument `{word}`; {_hint(word, list(known))}")

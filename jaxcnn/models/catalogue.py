@@ -1,7 +1,9 @@
 """Every model by name."""
 
 import dataclasses
+import difflib
 import inspect
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -162,4 +164,7 @@ def _plain(value: Any) -> Any:
 
 def _known(function: str, name: str) -> None:
     if name not in MODELS:
-        raise ValueError(f"models.{function}: unknown model {name!r}; known are {', '.join(MODELS)}")
+        plain = {re.sub(r"[^a-z0-9]", "", each): each for each in MODELS}
+        close = difflib.get_close_matches(re.sub(r"[^a-z0-9]", "", str(name).lower()), plain, n=1, cutoff=0.8)
+        meant = f"did you mean {plain[close[0]]!r}? Known" if close else "known"
+        raise ValueError(f"models.{function}: unknown model {name!r}; {meant} are {', '.join(MODELS)}")

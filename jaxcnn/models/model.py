@@ -39,6 +39,8 @@ class Model:
     auxiliary_weight: float = 0.3
 
     def __post_init__(self) -> None:
+        if not isinstance(self.layer, Layer):
+            raise TypeError(f"{self.name}: `layer` must be a Layer, such as serial(…); got {self.layer!r}")
         shape = tuple(count(self.name, "input_shape", side) for side in self.input_shape)
         classes = _int(self.name, "num_classes", self.num_classes)
         if classes < 0:

@@ -88,7 +88,12 @@ def checked(op: str, callbacks: Any, columns: Sequence[str]) -> list[Callback]:
 def better(metrics: dict[str, float], monitor: str, best: float | None, min_delta: float = 0.0) -> bool:
     """Whether this epoch's metric beats the best so far; ValueError if there is no such metric."""
     if monitor not in metrics:
-        raise ValueError(f"callbacks: `monitor` must be a column of the history, {list(metrics)}; got {monitor!r}")
+        watched = str(monitor).partition("_")
+        held_out = watched[0] in ("val", "validation") and watched[2] in metrics
+        cure = f"; validation_{watched[2]} is there where `fit` is given `validation`" if held_out else ""
+        raise ValueError(
+            f"callbacks: `monitor` must be a column of the history, {list(metrics)}; got {monitor!r}{cure}"
+        )
     if best is None:
         return True
     gain = best - metrics[monitor] if monitor.endswith("loss") else metrics[monitor] - best

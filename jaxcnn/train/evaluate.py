@@ -14,13 +14,14 @@ import numpy as np
 from jaxcnn.data import to_float
 from jaxcnn.ops.sharding import rows
 from jaxcnn.train.compiled import kept
-from jaxcnn.train.examples import check_pixels, labelled_images, match_images
+from jaxcnn.train.examples import check_model, check_pixels, labelled_images, match_images
 from jaxcnn.train.integers import whole
 from jaxcnn.train.keywords import hinted
 from jaxcnn.train.losses import LossFunction, meaning, probabilities
 from jaxcnn.train.precision import Policy
 from jaxcnn.train.state import TrainState
 from jaxcnn.train.step import batch_sums, check_alive
+from jaxcnn.weights.tensors import flatten
 
 
 @hinted(positional=3)
@@ -42,8 +43,8 @@ def evaluate(
     Raises:
       ValueError, TypeError: as `fit`.
     """
-    pair = labelled_images("evaluate", model, data, "data", train_state.loss)
     check_single("evaluate", model, train_state)
+    pair = labelled_images("evaluate", model, data, "data", train_state.loss)
     return scores(model, train_state, pair, batch_size, policy)
 
 
@@ -62,8 +63,8 @@ def predict(
     Raises:
       ValueError: images that are not of the model's shape, a train state that is not the model's.
     """
-    match_images("predict", model, x, "x")
     check_single("predict", model, train_state)
+    match_images("predict", model, x, "x")
     loss = train_state.loss
 
     def make(apply):
@@ -134,7 +135,13 @@ def in_batches(op: str, function: Callable, params: Any, state: Any, x: Any, bat
 
 
 def check_single(op: str, model: Any, train_state: TrainState) -> None:
-    """ValueError for the train state of an ensemble, and for one whose arrays a later step has reused."""
+    """ValueError or TypeError for what is no train state, or an ensemble's, another model's, or used up by a step."""
+    check_model(op, model)
+    if not isinstance(train_state, TrainState):
+        raise TypeError(
+            f"{op}: `train_state` must be a TrainState; got {type(train_state).__name__}. Parameters and statistics "
+            "become one by train.TrainState(params, state, loss=model.loss)"
+        )
     check_alive(op, train_state.weights)
     template = kept(model.apply, "weights", lambda _: jax.eval_shape(model.init, jax.random.key(0)))
     own = [leaf.shape for leaf in jax.tree.leaves(template)]
@@ -144,6 +151,14 @@ def check_single(op: str, model: Any, train_state: TrainState) -> None:
             f"{op}: `train_state` must be that of one {model.name}; got an ensemble's, of {given[0][0]} members: "
             "use ensemble.predict, or one of them by ensemble.member(train_state, index)"
         )
+    there = {path: jnp.shape(leaf) for path, leaf in flatten(train_state.weights).items()}
+    for path, leaf in flatten(template).items():
+        if there.get(path) != leaf.shape:
+            part = ("params", "state")[int(path[0])] + path[1:]
+            found = f"is {there[path]}" if path in there else "is not there"
+            raise ValueError(
+                f"{op}: `train_state` must be that of {model.name}, whose {part} is {leaf.shape}; here it {found}"
+            )
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxcnn.data import as_pair
 from jaxcnn.train.compiled import kept
-from jaxcnn.train.losses import LossFunction, Meaning, check_range, loss_function, meaning
+from jaxcnn.train.losses import Classification, LossFunction, Meaning, check_range, loss_function, meaning
 from jaxcnn.train.metrics import correct
 
 MOST_IN_CHECK = 2**16  # images whose range is looked at
@@ -19,17 +19,15 @@ MOST_IN_CHECK = 2**16  # images whose range is looked at
 
 def labelled_images(op: str, model: Any, data: Any, name: str, loss: str | LossFunction | None) -> tuple[Any, Any]:
     """(images, labels) as arrays; ValueError or TypeError if they do not fit the model or the loss."""
-    if not hasattr(model, "input_shape"):
-        raise TypeError(
-            f"{op}: `model` must be a Model; got {type(model).__name__}. "
-            "A Layer becomes one by Model(name, layer, input_shape, num_classes)."
-        )
+    check_model(op, model)
     images, labels = as_pair(data, name=name)
     match_images(op, model, images, name)
     labels = np.asarray(labels)
     function, says = loss_function(loss), meaning(loss)
     outputs = kept(model.apply, "outputs", lambda _: _outputs(model))
     outputs = jax.ShapeDtypeStruct((len(images), *outputs.shape[1:]), outputs.dtype)
+    if says.activation == "softmax" and not isinstance(loss, Classification):
+        _check_no_regression(op, name, labels)
     if says.activation is not None and outputs.ndim == 2:
         _check_classes(op, model, name, labels, outputs.shape[1], says)
     if np.issubdtype(labels.dtype, np.integer) and labels.size:
@@ -53,6 +51,15 @@ def labelled_images(op: str, model: Any, data: Any, name: str, loss: str | LossF
     elif outputs.shape == (len(images), 1) and labels.ndim == 1 and len(images) > 1:
         _check_apart(op, function, outputs, labels)
     return images, labels
+
+
+def check_model(op: str, model: Any) -> None:
+    """TypeError for a network that does not say what images it takes."""
+    if not hasattr(model, "input_shape"):
+        raise TypeError(
+            f"{op}: `model` must be a Model; got {type(model).__name__}. "
+            "A Layer becomes one by Model(name, layer, input_shape, num_classes)."
+        )
 
 
 def match_images(op: str, model: Any, images: Any, name: str) -> None:
@@ -91,6 +98,16 @@ def _outputs(model: Any) -> jax.ShapeDtypeStruct:
     params, state = jax.eval_shape(model.init, jax.random.key(0))
     image = jax.ShapeDtypeStruct((1, *model.input_shape), jnp.float32)
     return jax.eval_shape(lambda p, s, x: model.apply(p, s, x)[0], params, state, image)
+
+
+def _check_no_regression(op: str, name: str, labels: np.ndarray) -> None:
+    """ValueError for labels (N,) or (N, 1) of any numbers."""
+    if (labels.ndim == 1 or labels.shape[1:] == (1,)) and (labels != np.round(labels)).any():
+        raise ValueError(
+            f"{op}: the labels of `{name}` must be classes; got numbers from {labels.min():g} to {labels.max():g}. A "
+            "regression has a loss of its own, (outputs, labels) -> (N,): for labels (N, K) "
+            "lambda outputs, labels: jnp.square(outputs - labels).mean(axis=1)"
+        )
 
 
 def _check_classes(op: str, model: Any, name: str, labels: np.ndarray, units: int, says: Meaning) -> None:

@@ -109,7 +109,7 @@ def fit(
     """
     images, labels = labelled_images("fit", model, data, "data", loss)
     epochs, batch_size = whole("fit", "epochs", epochs, 1), whole("fit", "batch_size", batch_size, 1)
-    seed = whole("fit", "seed", seed, 0)
+    seed = whole("fit", "seed", seed, 0, 2**32 - 1)
     if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
         raise TypeError(
             f"fit: `optimizer` must be an optax transformation, such as optax.adam(1e-3); got {optimizer!r}"
@@ -119,6 +119,8 @@ def fit(
         raise TypeError(f"fit: `policy` must be a Policy, such as Policy(compute=jnp.bfloat16); got {policy!r}")
     if resume and run_dir is None:
         raise ValueError("fit: `resume` needs a `run_dir` to resume from")
+    if not isinstance(run_dir, str | bytes | os.PathLike | None):
+        raise TypeError(f"fit: `run_dir` must be a path; got {run_dir!r}")
     if run_dir is not None and not os.fspath(run_dir):
         raise ValueError("fit: `run_dir` must be a folder; got an empty path")
     held_out = None if validation is None else labelled_images("fit", model, validation, "validation", loss)

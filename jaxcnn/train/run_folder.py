@@ -60,10 +60,14 @@ class RunFolder:
         Raises:
           BlockingIOError: another one does.
           FileNotFoundError: resume, and no run in the folder.
-          NotADirectoryError: a file in the folder's place.
+          NotADirectoryError, IsADirectoryError: a file in the folder's place, or a folder in a file's.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise NotADirectoryError(f"fit: `run_dir` must be a folder; {self.path} is a file")
+        if (self.path.exists() or self.path.is_symlink()) and not self.path.is_dir():
+            what = "a file" if self.path.exists() else "a link to nothing"
+            raise NotADirectoryError(f"fit: `run_dir` must be a folder; {self.path} is {what}")
+        for file in (self.path / name for name in FILES):
+            if file.is_dir():  # found now, and not when an epoch is to be saved
+                raise IsADirectoryError(f"fit: a run writes the file {file}, but a folder is in its place")
         if resume and not (self.path / "checkpoint.safetensors").is_file():
             file = self.path / "checkpoint.safetensors"
             raise FileNotFoundError(f"fit: `resume` needs a run in `run_dir`, but {file} does not exist")

@@ -73,7 +73,7 @@ def _state_dicts(value: Any, way: Way, above: list[int]) -> Iterator[tuple[Way, 
     if isinstance(value, Mapping):
         plain = {name: one for name, one in value.items() if not (isinstance(name, str) and BESIDE.fullmatch(name))}
         if plain and all(isinstance(name, str) and _is_tensor(one) for name, one in plain.items()):
-            if way == () or any(len(one.shape) > 1 for one in plain.values()):
+            if way == () or any(_is_nested(one) or len(one.shape) > 1 for one in plain.values()):
                 yield way, plain
             return
         inner = [(name, one) for name, one in value.items() if isinstance(name, str) and not OPTIMIZERS.fullmatch(name)]
@@ -85,8 +85,13 @@ def _state_dicts(value: Any, way: Way, above: list[int]) -> Iterator[tuple[Way, 
         yield from _state_dicts(one, (*way, name), [*above, id(value)])
 
 
+def _is_nested(value: Any) -> bool:
+    """Whether it is a tensor of tensors, which has no shape and raises an error of its own where one is asked for."""
+    return bool(getattr(value, "is_nested", False))
+
+
 def _is_tensor(value: Any) -> bool:
-    return (
+    return _is_nested(value) or (
         hasattr(value, "shape")
         and hasattr(value, "dtype")
         and (hasattr(value, "detach") or hasattr(value, "__array__"))

@@ -179,6 +179,14 @@ def test_a_damaged_file_is_named_in_one_line(run, name, content, tmp_path, capsy
         assert code == 0 or name in err
 
 
+def test_a_number_beyond_all_bounds_in_command_json_names_the_field(run, tmp_path, capsys):
+    folder = shutil.copytree(run, tmp_path / "run")
+    asked = json.loads((folder / "command.json").read_text())
+    (folder / "command.json").write_text(json.dumps(asked | {"seed": 2**70}))
+    assert main(["train", "--resume", str(folder)]) == 1
+    assert re.search(r"command\.json: .*'seed'; found '1180591620717411303424'", capsys.readouterr().err)
+
+
 @pytest.mark.parametrize("field", ["dataset", "model", "epochs", "classes", "augment", "data_dir", "keep", "size"])
 def test_a_wrong_type_in_command_json_names_the_field(run, field, tmp_path, capsys):
     folder = shutil.copytree(run, tmp_path / "run")
@@ -217,6 +225,41 @@ def test_a_folder_of_three_classes_trains_by_default_at_any_size(tmp_path, capsy
     assert "12 × 12 × 3" in capsys.readouterr().out
 
 
+def test_a_file_of_a_run_is_not_its_folder(run, capsys):
+    assert main(["train", "--resume", str(run / "checkpoint.safetensors")]) == 2
+    assert f"is a file; did you mean {run}?" in capsys.readouterr().err
+
+
+def test_no_augmentation_is_a_word(run, capsys):
+    assert main(["train", "--resume", str(run), "--augment", "none"]) == 2
+    assert "cannot take --augment none (it began with shift)" in capsys.readouterr().err
+
+
+def test_a_path_in_advice_can_be_pasted(tmp_path, capsys):
+    assert main(["train", "--resume", str(tmp_path / "a run")]) == 2
+    assert f"jaxcnn train --run-dir '{tmp_path}/a run' begins one" in capsys.readouterr().err
+
+
+def test_a_part_of_emnist_is_trained_by_its_name(tmp_path, capsys, monkeypatch):
+    """Up to the training itself, which is as any other."""
+
+    def stop(model, *arguments):
+        assert model.num_classes == 26
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("jaxcnn.cli.train._trained", stop)
+    images, labels = np.zeros((260, 28, 28), np.uint8), (np.arange(260) % 26 + 1).astype(np.uint8)
+    for part in ("train", "test"):
+        for kind, magic, array in (("images-idx3", 0x803, images), ("labels-idx1", 0x801, labels)):
+            head = np.array([magic, *array.shape], ">i4").tobytes()
+            (tmp_path / f"emnist-letters-{part}-{kind}-ubyte").write_bytes(head + array.tobytes())
+    folder = str(tmp_path / "run")
+    flags = ["--dataset", "emnist_letters", "--data-dir", str(tmp_path)]
+    for command in (["train", *flags, "--run-dir", folder], ["train", "--resume", folder]):
+        assert main(command) == 130
+        assert "mnist_cnn on emnist_letters: 234 images, 5 epochs" in capsys.readouterr().out
+
+
 def test_a_run_is_not_written_over(run, capsys):
     before = (run / "model.safetensors").read_bytes()
     assert main(["train", *QUICK, "--run-dir", str(run)]) == 1
@@ -236,8 +279,16 @@ def test_a_run_is_not_written_over(run, capsys):
         (["train", "--model", "cifar10_cnn"], "cifar10_cnn takes images of 32×32×3"),
         (["train", "--epochs", "0"], "--epochs must be at least 1; got 0"),
         (["train", "--batch-size", "many"], "--batch-size must be a whole number of at least 1; got many"),
-        (["train", "--learning-rate", "nan"], "--learning-rate must be above 0; got nan"),
-        (["train", "--validation", "1"], "--validation must be at least 0 and below 1; got 1"),
+        (["train", "--epochs", "9" * 5000], "--epochs must be at most 2,147,483,647; got 99999"),
+        (["train", "--epochs", "2000000000"], "steps, more than the 2,147,483,647 that can be counted"),
+        (["train", "--learning-rate", "nan"], "--learning-rate must be a number above 0; got nan"),
+        (["train", "--weight-decay", "1e400"], "--weight-decay must be a finite number of at least 0; got 1e400"),
+        (["train", "--validation", "1"], "--validation must be a number of at least 0 and below 1; got 1"),
+        (["train", "--augment", "flip,crop"], "unknown augment 'flip,crop'; did you mean flip crop, with spaces"),
+        (["train", "--augment", "none", "flip"], "--augment none stands alone; got none flip"),
+        (["train", "--dataset", "emnist-letters"], "unknown dataset 'emnist-letters'; did you mean emnist_letters?"),
+        (["train", "--run-dir", __file__], "test_cli.py is a file"),
+        (["train", "--resume", __file__], "--resume is a run's folder, and "),
         (["train", "--patience", "3"], "only --keep best keeps"),
         (["train", "--keep", "best", "--validation", "0"], "--keep best chooses by the validation images"),
         (["train", "--size", "16"], "--size is for --dataset image_folder"),
@@ -247,12 +298,15 @@ def test_a_run_is_not_written_over(run, capsys):
         (["train", "--resume", "a", "--run-dir", "b"], "are two folders"),
         (["train", "--epohcs", "3"], "has no flag --epohcs; did you mean --epochs?"),
         (["trian"], "unknown command 'trian'; did you mean train?"),
+        (["help"], "unknown command 'help'; did you mean --help?"),
         (["train", "--dataset", "image_folder"], "needs --data-dir"),
-        (["summary", "transformer"], "unknown model 'transformer'; known are"),
+        (["summary", "transformer"], "transformer is neither a run folder nor a model; models are digits_cnn"),
+        (["summary", "resnet-50"], "unknown model 'resnet-50'; did you mean resnet50?"),
         (["summary", "zero_one", "--num-classes", "3"], "zero_one is for 2 classes"),
         (["evaluate", "nowhere"], "nowhere is not a run folder: there is none"),
         (["predict", "nowhere", "a.png"], "nowhere is not a run folder"),
         (["predict", "nowhere"], "IMAGE is missing"),
+        (["predict"], "RUN and IMAGE are missing"),
     ],
 )
 def test_wrong_usage_is_exit_code_2_and_says_what_is_known(arguments, said, capsys, tmp_path, monkeypatch):
@@ -353,11 +407,13 @@ def test_ctrl_c_leaves_a_usable_folder(tmp_path, monkeypatch, users_environment,
 
 
 def test_a_narrow_terminal_gets_fewer_columns_and_shorter_names(monkeypatch, capsys):
-    monkeypatch.setenv("COLUMNS", "50")
-    for command in (["summary", "mobilenet_v2"], ["models"], ["datasets"]):
+    monkeypatch.setenv("COLUMNS", "40")
+    for command in (["summary", "mobilenet_v2"], ["datasets"], ["models"]):
         assert main(command) == 0
         lines = capsys.readouterr().out.splitlines()
-        assert max(len(line) for line in lines if "https://" not in line) <= 50 and len(lines) > 10
+        assert max(len(line) for line in lines if "://" not in line) <= 40 and len(lines) > 10
+    assert [line.split()[0] for line in lines[1 : len(names()) + 1]] == names(), "whole, since they are to be typed"
+    monkeypatch.setenv("COLUMNS", "50")
     assert main(["summary", "resnet20"]) == 0
     assert "stage1/block1" in capsys.readouterr().out
 
@@ -397,9 +453,11 @@ def test_models_prints_a_row_for_each_with_its_published_accuracy(capsys):
     assert head.split() == ["model", "input", "parameters", "multiply-adds", "published", "top-1"]
 
 
-def test_doctor_gives_its_verdict_first(capsys):
+def test_doctor_gives_its_verdict_first(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
     assert main(["doctor"]) == 0
     first, *lines = capsys.readouterr().out.splitlines()
+    assert all(len(line) <= 60 for line in (first, *lines) if not re.search("https://|XLA_FLAGS", line))
     assert first.startswith("jaxcnn works here") and "WRONG" not in first
     out = "\n".join(lines)
     assert re.search(r"^convolution +right", out, re.M) and re.search(r"^pooling +right", out, re.M)

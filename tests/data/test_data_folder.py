@@ -145,7 +145,7 @@ def test_a_test_set_without_labels_is_left_out_and_told(tmp_path, capsys, unlabe
     photo(tmp_path / unlabelled)
     train, test = read_image_folders(tmp_path, size=(4, 4))
     assert np.bincount(train.labels).tolist() == [4, 4] and np.bincount(test.labels).tolist() == [1, 1]
-    assert "1 images are left out" in capsys.readouterr().err
+    assert "1 image is left out" in capsys.readouterr().err
     write_photos(tmp_path / "valid", cats=[RED], dogs=[GREEN] * 2)
     assert read_image_folders(tmp_path, size=(4, 4)).test.labels.tolist() == [0, 1, 1]
 
@@ -167,7 +167,8 @@ def test_loose_images_are_left_out_and_told(tmp_path, capsys):
     photo(tmp_path / "set" / "sample.jpg")
     assert len(read_image_folder(tmp_path, size=(4, 4))) == 10
     message = capsys.readouterr().err
-    assert "1 images beside set/" in message and "1 images beside the class folders" in message
+    assert "1 image is left out, beside set/" in message
+    assert "1 image is left out, beside the class folders" in message
 
 
 def test_names_that_look_like_parts_may_be_classes(tmp_path):
@@ -236,7 +237,8 @@ def test_bad_files_are_skipped_if_asked_and_told(tmp_path, capsys):
     photos = read_image_folder(tmp_path, size=(4, 4), skip_unreadable=True)
     assert photos.labels.tolist() == [0] * 5 + [1] * 5 and (photos.images == RED).all()
     message = capsys.readouterr().err
-    assert all(name in message for name in ("cut.png", "empty.jpg", "page.jpg", "left out"))
+    assert all(name in message for name in ("cut.png", "empty.jpg", "page.jpg"))
+    assert "3 of 13 images cannot be read, and are left out: " in message and "skip_unreadable" not in message
     train, test = data.load("image_folder", data_dir=tmp_path, size=(4, 4), skip_unreadable=True)
     assert len(train) + len(test) == 10
     for file in (tmp_path / "cats").glob("*.png"):

@@ -86,7 +86,7 @@ def test_names_in_any_spelling(tmp_path, spelling):
     assert data.load(spelling, data_dir=tmp_path).train.name == "mnist"
     for said, name in (("Fashion-MNIST", "fashion_mnist"), ("CIFAR-10", "cifar10"), ("Cifar100", "cifar100")):
         assert data.describe(said).name == name
-    assert data.describe("EMNIST/letters").name == "emnist"
+    assert data.describe("EMNIST/letters").name == "emnist_letters"
 
 
 def test_namesakes_are_not_taken_for_each_other(tmp_path):

@@ -51,6 +51,7 @@ def test_every_name_is_described():
         "fashion_mnist",
         "kmnist",
         "emnist",
+        *(f"emnist_{part}" for part in ("balanced", "byclass", "bymerge", "letters", "digits", "mnist")),
         "cifar10",
         "cifar100",
         "svhn",

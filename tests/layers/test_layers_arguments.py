@@ -75,6 +75,12 @@ def test_messages(make, message):
         (lambda: layers.Dropout(p=0.5), "write `rate`"),
         (lambda: layers.Flatten(axis=1), "it takes none"),
         (lambda: Conv(8, 3, strid=2), "write `stride`"),
+        (lambda: Conv(3, 8, 3), "`out_channels` and `kernel_size` may be given without a name; got 3 arguments. What"),
+        (lambda: layers.Dense(128, 10), "What a layer takes in is known at `init`"),
+        (lambda: layers.Flatten(1), "nothing may be given without a name"),
+        (lambda: serial([Conv(8, 3)]), "layers are arguments of their own: serial(first, second)"),
+        (lambda: serial(Conv(8, 3), layers.Relu), "call it: Relu(…)"),
+        (lambda: serial(act=jax.nn.relu), "a function of x becomes one by stateless("),
     ],
 )
 def test_words_of_other_libraries_get_a_hint(make, hint):

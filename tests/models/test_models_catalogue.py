@@ -196,10 +196,10 @@ def test_the_functions_of_the_room_are_the_catalogue(name):
 
 def test_an_unknown_name_lists_the_known_ones():
     known = ", ".join(models.names())
-    with pytest.raises(ValueError, match=rf"models.create: unknown model 'lenet'; known are {known}$"):
-        models.create("lenet")
-    with pytest.raises(ValueError, match=rf"models.published: unknown model 'lenet'; known are {known}$"):
-        models.published("lenet")
+    with pytest.raises(ValueError, match=rf"models.create: unknown model 'transformer'; known are {known}$"):
+        models.create("transformer")
+    with pytest.raises(ValueError, match=rf"models.published: unknown model 'transformer'; known are {known}$"):
+        models.published("transformer")
 
 
 def test_an_unknown_option_lists_the_known_ones():

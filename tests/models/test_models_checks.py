@@ -59,6 +59,21 @@ def test_shapes_and_classes_are_integers(shape, classes):
         Model("own", serial(Flatten(), Dense(2)), shape, classes)
 
 
+def test_what_is_no_layer_is_refused_when_the_model_is_made():
+    with pytest.raises(TypeError, match=r"own: `layer` must be a Layer, such as serial\(…\); got \[Layer\('dense'\)\]"):
+        Model("own", [Dense(2)], (8, 8, 1), 2)
+    with pytest.raises(TypeError, match="of a Model take its `layer`"):
+        serial(models.create("lenet5"), Dense(2))
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("resnet-50", "resnet50"), ("MobileNetV2", "mobilenet_v2"), ("lenet", "lenet5")]
+)
+def test_a_name_that_is_nearly_known_is_told(name, meant):
+    with pytest.raises(ValueError, match=rf"unknown model '{name}'; did you mean '{meant}'\? Known are digits_cnn"):
+        models.create(name)
+
+
 def test_a_model_is_shown_in_one_line_and_in_a_notebook_as_its_summary():
     model = models.create("digits_cnn")
     assert repr(model) == "Model('digits_cnn', 8×8×1 → 10)"

@@ -147,6 +147,21 @@ def test_an_ensembles_train_state_is_told_from_a_models():
             call()
 
 
+@pytest.mark.parametrize("call", [predict, lambda model, ts, x, **kw: evaluate(model, ts, (x, TEST.labels), **kw)])
+def test_what_is_no_train_state_of_the_model_is_refused(call):
+    params, state = LINEAR.init(jax.random.key(0))
+    for wrong in (None, params, (params, state)):
+        with pytest.raises(TypeError, match=r"must be a TrainState; got .* become one by train\.TrainState\(params"):
+            call(LINEAR, wrong, TEST.images, batch_size=40)
+    other = Model("five", serial(Flatten(), Dense(5)), (8, 8, 1), 5).init(jax.random.key(0))
+    with pytest.raises(ValueError, match=r"that of linear, whose params/dense1/bias is \(10,\); here it is \(5,\)"):
+        call(LINEAR, TrainState(*other), TEST.images, batch_size=40)
+    with pytest.raises(ValueError, match="here it is not there"):
+        call(LINEAR, TrainState({}, {}), TEST.images, batch_size=40)
+    with pytest.raises(TypeError, match="`model` must be a Model; got Layer"):
+        call(LINEAR.layer, TrainState(params, state), TEST.images, batch_size=40)
+
+
 # --------------------------------------------------------------------------------------------------- the folder
 
 
@@ -277,8 +292,20 @@ def test_an_empty_path_is_no_folder(run_dir):
 
 def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(NotADirectoryError, match="`run_dir` must be a folder"):
-        fit(LINEAR, TRAIN, run_dir=tmp_path / "file", **OPTIONS)
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for name, what in (("file", "is a file"), ("link", "is a link to nothing")):
+        with pytest.raises(NotADirectoryError, match=f"`run_dir` must be a folder; .*{name} {what}"):
+            fit(LINEAR, TRAIN, run_dir=tmp_path / name, **OPTIONS)
+    with pytest.raises(TypeError, match="`run_dir` must be a path; got 3"):
+        fit(LINEAR, TRAIN, run_dir=3, **OPTIONS)
+
+
+@pytest.mark.parametrize("name", ["metrics.csv", "checkpoint.safetensors", "model.json"])
+def test_a_folder_is_no_file_and_that_is_found_before_the_first_epoch(tmp_path, name):
+    (tmp_path / name).mkdir()
+    with pytest.raises(IsADirectoryError, match=rf"{name}, but a folder is in its place"):
+        fit(LINEAR, TRAIN, run_dir=tmp_path, **OPTIONS)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 # ------------------------------------------------------------------------------------------------------ arguments
@@ -396,3 +423,8 @@ def test_labels_of_numpys_dtypes_are_taken_without_a_warning():
     """JAX 0.12 warns where a shape is asked for in int64."""
     for labels in (TRAIN.labels.astype(np.int64), TRAIN.labels.astype(np.uint64), np.eye(10)[TRAIN.labels]):
         fit(LINEAR, (FLOATS, labels), **OPTIONS)
+
+
+def test_a_seed_beyond_what_keys_tell_apart_is_refused():
+    with pytest.raises(ValueError, match="fit: `seed` must be at most 4294967295; got 4294967296"):
+        fit(LINEAR, TRAIN, seed=2**32, **OPTIONS)

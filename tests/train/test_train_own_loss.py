@@ -181,6 +181,8 @@ IMAGES = DIGITS.train.images[:30]
         (DIGITS.train.labels[:30, None], "Labels in a column become (N,) by labels[:, 0]"),
         (DIGITS.train.labels[:30].astype(float), "become integers by labels.astype(int)"),
         (DIGITS.train.labels[:30] > 4, "become integers by labels.astype(int)"),
+        (np.linspace(0, 9, 30), "must be classes; got numbers from 0 to 9. A regression has a loss of its own"),
+        (np.linspace(4.5, 5, 30)[:, None], "must be classes; got numbers from 4.5 to 5"),
         (np.full(30, -1), "must be 0 to 9 for linear; got -1 to -1. Examples to leave out have a label of their own"),
         (np.full(30, 2**40), "must be 0 to 9"),
     ],
@@ -209,6 +211,12 @@ def test_what_cannot_be_monitored_is_found_before_the_first_epoch(tmp_path):
     with pytest.raises(ValueError, match=r"`monitor` must be a column of the history, \['epoch', 'loss', 'seconds'\]"):
         fit(REGRESSION, (X, TARGETS), loss=squared, callbacks=[Best("accuracy")], run_dir=tmp_path / "run", **OPTIONS)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("monitor", ["val_loss", "validation_loss"])
+def test_what_is_monitored_of_a_validation_needs_one(monitor):
+    with pytest.raises(ValueError, match=r"; validation_loss is there where `fit` is given `validation`$"):
+        fit(REGRESSION, (X, TARGETS), loss=squared, callbacks=[Best(monitor)], **OPTIONS)
 
 
 def test_config_names_the_loss(tmp_path):

@@ -249,13 +249,14 @@ def test_a_tensor_under_two_names(torch):
     assert (params["a"]["kernel"] == params["b"]["kernel"]).all()
 
 
-@pytest.mark.parametrize("kind", ["sparse", "meta", "quantized"])
+@pytest.mark.parametrize("kind", ["sparse", "meta", "quantized", "nested"])
 def test_tensors_without_plain_values_are_one_line(torch, kind):
     plain = torch.ones(3, 4)
     make = {
         "sparse": lambda: plain.to_sparse(),
         "meta": lambda: plain.to("meta"),
         "quantized": lambda: torch.quantize_per_tensor(plain, 0.1, 0, torch.qint8),
+        "nested": lambda: torch.nested.nested_tensor([plain, plain[:2]]),
     }[kind]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
