@@ -116,9 +116,10 @@ def _read(parts: tuple[Labelled, ...], shape: tuple[int, int, int], name: str, s
                 bar.update()
             datasets.append(Dataset(images[: len(labels)], np.array(labels, np.int32), part.classes, name))
     if failures and not skip_unreadable:
-        raise _unreadable(failures, parts[0].folder, count)
+        cure = ". The option skip_unreadable leaves such images out"
+        raise _unreadable(failures, parts[0].folder, count, cure)
     if failures:
-        tell(f"{_unreadable(failures, parts[0].folder, count)}: left out")
+        tell(str(_unreadable(failures, parts[0].folder, count, "; left out")))
         for part, dataset in zip(parts, datasets, strict=True):
             bare = [part.classes[label] for label in set(part.labels) - set(dataset.labels.tolist())]
             if bare:
@@ -136,11 +137,10 @@ def _room(part: Labelled, shape: tuple[int, int, int]) -> np.ndarray:
         raise DataError(part.folder, "images that fit into memory", found) from None
 
 
-def _unreadable(failures: list[DataError], folder: Path, count: int) -> DataError:
-    cure = "The option skip_unreadable leaves such images out"
+def _unreadable(failures: list[DataError], folder: Path, count: int, then: str) -> DataError:
     if len(failures) == 1:
         only = failures[0]
-        return DataError(only.file, only.expected, f"{only.found}. {cure}")
+        return DataError(only.file, only.expected, f"{only.found}{then}")
     shown = "; ".join(f"{os.path.relpath(error.file, folder)} ({error.found})" for error in failures[:_NAMED])
     more = f"; and {len(failures) - _NAMED:,} more" if len(failures) > _NAMED else ""
-    return DataError(folder, "readable images", f"{len(failures):,} of {count:,} that are not: {shown}{more}. {cure}")
+    return DataError(folder, "readable images", f"{len(failures):,} of {count:,} that are not: {shown}{more}{then}")

@@ -12,6 +12,7 @@ import optax
 from jax import lax
 
 from jaxcnn.data import to_float
+from jaxcnn.ops.arguments import is_number
 from jaxcnn.ops.sharding import rows
 from jaxcnn.train.losses import LossFunction, counted, loss_function, right
 from jaxcnn.train.slices import count_slices, summed_gradients
@@ -85,7 +86,7 @@ def make_step(
       ValueError: an ema outside [0, 1); when called, slices that do not divide the batch, or more than one and a model
         with state, or an ema and a train state without one.
     """
-    check_ema("make_step", ema)
+    ema = check_ema("make_step", ema)
 
     def step(train_state: TrainState, images, labels, mask, key):
         augment_key, dropout_key = jax.random.split(key)
@@ -187,10 +188,11 @@ def check_alive(op: str, train_state: Any) -> None:
         )
 
 
-def check_ema(op: str, ema: float | None) -> None:
-    """ValueError unless it is a decay or None."""
-    if ema is not None and (isinstance(ema, bool) or not isinstance(ema, int | float) or not 0 <= ema < 1):
+def check_ema(op: str, ema: float | None) -> float | None:
+    """The decay as Python's float; ValueError unless it is one, or None."""
+    if ema is not None and (not is_number(ema) or not 0 <= ema < 1):
         raise ValueError(f"{op}: `ema` is the decay of an average and must be in [0, 1); got {ema!r}")
+    return None if ema is None else float(ema)
 
 
 def _sums(loss: str | LossFunction | None, losses: jax.Array, logits: jax.Array, labels: jax.Array, mask: jax.Array):

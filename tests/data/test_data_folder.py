@@ -109,7 +109,7 @@ ROLES = [
     ("train", "test"), ("train", "val"), ("train", "valid"), ("train", "validation"), ("training", "validation"),
     ("Train", "Test"), ("TRAIN", "VALID"), ("Training", "Testing"), ("training_set", "test_set"),
     ("seg_train", "seg_test"), ("Train-Data", "Test-Data"), ("trainset", "testset"), ("flowers_train", "flowers_valid"),
-    ("train_images", "val_images"), ("train", "dev"),
+    ("train_images", "val_images"), ("train", "dev"), ("train", "eval"), ("Train", "holdout_set"),
 ]  # fmt: skip
 
 
@@ -180,6 +180,17 @@ def test_names_that_look_like_parts_may_be_classes(tmp_path):
     assert read_image_folders(tmp_path / "other", size=(4, 4), fraction=0.5).test.classes == ("invalid", "valid")
 
 
+def test_sets_of_unusual_names_are_not_taken_for_classes(tmp_path, capsys):
+    for part in ("train", "unseen"):
+        write_photos(tmp_path / part, cats=[RED], dogs=[GREEN])
+    for read in (read_image_folder, read_image_folders):
+        with pytest.raises(DataError, match="test/ or val/ beside the training set; found train/, unseen/.* cats, dogs"):
+            read(tmp_path, size=(4, 4))
+    (tmp_path / "train").rename(tmp_path / "seen")
+    assert read_image_folder(tmp_path, size=(4, 4)).classes == ("seen", "unseen")
+    assert "the classes are seen/, unseen/, which all hold the folders cats, dogs" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("place", [".", "train", "train/train"])
 def test_numbered_names_are_classes(tmp_path, place):
     for i in range(4):
@@ -236,7 +247,7 @@ def test_bad_files_are_skipped_if_asked_and_told(tmp_path, capsys):
     photos = read_image_folder(tmp_path, size=(4, 4), skip_unreadable=True)
     assert photos.labels.tolist() == [0] * 5 + [1] * 5 and (photos.images == RED).all()
     message = capsys.readouterr().err
-    assert all(name in message for name in ("cut.png", "empty.jpg", "page.jpg", "left out"))
+    assert all(name in message for name in ("cut.png", "empty.jpg", "page.jpg", "left out")) and "option" not in message
     train, test = data.load("image_folder", data_dir=tmp_path, size=(4, 4), skip_unreadable=True)
     assert len(train) + len(test) == 10
     for file in (tmp_path / "cats").glob("*.png"):
