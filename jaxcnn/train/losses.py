@@ -95,7 +95,7 @@ def sigmoid_binary_cross_entropy(
     losses = -_product(targets, jax.nn.log_sigmoid(logits)) - _product(1 - targets, jax.nn.log_sigmoid(-logits))
     counts = jnp.broadcast_to(counts, losses.shape)
     total = jnp.where(counts, losses, 0).sum(axis=-1)
-    return (total / jnp.maximum(counts.sum(axis=-1), 1)).astype(dtype)
+    return (total / jnp.maximum(counts.sum(axis=-1), 1).astype(total.dtype)).astype(dtype)
 
 
 @dataclass(frozen=True)

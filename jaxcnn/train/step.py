@@ -109,7 +109,7 @@ def make_step(
             loss = loss_function(train_state.loss)
             losses = loss(logits, labels) + sum(auxiliary_weight * loss(other, labels) for other in auxiliary)
             total, told = _sums(train_state.loss, losses, logits, labels, mask)
-            return total / jnp.maximum(count, 1), (state, total, told)
+            return total / jnp.maximum(count, 1).astype(total.dtype), (state, total, told)
 
         @in_turn
         def gradient(params, *batch):
@@ -203,7 +203,9 @@ def _sums(loss: str | LossFunction | None, losses: jax.Array, logits: jax.Array,
 
 def _averaged(average: Any, new: Any, decay: float, number: jax.Array) -> Any:
     """The average after so many steps; where nothing moves, neither does it, to the bit. Integers are not averaged."""
-    share = (1 - decay) / -jnp.expm1(number * math.log(decay)) if decay else 1.0  # 1 at first: no trace of the start
+    share = (
+        (1 - decay) / -jnp.expm1(jnp.asarray(number, float) * math.log(decay)) if decay else 1.0
+    )  # 1 at first: no trace of the start
 
     def moved(old, value):
         return old + (share * (value - old)).astype(old.dtype) if jnp.issubdtype(old.dtype, jnp.floating) else value

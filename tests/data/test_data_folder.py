@@ -184,7 +184,7 @@ def test_sets_of_unusual_names_are_not_taken_for_classes(tmp_path, capsys):
     for part in ("train", "unseen"):
         write_photos(tmp_path / part, cats=[RED], dogs=[GREEN])
     for read in (read_image_folder, read_image_folders):
-        with pytest.raises(DataError, match="test/ or val/ beside the training set; found train/, unseen/.* cats, dogs"):
+        with pytest.raises(DataError, match=r"called test/ or val/ .*; found train/, unseen/.* cats, dogs"):
             read(tmp_path, size=(4, 4))
     (tmp_path / "train").rename(tmp_path / "seen")
     assert read_image_folder(tmp_path, size=(4, 4)).classes == ("seen", "unseen")

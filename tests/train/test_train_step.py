@@ -194,15 +194,18 @@ def test_auxiliary_classifiers_have_their_part(weight):
 
 @pytest.mark.parametrize("loss", ["softmax_cross_entropy", "sigmoid_binary_cross_entropy"])
 @pytest.mark.parametrize("hot", [False, True])
-def test_nothing_is_broadcast_to_more_axes(loss, hot):
-    """So training and evaluation work under `jax_numpy_rank_promotion="raise"`."""
-    optimizer, augment = optax.adam(1e-2), per_image(chain(flip(), shift(1), cutout(2), normalise([0.5], 0.2)))
+def test_nothing_is_promoted(loss, hot):
+    """Nor promoted to another dtype: `jax_numpy_rank_promotion="raise"` and `jax_numpy_dtype_promotion="strict"`.
+
+    Of optax's optimizers some promote integers, sgd does not.
+    """
+    optimizer, augment = optax.sgd(1e-2), per_image(chain(flip(), shift(1), cutout(2), normalise([0.5], 0.2)))
     step = make_step(WHOLE.apply, optimizer, augment, ema=0.9)
     train_state = fresh(WHOLE, optimizer, loss)
     train_state = dataclasses.replace(train_state, ema=(train_state.params, train_state.state))
     labels = jnp.eye(10)[LABELS[:8]] if hot else LABELS[:8]
     mask = jnp.ones(8, bool)
-    with jax.numpy_rank_promotion("raise"):
+    with jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"):
         jax.eval_shape(step, train_state, IMAGES[:8], labels, mask, KEY)
         jax.eval_shape(batch_sums(WHOLE.apply, loss), *train_state.weights, IMAGES[:8], labels, mask)
         jax.eval_shape(lambda x: probabilities(loss, x), jnp.ones((8, 1)))

@@ -163,7 +163,9 @@ def test_smooth_grad_takes_the_mean_before_the_absolute_value():
 
 def test_smooth_grad_without_noise_is_saliency():
     net, *_ = cam_net(3)
-    assert_close(smooth_grad_map(*net, IMAGE, noise=np.float32(0), samples=np.int64(9), key=KEY), saliency_map(*net, IMAGE))
+    assert_close(
+        smooth_grad_map(*net, IMAGE, noise=np.float32(0), samples=np.int64(9), key=KEY), saliency_map(*net, IMAGE)
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------- Grad-CAM
