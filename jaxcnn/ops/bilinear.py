@@ -141,7 +141,7 @@ def piecewise_linear(op: Operation, tangent: Callable) -> None:
 def derived(op: Operation, function: Callable, series: Callable) -> None:
     """Give `op(x, *constants)` the derivatives in x that JAX finds of `function`, which computes the same.
 
-    `series` does too, by operations that `jet` has rules for.
+    `series` does too, by operations whose Taylor series JAX knows (see optional_rules.py).
     """
 
     def jvp(primals, tangents, **static):
