@@ -103,7 +103,7 @@ def test_taylor_series():
     np.testing.assert_allclose(second, jax.grad(jax.grad(along))(0.0) * unit / 2, rtol=1e-4)
 
 
-@pytest.mark.parametrize("p", [1, 1.5, 2, 3])
+@pytest.mark.parametrize("p", [1.5, 2])
 def test_taylor_series_of_norms_and_global_pools(p):
     x, v = random(1, 4, 4, 2), random(1, 4, 4, 2, seed=1)
 
