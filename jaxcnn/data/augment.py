@@ -160,7 +160,8 @@ def normalise(mean: float | Sequence[float], std: float | Sequence[float]) -> Au
             raise ValueError(
                 f"normalise: `mean` and `std` must be one number per channel; got {mean} and {std} for {image.shape}."
             )
-        return (image - means.astype(image.dtype)) / stds.astype(image.dtype)
+        of_channels, spread = (values.astype(image.dtype).reshape(1, 1, -1) for values in (means, stds))
+        return (image - of_channels) / spread
 
     return augment
 

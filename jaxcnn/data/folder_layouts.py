@@ -30,8 +30,9 @@ _DEEPEST = 40  # folders below each other
 
 _ROLES = {
     "train": "train", "training": "train",
-    "test": "test", "testing": "test",
+    "test": "test", "testing": "test", "holdout": "test",
     "val": "validation", "valid": "validation", "validation": "validation", "dev": "validation",
+    "eval": "validation", "evaluation": "validation",
 }  # fmt: skip
 _HELD_OUT = ("test", "validation")  # the first that has labels is the test set
 _FILLERS = {"set", "data", "dataset", "images", "image", "imgs", "img", "photos", "seg", "split", "folder"}
@@ -233,6 +234,7 @@ def _labelled(tree: Tree) -> Labelled:
         names = ", ".join(folder.name for folder in empty[1:])
         also = f"; nor is there one in {names}" if names else ""
         raise DataError(empty[0].path, "at least one image", _instead(empty[0]) + also)
+    _check_apart(tree)
     if tree.images:
         tell(f"{tree.path}: {_images(len(tree.images))} left out, beside the class folders and so of no class")
     files = [folder.below() for folder in tree.folders]
@@ -247,6 +249,18 @@ def _labelled(tree: Tree) -> Labelled:
 
 def _images(count: int) -> str:
     return "1 image is" if count == 1 else f"{count:,} images are"
+
+
+def _check_apart(tree: Tree) -> None:
+    """Folders that all hold the same folders may be sets, whose folders are the classes: refused or told."""
+    inner = [{folder.name for folder in _with_images(one)} for one in tree.folders]
+    if len(inner) < 2 or len(inner[0]) < 2 or any(names != inner[0] for names in inner):
+        return
+    sets = ", ".join(f"{folder.name}/" for folder in tree.folders)
+    found = f"{sets}, which all hold the folders {', '.join(sorted(inner[0]))}"
+    if any(_role(folder.name)[0] == "train" for folder in tree.folders):
+        raise DataError(tree.path, "a test set called test/ or val/ beside the training set", found)
+    tell(f"{tree.path}: the classes are {found}. If those are the classes, call the sets train/ and test/")
 
 
 def _instead(tree: Tree) -> str:

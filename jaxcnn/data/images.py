@@ -139,7 +139,9 @@ def _opened(file: Path) -> Any:
             return Image.open(file, formats=known)
         except Image.DecompressionBombError as error:  # more than twice the limit
             raise DataError(
-                file, f"at most {(Image.MAX_IMAGE_PIXELS or 0) // 10**6} megapixels", str(error).partition(",")[0]
+                file,
+                f"at most {(Image.MAX_IMAGE_PIXELS or 0) // 10**6} megapixels",
+                str(error).partition(" exceeds")[0],
             ) from None
 
 

@@ -164,7 +164,9 @@ def _moments(x: jax.Array, axes: tuple[int, ...], axis_name: str | None = None) 
     near = lax.stop_gradient(average(x))
     left = x - near
     rest = average(left)
-    return near + rest, jnp.maximum(average(jnp.square(left)) - jnp.square(rest), 0)
+    square = jnp.square(rest)
+    square = jnp.where(jnp.isinf(square), 0, square)  # then the mean of squares is infinite, and stays so: ∞ − ∞ is NaN
+    return near + rest, jnp.maximum(average(jnp.square(left)) - square, 0)
 
 
 def _normalize(x, mean, var, eps, params):

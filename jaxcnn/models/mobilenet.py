@@ -15,6 +15,7 @@ from jaxcnn.layers import (
 )
 from jaxcnn.layers.initializers import normal
 from jaxcnn.models.model import Model, count, image_shape, one_of
+from jaxcnn.ops.arguments import is_number
 
 STAGES = (  # expansion, channels, blocks, stride of the first
     (1, 16, 1, 1),
@@ -53,7 +54,7 @@ def mobilenet_v2(
     """
     name = "mobilenet_v2"
     shape = image_shape(name, input_size, in_channels, least=1)
-    if isinstance(width, bool) or not isinstance(width, int | float) or not width > 0:
+    if not is_number(width) or not width > 0:
         raise ValueError(f"{name}: `width` must be a positive number; got {width!r}")
     keras = one_of(name, "form", form, ("torch", "keras")) == "keras"
     padding: int | str = "SAME" if keras else 1

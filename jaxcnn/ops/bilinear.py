@@ -50,7 +50,7 @@ class Target:
 class Operation:
     """A new primitive, called as a function `op(*operands, **static)`.
 
-    `bilinear`, `linear` or `piecewise_linear` give it derivatives.
+    `bilinear`, `linear`, `piecewise_linear` or `derived` give it derivatives.
     """
 
     def __init__(
@@ -136,6 +136,21 @@ def piecewise_linear(op: Operation, tangent: Callable) -> None:
 
     ad.primitive_jvps[op.primitive] = jvp
     optional_rules.linear_series(op.primitive, tangent)
+
+
+def derived(op: Operation, function: Callable, series: Callable) -> None:
+    """Give `op(x, *constants)` the derivatives in x that JAX finds of `function`, which computes the same.
+
+    `series` does too, by operations whose Taylor series JAX knows (see optional_rules.py).
+    """
+
+    def jvp(primals, tangents, **static):
+        x, *constants = primals
+        tangent = ad.instantiate_zeros(tangents[0])
+        return jax.jvp(lambda x: function(x, *constants, **static), (x,), (tangent,))
+
+    ad.primitive_jvps[op.primitive] = jvp
+    optional_rules.series_of(op.primitive, series)
 
 
 def _lowering(compute: Callable, shape: Callable, axes: Callable, platform: str | None, ask_alone: bool) -> Callable:

@@ -106,6 +106,11 @@ def sliding_window(
     `argument` is what the window's size is called in errors: a convolution's comes with its kernel.
     """
     rank = len(window)
+    if not all(map(_is_int, size)):
+        raise ValueError(
+            f"{op}: the spatial axes of `x` must have known sizes; got {', '.join(map(str, size))}. A program that is "
+            "exported may leave open how many images there are, not how large they are: export one for each size."
+        )
     window = per_axis(op, argument, window, rank)
     stride = per_axis(op, "stride", stride, rank)
     dilation = per_axis(op, "dilation", dilation, rank)

@@ -28,3 +28,15 @@ def linear_series(primitive: Primitive, tangent: Callable) -> None:
 
     rules: dict[Primitive, Callable] = jet.jet_rules
     rules[primitive] = rule
+
+
+def series_of(primitive: Primitive, function: Callable) -> None:
+    """The terms of x that `jet` finds of `function(x, *constants, **static)`; the constants have no terms."""
+
+    def rule(primals, series, **static):
+        x, *constants = primals
+        _, terms = jet.jet(lambda x: function(x, *constants, **static), (x,), (series[0],), factorial_scaled=False)
+        return primitive.bind(*primals, **static), terms
+
+    rules: dict[Primitive, Callable] = jet.jet_rules
+    rules[primitive] = rule

@@ -184,7 +184,7 @@ def global_max_pool(x: jax.Array, spatial_rank: int = 2) -> jax.Array:
     """
     x = check_array("global_max_pool", "x", x)
     flat = _flatten_spatial("global_max_pool", x, spatial_rank)
-    switches = jnp.argmax(flat, axis=-2, keepdims=True)
+    switches = jnp.argmax(jax.lax.stop_gradient(flat), axis=-2, keepdims=True)
     return jnp.take_along_axis(flat, switches, axis=-2)[..., 0, :]
 
 

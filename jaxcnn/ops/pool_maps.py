@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn.ops.bilinear import Operation, linear, piecewise_linear
+from jaxcnn.ops.bilinear import Operation, derived, linear, piecewise_linear
 from jaxcnn.ops.geometry import Window
 from jaxcnn.ops.layout import arranged, channels_first, channels_last
 from jaxcnn.ops.sharding import Axes
@@ -234,25 +234,13 @@ def norm(x: jax.Array, window: Window, p: float) -> jax.Array:
         return window_sum(_power(x, 1), window)
     m = maximum(jax.lax.stop_gradient(jnp.abs(x)), window)
     m = jnp.where((m > 0) & (m < jnp.inf), m, 1)
-    powers = _powers(x, m, window, p)
+    powers = _powers(x, m, window=window, p=p)
     is_zero = powers == 0
     return jnp.where(is_zero, 0, m * jnp.where(is_zero, 1, powers) ** (1 / p))
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
-def _powers(x: jax.Array, m: jax.Array, window: Window, p: float) -> jax.Array:
-    """Σ_k (|x[s·o + δ·k − p]| / m[o])^p: a power for each tap, as each window has an m of its own."""
-    return _sum_of_powers(x, m, window=window, p=p)
-
-
-@_powers.defjvp
-def _(window, p, primals, tangents):
-    x, m = primals
-    return jax.jvp(lambda x: _differentiable_powers(x, m, window, p), (x,), tangents[:1])
-
-
-def _differentiable_powers(x: jax.Array, m: jax.Array, window: Window, p: float) -> jax.Array:
-    """The same, of which JAX finds the derivatives."""
+def _differentiable_powers(x: jax.Array, m: jax.Array, *, window: Window, p: float) -> jax.Array:
+    """Σ_k (|x[s·o + δ·k − p]| / m[o])^p, of which JAX finds the derivatives."""
     if is_large(window) and all(s >= e for s, e in zip(window.stride, window.extent, strict=True)):
         at_inputs = _spread_sum(m, window=window, size=_spatial(x, window))  # each is in one window at most
         in_one = at_inputs > 0
@@ -280,13 +268,20 @@ def _power(x: jax.Array, p: float) -> jax.Array:
     return jnp.where(is_zero, 0, size ** (int(p) if p % 1 == 0 else p))
 
 
-_sum_of_powers = Operation(
+def _undivided_powers(x: jax.Array, m: jax.Array, *, window: Window, p: float) -> jax.Array:
+    """The same where no power leaves the range of numbers."""
+    return window_sum(_power(x, p), window) / m**p
+
+
+# A power for each tap, as each window has an m of its own.
+_powers = Operation(
     "lp_pool_powers",
     shape=lambda x, m, *, window, p: m.shape,
     compute=arranged(_add_powers),
     axes=lambda x, m, *, window, p: _axes(x, m, window=window),
     ask_alone=True,
 )
+derived(_powers, _differentiable_powers, _undivided_powers)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -114,7 +114,7 @@ def fit(
         raise TypeError(
             f"fit: `optimizer` must be an optax transformation, such as optax.adam(1e-3); got {optimizer!r}"
         )
-    check_ema("fit", ema)
+    ema = check_ema("fit", ema)
     if policy is not None and not isinstance(policy, Policy):
         raise TypeError(f"fit: `policy` must be a Policy, such as Policy(compute=jnp.bfloat16); got {policy!r}")
     if resume and run_dir is None:

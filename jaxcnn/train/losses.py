@@ -95,7 +95,7 @@ def sigmoid_binary_cross_entropy(
     losses = -_product(targets, jax.nn.log_sigmoid(logits)) - _product(1 - targets, jax.nn.log_sigmoid(-logits))
     counts = jnp.broadcast_to(counts, losses.shape)
     total = jnp.where(counts, losses, 0).sum(axis=-1)
-    return (total / jnp.maximum(counts.sum(axis=-1), 1)).astype(dtype)
+    return (total / jnp.maximum(counts.sum(axis=-1), 1).astype(total.dtype)).astype(dtype)
 
 
 @dataclass(frozen=True)
@@ -246,10 +246,12 @@ def _prepared(
     labels = jnp.asarray(labels)
     wide = jnp.promote_types(logits.dtype, jnp.float32)
     integers, units = jnp.issubdtype(labels.dtype, jnp.integer), logits.shape[-1]
+    if integers and jnp.iinfo(labels.dtype).bits < 32:
+        labels = labels.astype(jnp.int32)  # in uint8, class 261 is 5
     counts = _counts(labels, ignore_label)
     if integers and labels.ndim == 1:
         classes = max(units, 2)
-        hot = labels[:, None] == jnp.arange(classes)  # in no dtype smaller than int32: 261 is 5 in uint8
+        hot = labels[:, None] == jnp.arange(classes)[None]
         targets = hot[:, 1:] if units == 1 else hot
         # Of an ignored example anything will do; of one out of range, nothing that could be taken for a loss.
         known = hot.any(axis=1) | ~counts
@@ -272,7 +274,7 @@ def check_range(op: str, labels: np.ndarray, units: int, ignore_label: int | Non
     if not kept.size or kept.dtype == bool:
         return
     least, most = kept.min(), kept.max()
-    classes = np.issubdtype(kept.dtype, np.integer) and labels.ndim == 1
+    classes = jnp.issubdtype(kept.dtype, jnp.integer) and labels.ndim == 1
     highest = max(units, 2) - 1 if classes else 1
     if classes and not 0 <= least <= most <= highest:
         raise ValueError(

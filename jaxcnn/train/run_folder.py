@@ -99,6 +99,8 @@ class RunFolder:
         history = _history(file)
         for row in history.rows:
             self._beats(row)
+        if history.rows:
+            history.to_csv(self.path / "metrics.csv")  # the checkpoint vouches for it, whatever became of the table
         write_json(self.path / "config.json", _plain(config))
         return train_state, history
 

@@ -11,6 +11,7 @@ import optax
 from jax import lax
 
 from jaxcnn.data import to_float
+from jaxcnn.ops.arguments import is_number
 from jaxcnn.ops.sharding import rows
 from jaxcnn.train.gradient import count_slices, in_turn, summed_gradients
 from jaxcnn.train.losses import LossFunction, counted, loss_function, right
@@ -52,7 +53,7 @@ def make_step(
       ValueError: an ema outside [0, 1); when called, slices that do not divide the batch, or more than one and a model
         with state, or an ema and a train state without one.
     """
-    check_ema("make_step", ema)
+    ema = check_ema("make_step", ema)
 
     def step(train_state: TrainState, images, labels, mask, key):
         augment_key, dropout_key = jax.random.split(key)
@@ -75,7 +76,7 @@ def make_step(
             loss = loss_function(train_state.loss)
             losses = loss(logits, labels) + sum(auxiliary_weight * loss(other, labels) for other in auxiliary)
             total, told = _sums(train_state.loss, losses, logits, labels, mask)
-            return total / jnp.maximum(count, 1), (state, total, told)
+            return total / jnp.maximum(count, 1).astype(total.dtype), (state, total, told)
 
         @in_turn
         def gradient(params, *batch):
@@ -154,10 +155,11 @@ def check_alive(op: str, train_state: Any) -> None:
         )
 
 
-def check_ema(op: str, ema: float | None) -> None:
-    """ValueError unless it is a decay or None."""
-    if ema is not None and (isinstance(ema, bool) or not isinstance(ema, int | float) or not 0 <= ema < 1):
+def check_ema(op: str, ema: float | None) -> float | None:
+    """The decay as Python's float; ValueError unless it is one, or None."""
+    if ema is not None and (not is_number(ema) or not 0 <= ema < 1):
         raise ValueError(f"{op}: `ema` is the decay of an average and must be in [0, 1); got {ema!r}")
+    return None if ema is None else float(ema)
 
 
 def _sums(loss: str | LossFunction | None, losses: jax.Array, logits: jax.Array, labels: jax.Array, mask: jax.Array):
@@ -168,7 +170,8 @@ def _sums(loss: str | LossFunction | None, losses: jax.Array, logits: jax.Array,
 
 def _averaged(average: Any, new: Any, decay: float, number: jax.Array) -> Any:
     """The average after so many steps. Where a parameter does not change, its average does not. Integers are copied."""
-    share = (1 - decay) / -jnp.expm1(number * math.log(decay)) if decay else 1.0  # 1 at first: no trace of the start
+    steps = jnp.asarray(number, float)
+    share = (1 - decay) / -jnp.expm1(steps * math.log(decay)) if decay else 1.0  # 1 at first: no trace of the start
 
     def moved(old, value):
         return old + (share * (value - old)).astype(old.dtype) if jnp.issubdtype(old.dtype, jnp.floating) else value

@@ -17,6 +17,8 @@ from jaxcnn.layers import Layer
 from jaxcnn.layers.layer import Tree
 from jaxcnn.models import Model
 from jaxcnn.models.surgery import features
+from jaxcnn.ops.arguments import is_number
+from jaxcnn.train.integers import whole
 from jaxcnn.viz.network import SHAPES, image_of, layer_of
 
 AT_ONCE = 8  # noisy images in a batch: more would not be faster on a CPU, and need more memory
@@ -80,10 +82,9 @@ def smooth_grad_map(
 
     Source: Smilkov et al., SmoothGrad: removing noise by adding noise (2017), section 3.
     """
-    if isinstance(noise, bool) or not isinstance(noise, int | float) or not noise >= 0:
+    if not is_number(noise) or not noise >= 0:
         raise ValueError(f"viz.smooth_grad_map: `noise` is a part of the range and must be at least 0; got {noise!r}")
-    if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
-        raise ValueError(f"viz.smooth_grad_map: `samples` must be an integer of at least 1; got {samples!r}")
+    samples = whole("viz.smooth_grad_map", "samples", samples, 1)
     return _attributed(
         "smooth_grad_map", _smooth_grad, model, params, state, image, target, key, noise, samples=samples
     )

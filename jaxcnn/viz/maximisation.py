@@ -15,6 +15,7 @@ from jaxcnn.layers import Layer
 from jaxcnn.layers.layer import Tree
 from jaxcnn.models import Model
 from jaxcnn.models.surgery import features
+from jaxcnn.train.integers import whole
 from jaxcnn.viz.attribution import Network, replaced
 from jaxcnn.viz.network import check_rank
 from jaxcnn.viz.style import draw_image, figure
@@ -123,8 +124,7 @@ def _maximised(op: str, model, params, state, path, channel, steps, key, input_s
     shape: Any = getattr(model, "input_shape", None) if input_shape is None else input_shape
     if shape is None or len(shape) != 3:
         raise ValueError(f"viz.{op}: `input_shape` must be (H, W, C), and given for a Layer; got {shape}")
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"viz.{op}: `steps` must be an integer of at least 1; got {steps!r}")
+    steps = whole(f"viz.{op}", "steps", steps, 1)
     image, means = _ascended(network, params, state, operator.index(channel), key, op, path, steps, tuple(shape))
     if not 0 <= channel < means.size:  # known only now: the layer says how many there are
         raise ValueError(f"viz.{op}: a channel of {path!r} must be 0 to {means.size - 1}; got {channel}")
@@ -137,7 +137,8 @@ def _ascended(network, params, state, channel, key, op, path, steps, shape):
     replaced(op, network.layer, path, lambda layer: layer)  # refuses a wrong path
     until, *trees = features(network.layer, params, state, until=path)
     height, width, _ = shape
-    frequency = jnp.hypot(jnp.fft.fftfreq(height)[:, None], jnp.fft.rfftfreq(width))  # (H, W // 2 + 1), cycles a pixel
+    cycles = jnp.fft.fftfreq(height)[:, None], jnp.fft.rfftfreq(width)[None]
+    frequency = jnp.hypot(*cycles)  # (H, W // 2 + 1), cycles a pixel
     amplitude = (1 / jnp.maximum(frequency, 1 / max(height, width)))[..., None]
     farthest = jnp.array([height // SHIFT, width // SHIFT])
     optimizer = optax.adam(LEARNING_RATE)

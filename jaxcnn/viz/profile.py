@@ -15,6 +15,7 @@ from jaxcnn.layers import Layer
 from jaxcnn.layers.layer import Tree, output_shape
 from jaxcnn.layers.summary import multiply_adds
 from jaxcnn.models import Model
+from jaxcnn.train import integers
 from jaxcnn.viz.network import input_shape_of, layer_of
 from jaxcnn.viz.style import BLUE, GREEN, ORANGE, VERMILION, figure
 
@@ -104,8 +105,7 @@ class Profile:
         Raises:
           ValueError: most below 1.
         """
-        if isinstance(most, bool) or not isinstance(most, int) or most < 1:
-            raise ValueError(f"viz.Profile.picture: `most` must be an integer of at least 1; got {most!r}")
+        most = integers.whole("viz.Profile.picture", "most", most, 1)
         ranks = sorted(range(len(self.rows)), key=lambda i: -self.rows[i].milliseconds)
         shown, others = ([self.rows[i] for i in sorted(part)] for part in (ranks[:most], ranks[most:]))
         groups = [(row.path, [row]) for row in shown] + ([(f"{len(others)} others", others)] if others else [])
@@ -177,9 +177,8 @@ def profile(
       [('conv1', (6, 6, 8), 320, 2304), ('relu1', (6, 6, 8), 0, 2304)]
     """
     layer = layer_of("viz.profile", model)
-    for name, value in (("batch_size", batch_size), ("rounds", rounds)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"viz.profile: `{name}` must be an integer of at least 1; got {value!r}")
+    batch_size = integers.whole("viz.profile", "batch_size", batch_size, 1)
+    rounds = integers.whole("viz.profile", "rounds", rounds, 1)
     shape = input_shape_of("viz.profile", model, input_shape)
     if params is None:
         params, fresh = layer.init(jax.random.key(0), shape)

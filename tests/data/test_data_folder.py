@@ -109,7 +109,7 @@ ROLES = [
     ("train", "test"), ("train", "val"), ("train", "valid"), ("train", "validation"), ("training", "validation"),
     ("Train", "Test"), ("TRAIN", "VALID"), ("Training", "Testing"), ("training_set", "test_set"),
     ("seg_train", "seg_test"), ("Train-Data", "Test-Data"), ("trainset", "testset"), ("flowers_train", "flowers_valid"),
-    ("train_images", "val_images"), ("train", "dev"),
+    ("train_images", "val_images"), ("train", "dev"), ("train", "eval"), ("Train", "holdout_set"),
 ]  # fmt: skip
 
 
@@ -179,6 +179,17 @@ def test_names_that_look_like_parts_may_be_classes(tmp_path):
     assert photos.classes == ("bus", "car", "train") and photos.labels.tolist() == [0, 1, 2, 2, 2]
     write_photos(tmp_path / "other", valid=[RED] * 2, invalid=[GREEN] * 2)
     assert read_image_folders(tmp_path / "other", size=(4, 4), fraction=0.5).test.classes == ("invalid", "valid")
+
+
+def test_sets_of_unusual_names_are_not_taken_for_classes(tmp_path, capsys):
+    for part in ("train", "unseen"):
+        write_photos(tmp_path / part, cats=[RED], dogs=[GREEN])
+    for read in (read_image_folder, read_image_folders):
+        with pytest.raises(DataError, match=r"called test/ or val/ .*; found train/, unseen/.* cats, dogs"):
+            read(tmp_path, size=(4, 4))
+    (tmp_path / "train").rename(tmp_path / "seen")
+    assert read_image_folder(tmp_path, size=(4, 4)).classes == ("seen", "unseen")
+    assert "the classes are seen/, unseen/, which all hold the folders cats, dogs" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("place", [".", "train", "train/train"])

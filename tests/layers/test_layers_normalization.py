@@ -271,3 +271,15 @@ def test_without_scale_or_bias_there_is_no_such_parameter(factory, use_scale, us
 def test_numbers_of_numpy():
     layer = BatchNorm(momentum=np.float32(0.5), eps=np.float64(1e-3))
     assert layer.kind == "batch_norm" and LayerNorm(np.float32(1e-3)) and GroupNorm(np.int64(2))
+
+
+@pytest.mark.parametrize("layer", [BatchNorm(), LayerNorm(), GroupNorm(2)], ids=lambda layer: layer.kind)
+def test_a_variance_beyond_the_numbers_makes_no_nan(layer):
+    """It is infinite, and what is divided by it is 0; so is every gradient."""
+    params, state = layer.init(jax.random.key(0), (4, 4, 4))
+    x = 1e30 * jax.random.normal(jax.random.key(1), (3, 4, 4, 4), jnp.float32)
+    (y, new), pull = jax.vjp(lambda x: layer.apply(params, state, x, train=True), x)
+    assert (y == 0).all()
+    assert not state or (jnp.isposinf(new["var"]).all() and jnp.isfinite(new["mean"]).all())
+    (dx,) = pull((jnp.ones_like(y), jax.tree.map(jnp.zeros_like, new)))
+    assert (dx == 0).all()

@@ -47,6 +47,8 @@ def test_a_missing_batch_axis_is_named():
 def test_numbers_of_numpy_are_kept_as_pythons_own():
     model = models.create("lenet5", num_classes=np.int64(3), input_size=(np.int32(28), 28), classic=np.bool_(True))
     assert json.loads(json.dumps(model.options)) == {"num_classes": 3, "input_size": [28, 28], "classic": True}
+    wide = models.create("mobilenet_v2", width=np.float32(1.5), input_size=32)
+    assert json.loads(json.dumps(wide.options)) == {"width": 1.5, "input_size": 32}
     own = Model("own", serial(Flatten(), Dense(3)), [np.int64(8), 8, 1], np.int64(3))
     assert own.input_shape == (8, 8, 1) and type(own.input_shape[0]) is int and type(own.num_classes) is int
     params, state = model.init(jax.random.key(0))

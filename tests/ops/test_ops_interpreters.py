@@ -103,6 +103,19 @@ def test_taylor_series():
     np.testing.assert_allclose(second, jax.grad(jax.grad(along))(0.0) * unit / 2, rtol=1e-4)
 
 
+@pytest.mark.parametrize("p", [1.5, 2])
+def test_taylor_series_of_norms_and_global_pools(p):
+    x, v = random(1, 4, 4, 2), random(1, 4, 4, 2, seed=1)
+
+    def ours(x):
+        return jnp.sum(ops.lp_pool(x, 2, p=p) ** 3) + jnp.sum(ops.global_max_pool(x) ** 2 + ops.global_avg_pool(x) ** 2)
+
+    y, (first, second) = jet(ours, (x,), ((v, jnp.zeros_like(x)),))
+    slope, curvature = jax.jvp(lambda t: jax.jvp(lambda t: ours(x + t * v), (t,), (1.0,))[1], (0.0,), (1.0,))
+    _, (_, unit) = jet(lambda t: t * t, (1.0,), ((1.0, 0.0),))
+    np.testing.assert_allclose([y, first, second], [ours(x), slope, curvature * unit / 2], rtol=1e-4)
+
+
 def batch_norm(x):
     norm = BatchNorm()
     return norm.apply(*norm.init(jax.random.key(0), x.shape[1:]), x, train=True)[0]
@@ -145,3 +158,14 @@ def test_export_for_any_batch(name, constraint):
             jax.tree.leaves(exported.call(x, w)), jax.tree.leaves(jax.jit(step)(x, w)), strict=True
         ):
             np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max() + 1e-5)
+
+
+@pytest.mark.parametrize("name", ["conv", "conv_transpose", "max_pool", "avg_pool", "lp_pool"])
+def test_sizes_of_images_must_be_known(name):
+    function = getattr(ops, name)
+    images = jax.ShapeDtypeStruct(jax.export.symbolic_shape("b, h, w, 4"), jnp.float32)
+    with pytest.raises(ValueError, match=f"{name}: the spatial axes of `x` must have known sizes; got .*h.*w"):
+        if name.startswith("conv"):
+            jax.export.export(jax.jit(lambda x: function(x, jnp.ones((3, 3, 4, 4)), padding="SAME")))(images)
+        else:
+            jax.export.export(jax.jit(lambda x: function(x, 2)))(images)

@@ -42,7 +42,7 @@ def test_the_average_of_what_stays_stays():
 
 
 def test_the_averages_are_evaluated_and_saved(tmp_path):
-    train_state, history = fit(WHOLE, TRAIN, ema=0.7, run_dir=tmp_path, **OPTIONS)
+    train_state, history = fit(WHOLE, TRAIN, ema=np.float32(0.7), run_dir=tmp_path, **OPTIONS)
     assert train_state.weights is train_state.ema and differs(train_state.ema, (train_state.params, train_state.state))
     averaged = TrainState(*train_state.ema)
     expected = evaluate(WHOLE, averaged, TEST, batch_size=40)

@@ -202,6 +202,12 @@ def test_a_label_is_one_class_whatever_its_dtype(loss, dtype):
         assert_same(actual, wanted)
 
 
+@pytest.mark.parametrize("loss", [softmax_cross_entropy, sigmoid_binary_cross_entropy])
+def test_labels_of_four_bits(loss):
+    labels = np.array([5, 1])
+    assert_same(loss(LOGITS[:2].repeat(2, 1), labels.astype(jnp.int4)), loss(LOGITS[:2].repeat(2, 1), labels))
+
+
 @pytest.mark.parametrize("bad", [-1, -100, 10, 255, 2**40])
 @pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.1}, {"ignore_label": -7}])
 def test_labels_out_of_range_have_no_loss(bad, options):

@@ -129,9 +129,11 @@ def test_a_run_can_be_prolonged_and_a_finished_one_is_handed_back(tmp_path):
     assert_same_bits(longer, whole)
     assert but_seconds(history) == but_seconds(whole_history)
     assert json.loads((tmp_path / "config.json").read_text())["epochs"] == 3
+    table = (tmp_path / "metrics.csv").read_bytes()
+    (tmp_path / "metrics.csv").write_text("")  # the checkpoint has it too
     again, history = train(tmp_path, epochs=3, resume=True, **simple)
     assert_same_bits(again, whole)
-    assert len(history) == 3
+    assert len(history) == 3 and (tmp_path / "metrics.csv").read_bytes() == table
 
 
 SCRIPT = """

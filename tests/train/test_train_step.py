@@ -1,5 +1,7 @@
 """One step against plain JAX, many steps against one at a time, and what a mask may do."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,9 +11,11 @@ from tolerances import assert_sum_close
 from train_tiny import CONV, DIGITS, LINEAR, WHOLE, assert_same_bits, differs
 
 from jaxcnn.data import epoch_plan
-from jaxcnn.data.augment import per_image
+from jaxcnn.data.augment import chain, cutout, flip, normalise, per_image, shift
 from jaxcnn.layers import Layer, serial
 from jaxcnn.train import TrainState, make_step, make_steps
+from jaxcnn.train.losses import loss_function, probabilities
+from jaxcnn.train.step import batch_sums
 
 IMAGES, LABELS = jnp.asarray(DIGITS.train.images[:64]), jnp.asarray(DIGITS.train.labels[:64])
 KEY = jax.random.key(7)
@@ -186,3 +190,23 @@ def test_auxiliary_classifiers_have_their_part(weight):
     assert (int(correct), int(count)) == (right, 16)
     for name, share in (("main", 1.0), ("first", weight), ("second", weight)):
         np.testing.assert_allclose(start[name] - new.params[name], share * gradients[name], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["softmax_cross_entropy", "sigmoid_binary_cross_entropy"])
+@pytest.mark.parametrize("hot", [False, True])
+def test_nothing_is_promoted(loss, hot):
+    """Nor promoted to another dtype: `jax_numpy_rank_promotion="raise"` and `jax_numpy_dtype_promotion="strict"`.
+
+    Of optax's optimizers some promote integers, sgd does not.
+    """
+    optimizer, augment = optax.sgd(1e-2), per_image(chain(flip(), shift(1), cutout(2), normalise([0.5], 0.2)))
+    step = make_step(WHOLE.apply, optimizer, augment, ema=0.9)
+    train_state = fresh(WHOLE, optimizer, loss)
+    train_state = dataclasses.replace(train_state, ema=(train_state.params, train_state.state))
+    labels = jnp.eye(10)[LABELS[:8]] if hot else LABELS[:8]
+    mask = jnp.ones(8, bool)
+    with jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"):
+        jax.eval_shape(step, train_state, IMAGES[:8], labels, mask, KEY)
+        jax.eval_shape(batch_sums(WHOLE.apply, loss), *train_state.weights, IMAGES[:8], labels, mask)
+        jax.eval_shape(lambda x: probabilities(loss, x), jnp.ones((8, 1)))
+        jax.eval_shape(lambda x, y: loss_function(loss)(x, y).sum(), jnp.ones((8, 2)), LABELS[:8])

@@ -163,7 +163,9 @@ def test_smooth_grad_takes_the_mean_before_the_absolute_value():
 
 def test_smooth_grad_without_noise_is_saliency():
     net, *_ = cam_net(3)
-    assert_close(smooth_grad_map(*net, IMAGE, noise=0, samples=9, key=KEY), saliency_map(*net, IMAGE))
+    assert_close(
+        smooth_grad_map(*net, IMAGE, noise=np.float32(0), samples=np.int64(9), key=KEY), saliency_map(*net, IMAGE)
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------- Grad-CAM
@@ -327,7 +329,7 @@ AUXILIARY = auxiliaries(serial(a=Conv(2, 1), b=Flatten(), c=Dense(2)), early=("a
             "viz.maximal_input: `layer` must be the path",
         ),
         (
-            lambda: maximal_input(*NET, layer="conv1", channel=4, steps=1, key=KEY, input_shape=SHAPE),
+            lambda: maximal_input(*NET, layer="conv1", channel=4, steps=np.int64(1), key=KEY, input_shape=SHAPE),
             ValueError,
             "a channel of 'conv1' must be 0 to 3; got 4",
         ),

@@ -127,7 +127,7 @@ def test_the_picture_has_a_bar_for_each_layer():
 
 
 def test_the_picture_sums_what_takes_the_least_time():
-    left, right = TABLE.picture(most=1).axes
+    left, right = TABLE.picture(most=np.int64(1)).axes
     assert [label.get_text() for label in left.get_yticklabels()] == ["conv2", "2 others"]
     assert bars(left) == [[4.0, 1.5]]
     assert bars(right)[1] == [2 / 1024, 4 / 1024]
@@ -135,7 +135,7 @@ def test_the_picture_sums_what_takes_the_least_time():
 
 def test_a_model_knows_its_input():
     model = models.Model("mine", serial(Flatten(), Dense(2)), SHAPE, 2)
-    table = profile(model, batch_size=1, rounds=1)
+    table = profile(model, batch_size=np.int64(1), rounds=np.int32(1))
     assert (table.name, table.whole.output_shape) == ("mine", (2,))
 
 
