@@ -77,7 +77,7 @@ def test_there_are_notebooks():
     assert [name.split("_")[0] for name in NAMES] == [str(n + 1) for n in range(len(NAMES))]
 
 
-@pytest.mark.parametrize("name", [*NAMES[:3], *(pytest.param(name, marks=pytest.mark.long) for name in NAMES[3:])])
+@pytest.mark.parametrize("name", [*NAMES[:2], *(pytest.param(name, marks=pytest.mark.long) for name in NAMES[2:])])
 def test_it_runs_whole(name, scratch):
     done = execute(text_of(name), scratch)
     assert all(cell.execution_count for cell in done.cells if cell.cell_type == "code" and cell.source)

@@ -75,7 +75,7 @@ def gradient(model, params, state, x, labels):
     return jax.jit(jax.grad(loss))(params)
 
 
-LONG = ("alexnet", "vgg11", "resnet18", "mobilenet_v2")
+LONG = ("resnet20", "alexnet", "squeezenet1_1", "vgg11", "resnet18", "mobilenet_v2")
 LECTURES = [name for name in NETWORKS if hasattr(lectures, name)]
 
 
