@@ -3,6 +3,7 @@
 import contextlib
 import os
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from tqdm.auto import tqdm
 
 from jaxcnn.data import epoch_plan
 from jaxcnn.data.augment import Augment, per_image
@@ -26,6 +26,12 @@ from jaxcnn.train.precision import Policy
 from jaxcnn.train.run_folder import RunFolder
 from jaxcnn.train.state import Initial, TrainState, fingerprint, initial_state
 from jaxcnn.train.step import check_ema, make_step, make_steps
+
+with (
+    warnings.catch_warnings()
+):  # in a notebook without ipywidgets tqdm draws lines of text, which is no fault of the user's
+    warnings.simplefilter("ignore")
+    from tqdm.auto import tqdm
 
 DISPATCHES_PER_EPOCH = 25  # how often the progress bar moves and Ctrl-C is heard
 MOST_STEPS_PER_DISPATCH = 50
