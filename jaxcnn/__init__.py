@@ -15,12 +15,26 @@ import importlib
 from typing import Any
 
 from jaxcnn import data, layers, models, ops, population, textbook, train, weights
+from jaxcnn.errors import JaxcnnError
 from jaxcnn.layers import Layer, summary
 from jaxcnn.models import Model
 
 __version__ = "0.1.0"
 
-__all__ = ["Layer", "Model", "data", "layers", "models", "ops", "population", "summary", "textbook", "train", "weights"]
+__all__ = [
+    "JaxcnnError",
+    "Layer",
+    "Model",
+    "data",
+    "layers",
+    "models",
+    "ops",
+    "population",
+    "summary",
+    "textbook",
+    "train",
+    "weights",
+]
 
 
 def __getattr__(name: str) -> Any:

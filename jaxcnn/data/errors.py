@@ -7,10 +7,12 @@ from types import ModuleType
 
 import numpy as np
 
+from jaxcnn.errors import JaxcnnError
+
 __all__ = ["DataError", "check_labels", "require", "tell"]
 
 
-class DataError(Exception):
+class DataError(JaxcnnError):
     """A data file is missing, damaged or not what it should be.
 
     Args:

@@ -1,7 +1,7 @@
 """Networks by name."""
 
 from jaxcnn.models.alexnet import alexnet
-from jaxcnn.models.catalogue import Published, create, names, published
+from jaxcnn.models.catalogue import Published, create, names, published, register
 from jaxcnn.models.googlenet import googlenet
 from jaxcnn.models.inception import naive_inception, reduced_inception
 from jaxcnn.models.lectures import (
@@ -52,6 +52,7 @@ __all__ = [
     "names",
     "published",
     "reduced_inception",
+    "register",
     "resnet",
     "resnet18",
     "resnet20",

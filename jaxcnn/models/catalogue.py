@@ -152,7 +152,43 @@ def create(name: str, **options: Any) -> Model:
     if unknown:
         raise TypeError(f"models.create: {name} has no option {', '.join(unknown)}; its options are {', '.join(known)}")
     options = {option: _plain(value) for option, value in options.items()}
-    return dataclasses.replace(MODELS[name](**options), options=options)
+    model = MODELS[name](**options)
+    if not isinstance(model, Model):
+        raise TypeError(f"models.create: {name} must return a Model; got {type(model).__name__}")
+    return dataclasses.replace(model, name=name, options=options)
+
+
+def register(make: Callable[..., Model]) -> Callable[..., Model]:
+    """Enter a network of one's own under the name of its function; as a decorator, `@models.register`.
+
+    `create`, `weights.load_model` and what stands on them then know it in this process. A file of weights holds the
+    name and the options, so whoever loads it must have registered the function too.
+
+    Args:
+      make: a function with keyword options that can be written to JSON; it returns a `Model`.
+
+    Returns:
+      The function itself.
+
+    Raises:
+      TypeError: not a function with a name. ValueError: another network has this name.
+
+    Example:
+      >>> from jaxcnn.layers import Dense, Flatten, serial
+      >>> @register
+      ... def two_layers(*, units=32, num_classes=10):
+      ...     return Model("two_layers", serial(Flatten(), Dense(units), Dense(num_classes)), (8, 8, 1), num_classes)
+      >>> create("two_layers", units=16)
+      Model('two_layers', 8×8×1 → 10)
+      >>> _ = MODELS.pop("two_layers")
+    """
+    name = getattr(make, "__name__", "")
+    if not callable(make) or not name.isidentifier():
+        raise TypeError(f"models.register: `make` must be a function with a name of its own; got {make!r}")
+    if MODELS.get(name, make) is not make:
+        raise ValueError(f"models.register: there is another network with the name {name!r}; give this one another")
+    MODELS[name] = make
+    return make
 
 
 def _plain(value: Any) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from jaxcnn.errors import JaxcnnError
 from jaxcnn.train.history import History
 from jaxcnn.train.state import TrainState
 from jaxcnn.weights.tensors import flatten
@@ -19,7 +20,7 @@ PARTS = {
 }
 
 
-class NonFiniteLoss(ArithmeticError):
+class NonFiniteLoss(JaxcnnError, ArithmeticError):
     """The loss, or a number that the next steps go by, became infinite or not a number.
 
     Attributes:
