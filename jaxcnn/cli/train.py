@@ -194,7 +194,8 @@ def _trained(
     batch_size = min(asked.batch_size, len(training))
     if batch_size < asked.batch_size:
         print(f"a batch of {asked.batch_size:,} is more than there are images: each step takes all {batch_size:,}")
-    steps = asked.epochs * -(-len(training) // batch_size)
+    # A warm-up of 30 % of fewer steps than 4 has no step, and the oldest optax divides by their number.
+    steps = max(asked.epochs * -(-len(training) // batch_size), 4)
     callbacks: list[train.Callback] = []
     if asked.patience:
         callbacks.append(train.EarlyStopping(patience=asked.patience))
