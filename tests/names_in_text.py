@@ -110,7 +110,7 @@ def known() -> set[str]:
 
 @cache
 def project() -> dict:
-    return tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
 @cache
