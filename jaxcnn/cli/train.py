@@ -121,7 +121,7 @@ def command(given: Mapping[str, Any]) -> int:
     splits = images(asked.dataset, asked.data_dir, shape, asked.classes, skip_unreadable=asked.skip_unreadable)
     model = fitting(asked.model, splits.train.input_shape, len(splits.train.classes))
     training, held_out = with_validation(splits.train, asked.validation)
-    if (steps := asked.epochs * -(-len(training) // asked.batch_size)) > MOST:
+    if (steps := _steps(asked, training)) > MOST:
         raise UsageError(f"--epochs {asked.epochs} takes {steps:,} steps, more than the {MOST:,} that can be counted")
     print(
         f"{asked.model} on {asked.dataset}: {plural(len(training), 'image')}, {plural(asked.epochs, 'epoch')}; "
@@ -188,6 +188,10 @@ def _place(given: Mapping[str, Any]) -> tuple[Path, Settings, int]:
     return resume, settings.settings(given), 0
 
 
+def _steps(asked: Settings, training: data.Dataset) -> int:
+    return asked.epochs * -(-len(training) // asked.batch_size)
+
+
 def _trained(
     model: Model, training: data.Dataset, held_out: data.Dataset | None, asked: Settings, run_dir: Path
 ) -> train.TrainState:
@@ -195,7 +199,7 @@ def _trained(
     if batch_size < asked.batch_size:
         print(f"a batch of {asked.batch_size:,} is more than there are images: each step takes all {batch_size:,}")
     # A warm-up of 30 % of fewer steps than 4 has no step, and the oldest optax divides by their number.
-    steps = max(asked.epochs * -(-len(training) // batch_size), 4)
+    steps = max(_steps(asked, training), 4)
     callbacks: list[train.Callback] = []
     if asked.patience:
         callbacks.append(train.EarlyStopping(patience=asked.patience))

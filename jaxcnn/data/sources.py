@@ -51,7 +51,9 @@ def names() -> list[str]:
     """The datasets that `load` knows.
 
     >>> names()
-    ['digits', 'mnist', 'fashion_mnist', 'kmnist', 'emnist', 'emnist_balanced', 'emnist_byclass', ..., 'image_folder']
+    ['digits', 'mnist', 'fashion_mnist', 'kmnist',
+     'emnist', 'emnist_balanced', 'emnist_byclass', 'emnist_bymerge', 'emnist_letters', 'emnist_digits', 'emnist_mnist',
+     'cifar10', 'cifar100', 'svhn', 'image_folder']
     """
     return list(_CATALOGUE)
 

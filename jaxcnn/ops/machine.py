@@ -83,6 +83,11 @@ def assumed() -> Machine | None:
     return _assumed.get()
 
 
+def unplanned() -> Machine:
+    """The numbers for what is decided before a platform is known: those of the assumed machine, or of a CPU."""
+    return assumed() or CPU
+
+
 @contextlib.contextmanager
 def assume(machine: Machine) -> Iterator[None]:
     """Plan what is traced in this block for another machine than the platform's.

@@ -145,7 +145,7 @@ def plan_input_gradient(form: Form, operands: Operands, target: Target) -> Plan:
     strided = phases.fits(window)
     parts = list(phases.parts(window, form.size)) if strided else [((), window.adjoint(form.size))]
 
-    def steps(layout: Layout) -> list[Step]:
+    def steps(layout: Layout, only: Layout | None = None) -> list[Step]:
         made = []
         for chosen, slid in parts:
             if not slid.taps:  # nothing reaches such inputs
@@ -153,18 +153,13 @@ def plan_input_gradient(form: Form, operands: Operands, target: Target) -> Plan:
             count = math.prod(len(axis.numbers) for axis in chosen)
             swapped = replace(operands, channels=(d, c if layout.apart else c * count))
             p = _product(replace(form, window=slid, size=out), swapped, target, phase=strided)
-            made.append(Step(p, choose(form.algorithm, p), chosen, count if layout.apart else 1))
+            made.append(Step(p, choose(form.algorithm, p, layout=only), chosen, count if layout.apart else 1))
         return made
 
     apart = steps(AS_GIVEN)
     if all(step.choice.algorithm.layout is AS_GIVEN for step in apart):
         return Plan(tuple(apart))
-    return Plan(tuple(_only(ARRANGED, form, step) for step in steps(ARRANGED)))
-
-
-def _only(layout: Layout, form: Form, step: Step) -> Step:
-    """The same step, by an algorithm that wants this layout."""
-    return Step(step.product, choose(form.algorithm, step.product, layout=layout), step.phases, step.times)
+    return Plan(tuple(steps(ARRANGED, only=ARRANGED)))
 
 
 def _product(form: Form, operands: Operands, target: Target, *, phase: bool = False) -> Product:

@@ -25,7 +25,7 @@ from jaxcnn.ops.geometry import Window
 
 def is_large(window: Window) -> bool:
     """Whether its taps are too many for a program with one part for each."""
-    here = machine.assumed() or machine.CPU
+    here = machine.unplanned()
     return window.taps > here.most_unrolled_taps or max(window.size) > here.most_unrolled_along_axis
 
 
@@ -115,7 +115,7 @@ def _line_patches(x: jax.Array, line: Window, out: Sequence[int], axis: int) -> 
     k, s, d, n = line.size[a], line.stride[a], line.dilation[a], out[a]
     step = s // math.gcd(s, d)  # so many taps on, the next outputs see the same
     half = -(-k // (2 * step)) * step
-    if k <= (machine.assumed() or machine.CPU).most_unrolled_along_axis or half >= k:
+    if k <= machine.unplanned().most_unrolled_along_axis or half >= k:
         views = list(taps(x, line, out, axis))
         return jnp.concatenate(views, axis - 2) if len(views) > 1 else views[0]
     more = half * d // s

@@ -144,20 +144,21 @@ def check_single(op: str, model: Any, train_state: TrainState) -> None:
         )
     check_alive(op, train_state.weights)
     template = kept(model.apply, "weights", lambda _: jax.eval_shape(model.init, jax.random.key(0)))
-    own = [leaf.shape for leaf in jax.tree.leaves(template)]
-    given = [jnp.shape(leaf) for leaf in jax.tree.leaves(train_state.weights)]
-    if own and given != own and [shape[1:] for shape in given] == own:
+    own, given = (
+        {path: jnp.shape(leaf) for path, leaf in flatten(tree).items()} for tree in (template, train_state.weights)
+    )
+    if own and given != own and {path: shape[1:] for path, shape in given.items()} == own:
+        members = next(iter(given.values()))[0]
         raise ValueError(
-            f"{op}: `train_state` must be that of one {model.name}; got an ensemble's, of {given[0][0]} members: "
+            f"{op}: `train_state` must be that of one {model.name}; got an ensemble's, of {members} members: "
             "use ensemble.predict, or one of them by ensemble.member(train_state, index)"
         )
-    there = {path: jnp.shape(leaf) for path, leaf in flatten(train_state.weights).items()}
-    for path, leaf in flatten(template).items():
-        if there.get(path) != leaf.shape:
+    for path, shape in own.items():
+        if given.get(path) != shape:
             part = ("params", "state")[int(path[0])] + path[1:]
-            found = f"is {there[path]}" if path in there else "is not there"
+            found = f"is {given[path]}" if path in given else "is not there"
             raise ValueError(
-                f"{op}: `train_state` must be that of {model.name}, whose {part} is {leaf.shape}; here it {found}"
+                f"{op}: `train_state` must be that of {model.name}, whose {part} is {shape}; here it {found}"
             )
 
 

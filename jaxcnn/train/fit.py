@@ -27,9 +27,8 @@ from jaxcnn.train.run_folder import RunFolder
 from jaxcnn.train.state import Initial, TrainState, fingerprint, initial_state
 from jaxcnn.train.step import check_ema, make_step, make_steps
 
-with (
-    warnings.catch_warnings()
-):  # in a notebook without ipywidgets tqdm draws lines of text, which is no fault of the user's
+# In a notebook without ipywidgets tqdm warns and draws lines of text, which is no fault of the user's.
+with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from tqdm.auto import tqdm
 

@@ -23,6 +23,7 @@ from jaxcnn.ops.algorithms.taps import TAPS
 from jaxcnn.ops.algorithms.winograd import WINOGRAD
 
 ALGORITHMS = {each.name: each for each in (DEPTHWISE, FFT, OVERLAP, PATCHES, TAPS, WINOGRAD)}
+NAMES = ("auto", *ALGORITHMS)
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,6 @@ def check_claim(op: str, asked: str, p: Product) -> None:
             f"{p.channels[1]} output channels per group, precision {p.precision and p.precision.name.lower()}"
         )
 
-
-NAMES = ("auto", *ALGORITHMS)
 
 # ---------------------------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ import jax
 from jaxcnn.ops.algorithms.algorithm import Algorithm
 from jaxcnn.ops.algorithms.layouts import ARRANGED
 from jaxcnn.ops.algorithms.product import Product, correlate, multiply
-from jaxcnn.ops.algorithms.tiles import Tiles
+from jaxcnn.ops.algorithms.tiles import Tiles, of_a_tile
 from jaxcnn.ops.windows import patches
 
 
@@ -15,11 +15,6 @@ def built_bytes(p: Product) -> int:
     """The patches."""
     rows = p.groups * p.window.taps * p.channels[0]
     return rows * math.prod(p.images) * math.prod(p.out) * p.dtype.itemsize
-
-
-def temporary_bytes(p: Product) -> int:
-    """Those of a tile."""
-    return min(built_bytes(p), p.machine.tile_bytes)
 
 
 def product(x: jax.Array, w: jax.Array, p: Product) -> jax.Array:
@@ -66,5 +61,5 @@ PATCHES = Algorithm(
     product=product,
     kernel_gradient=kernel_gradient,
     built_bytes=built_bytes,
-    temporary_bytes=temporary_bytes,
+    temporary_bytes=of_a_tile(built_bytes),
 )

@@ -120,6 +120,11 @@ class Tiles:
         return lax.fori_loop(0, self.count, body, varying_like(zero, *like))
 
 
+def of_a_tile(built_bytes: Callable[[Product], int]) -> Callable[[Product], int]:
+    """How much of what an algorithm builds is in memory at a time, where it builds it tile by tile."""
+    return lambda p: min(built_bytes(p), p.machine.tile_bytes)
+
+
 def _pad(x: jax.Array, pairs) -> jax.Array:
     """Zeros around the spatial axes of an arranged array."""
     if not any(map(any, pairs)):

@@ -26,7 +26,7 @@ from jax import lax
 from jaxcnn.ops.algorithms.algorithm import Algorithm
 from jaxcnn.ops.algorithms.layouts import ARRANGED
 from jaxcnn.ops.algorithms.product import Product, correlate, multiply
-from jaxcnn.ops.algorithms.tiles import Tiles
+from jaxcnn.ops.algorithms.tiles import Tiles, of_a_tile
 from jaxcnn.ops.geometry import Window
 from jaxcnn.ops.windows import patches, sees_some, total
 
@@ -53,11 +53,6 @@ def built_bytes(p: Product) -> int:
     positions = math.prod(p.images) * math.prod(p.out) // p.out[cut.axis] * -(-p.out[cut.axis] // cut.m)
     rows = cut.other.taps * p.channels[0] + p.channels[1]
     return p.groups * rows * cut.points * positions * p.dtype.itemsize
-
-
-def temporary_bytes(p: Product) -> int:
-    """Those of a tile."""
-    return min(built_bytes(p), p.machine.tile_bytes)
 
 
 def saving(p: Product) -> float:
@@ -214,6 +209,6 @@ WINOGRAD = Algorithm(
     kernel_gradient=kernel_gradient,
     multiply_adds=multiply_adds,
     built_bytes=built_bytes,
-    temporary_bytes=temporary_bytes,
+    temporary_bytes=of_a_tile(built_bytes),
     platforms=("cpu",),
 )
