@@ -3,7 +3,8 @@
 import contextlib
 import json
 import os
-import tempfile
+import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     process that is killed leaves a file `.name.writing-….suffix`; `remove_temporaries` takes it away.
 
     Example:
+      >>> import tempfile
       >>> with tempfile.TemporaryDirectory() as folder:
       ...     with replacing(Path(folder) / "note.txt") as temporary:
       ...         _ = temporary.write_text("whole")
@@ -26,14 +28,14 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
       ['note.txt']
     """
     path = Path(path)
-    temporary = None
+    # named before it is there: a Ctrl-C between the two must not leave a file whose name nobody knows
+    temporary = path.parent / f".{path.stem}{MARK}{secrets.token_hex(4)}{path.suffix}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}{MARK}", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
+        temporary.touch(exist_ok=False)
+        permissions = stat.S_IMODE(temporary.stat().st_mode)
         yield temporary
-        temporary.chmod(0o666 & ~_umask())  # mkstemp's files are for their owner alone
+        temporary.chmod(permissions)  # a writer may have put a file of its own in its place, for its owner alone
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -43,14 +45,15 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
             error.filename, error.filename2 = str(path), None
         raise
     finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a folder that could not be made, say; the first error is the one to see
+            temporary.unlink()
 
 
 def remove_temporaries(folder: str | os.PathLike) -> list[Path]:
     """Remove what killed writers left in a folder that nobody else is writing to; the paths that are gone.
 
     Example:
+      >>> import tempfile
       >>> with tempfile.TemporaryDirectory() as folder:
       ...     (Path(folder) / ".note.writing-a1b2.txt").touch()
       ...     [path.name for path in remove_temporaries(folder)]
@@ -76,9 +79,3 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

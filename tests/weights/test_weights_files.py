@@ -1,6 +1,8 @@
 """Trees of arrays on disk: every dtype exactly, every fault named, and never half a file."""
 
 import errno
+import gc
+import itertools
 import json
 import os
 import resource
@@ -219,6 +221,37 @@ def test_files_get_ordinary_permissions(tmp_path, umask):
         assert os.umask(umask) == umask  # finding it out did not change it
     finally:
         os.umask(old)
+
+
+@pytest.mark.filterwarnings("ignore:.*unclosed file:ResourceWarning")  # interrupted between `open` and `with`
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_ctrl_c_at_any_line_leaves_the_old_file_or_the_new_one(tmp_path):
+    """Signals arrive between two lines of Python: here before each that runs until the file is written, in turn."""
+    path, old = tmp_path / "a.json", {"of": "before"}
+    for line in itertools.count():
+        write_json(path, old)
+        left = line
+
+        def interrupt(frame, event, argument):
+            nonlocal left
+            left -= event == "line"
+            if left < 0:
+                raise KeyboardInterrupt
+            return interrupt
+
+        try:
+            sys.settrace(interrupt)
+            write_json(path, {"line": line})
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(None)
+        gc.collect()  # a block that was interrupted before it began ends with its context
+        assert os.listdir(tmp_path) == ["a.json"], line
+        if left >= 0:  # nothing was left to interrupt
+            break
+        assert json.loads(path.read_text()) in (old, {"line": line})
+    assert line > 50
 
 
 def test_json_is_for_people(tmp_path):
