@@ -1,0 +1,28 @@
+"""Public names that have moved: the old one works for one version more, with a warning that says the new one."""
+
+import importlib
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+def moved(room: str, names: Mapping[str, str]) -> Callable[[str], Any]:
+    """A `__getattr__` for a module whose names have moved: put there as `moved(__name__, {"old": "jaxcnn.room.new"})`.
+
+    Args:
+      room: the module's full name.
+      names: each old name, and the full name of what it has become.
+    """
+
+    def attribute(name: str) -> Any:
+        if name not in names:
+            raise AttributeError(f"module {room!r} has no attribute {name!r}")
+        module, _, new = names[name].rpartition(".")
+        warnings.warn(
+            f"{room}.{name} is now {names[name]}; the old name goes with the next version",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return getattr(importlib.import_module(module), new)
+
+    return attribute
