@@ -19,7 +19,7 @@ from dataclasses import replace
 
 import jax
 
-from jaxcnn.ops.algorithms import phases
+from jaxcnn.ops.algorithms import borders, phases
 from jaxcnn.ops.arguments import (
     Ints,
     check_array,
@@ -196,6 +196,8 @@ def _compute_input_gradient(y: jax.Array, w: jax.Array, *, form: Form, target: T
     else:
         (step,) = plan.steps
         dx = step.choice.product(images, layout.rotated(kernel), step.product)
+    if plan.multiplies_padding:
+        dx = borders.kept(dx, images, kernel, form.window, layout)
     return layout.restored(dx, y.shape[0], plan.machine, target)
 
 

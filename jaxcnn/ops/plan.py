@@ -125,6 +125,14 @@ class Plan:
         """What was planned for."""
         return self.steps[0].product.machine
 
+    @property
+    def multiplies_padding(self) -> bool:
+        """Whether some weight is multiplied by a zero of the padding."""
+        return any(
+            step.choice.algorithm.multiplies_padding and max(map(max, step.product.window.padding)) > 0
+            for step in self.steps
+        )
+
 
 def plan_output(form: Form, operands: Operands, target: Target) -> Plan:
     """Of y = x ⊗ w."""

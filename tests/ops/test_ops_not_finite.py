@@ -152,13 +152,51 @@ class TestStrides:
             assert not np.isnan(y).any()
 
 
-@pytest.mark.parametrize("groups", [1, 4])
-def test_an_infinite_weight_of_a_transposed_convolution(groups):
-    """In the middle of the window: each value of x meets it once."""
-    w = jnp.ones((3, 3, 4 // groups, 4)).at[1, 1].set(jnp.inf)
-    y = ops.conv_transpose(jnp.ones((1, 3, 3, 4)), w, stride=2, groups=groups)
-    assert jnp.isinf(y).sum() == 9 * 4 // groups * groups
-    assert not jnp.isnan(y).any()
+class TestWeights:
+    """dx and the transposed convolution are computed under full padding, whose zeros meet no weight by the definition."""
+
+    @pytest.mark.parametrize(("value", "groups"), [(np.inf, 1), (-np.inf, 2), (np.nan, 4)])
+    @pytest.mark.parametrize(("size", "stride", "dilation"), [(3, 1, 1), (4, 1, 2), (11, 1, 1), *STRIDED])
+    def test_of_a_transposed_convolution(self, size, stride, dilation, groups, value):
+        x, w = random(2, 4, 5, 4), random(size, size, 4 // groups, 4)
+        w[0, -1, 0, 1] = w[-1, -1, 0, 2] = value
+        y = ops.conv_transpose(x, w, stride=stride, dilation=dilation, groups=groups)
+        self.compare(y, oracles.conv_transpose, x, w, stride=stride, dilation=dilation, groups=groups)
+
+    @pytest.mark.parametrize("padding", [(1, 1), (0, 2), (3, 0)])
+    @pytest.mark.parametrize("stride", [1, 2])
+    @pytest.mark.parametrize("shape", [(3, 6, 4), (3, 3, 32, 32), (2, 3, 2, 2, 4), (3, 3, 1, 4), (19, 19, 4, 2)])
+    def test_of_a_gradient_by_the_input(self, shape, stride, padding):
+        """Of one axis, by winograd, of three axes, depthwise, by overlap-add."""
+        rank, (c, d) = len(shape) - 2, shape[-2:]
+        x, w, groups = random(9, *[20] * rank, d if c == 1 else c), random(*shape), d if c == 1 else 1
+        w[(0,) * (rank + 2)] = w[(-1,) * (rank + 2)] = np.inf
+        geometry = {"stride": stride, "groups": groups}
+        y, pull = jax.vjp(lambda x: ops.conv(x, w, padding=[padding] * rank, **geometry), jnp.asarray(x))
+        dy = random(*y.shape)
+        self.compare(pull(dy)[0], oracles.conv_input_gradient, dy, w, x.shape, pads=[padding] * rank, **geometry)
+
+    @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+    def test_sums_are_kept_in_more_bits(self, dtype):
+        x, w = jnp.ones((1, 3, 3, 4096), dtype), jnp.ones((3, 3, 1, 4096), dtype).at[0, 0, 0, 0].set(jnp.inf)
+        y = ops.conv_transpose(x, w)
+        assert y.dtype == dtype and jnp.isinf(y[0, :3, :3]).all()
+        np.testing.assert_allclose(y[0, 4, 2:, 0], [3 * 4096, 2 * 4096, 4096], rtol=1e-2)
+
+    def test_of_each_member_of_an_ensemble(self):
+        x, w = random(3, 1, 4, 4, 2), random(3, 3, 3, 2, 2)
+        w[1, 0, 0, 0, 0] = np.inf
+        y = jax.jit(jax.vmap(ops.conv_transpose))(x, w)
+        assert jnp.isfinite(y[0::2]).all()
+        self.compare(y[1], oracles.conv_transpose, x[1], w[1])
+
+    def compare(self, y, oracle, *arrays, pads=None, stride=1, dilation=1, groups=1):
+        with np.errstate(invalid="ignore"):
+            expected = oracle(*arrays, stride, pads, dilation, groups)
+        finite = np.isfinite(expected)
+        assert not finite.all()
+        np.testing.assert_array_equal(np.asarray(y)[~finite], expected[~finite])
+        np.testing.assert_allclose(np.asarray(y)[finite], expected[finite], rtol=1e-4, atol=1e-4)
 
 
 class TestWinograd:

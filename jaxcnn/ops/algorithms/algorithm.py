@@ -34,6 +34,7 @@ class Algorithm:
       multiply_adds: how many it takes; those of the definition if not given.
       built_bytes: what it builds between its operands and its result; nothing if not given.
       temporary_bytes: how much of that is in memory at a time; all if not given.
+      multiplies_padding: whether weights meet the zeros around x.
       platforms: where it may be chosen without being asked for; None: everywhere.
     """
 
@@ -47,6 +48,7 @@ class Algorithm:
     multiply_adds: Callable[[Product], int] = _of_definition
     built_bytes: Callable[[Product], int] = _nothing
     temporary_bytes: Callable[[Product], int] | None = None
+    multiplies_padding: bool = True
     platforms: tuple[str, ...] | None = None
 
     def can(self, p: Product, *, kernel: bool = False) -> bool:

