@@ -1,4 +1,4 @@
-"""What the choice of an algorithm has to know of a machine: every threshold of `ops`, with the measurement behind it.
+"""What the choice of a way to compute has to know of a machine: every threshold, with the measurement behind it.
 
 A `Machine` is one value of numbers. Each convolution carries the one it is planned for in its static form, or None for
 that of the platform it is lowered for, so programs made for different machines never stand in for each other. The
@@ -7,9 +7,31 @@ otherwise. On accelerators nothing was measured: there a number bounds memory an
 """
 
 import contextlib
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
+
+from jax import lax
+
+
+@dataclass(frozen=True)
+class Cache:
+    """How large the intermediate results of a gradient may be.
+
+    Args:
+      slice_bytes: of a slice of a batch, which is taken in halves, quarters, … while its slices have more.
+      least_examples: in a slice; the matrix products of fewer are too small.
+      mapped_bytes: glibc maps so much memory anew at each call, which costs more than small products do; then a slice
+        may have half as many examples.
+      turn_bytes: of one member of an ensemble; members with more are trained in turn.
+    """
+
+    slice_bytes: int
+    least_examples: int
+    mapped_bytes: int
+    turn_bytes: int
 
 
 @dataclass(frozen=True)
@@ -40,6 +62,7 @@ class Machine:
         back, although only a window-sized corner is kept.
       winograd_sum_cost: of a point's sums over the others, in products, as measured.
       least_winograd_saving: of products, below which the sums around them are not worth it.
+      cache: in which the intermediate results of a gradient are kept; None where nothing is gained by that.
       most_unrolled_taps, most_unrolled_along_axis: of a pool's window in one pass; 5×5 and 3×3×3 are the largest
         windows for which one pass was as fast as one pass per axis. More are gone over in a loop.
     """
@@ -61,6 +84,7 @@ class Machine:
     least_kernel_fft_saving: float = 1.7
     winograd_sum_cost: float = 1 / 12
     least_winograd_saving: float = 1.2
+    cache: Cache | None = None
     most_unrolled_taps: int = 27
     most_unrolled_along_axis: int = 16
 
@@ -69,7 +93,11 @@ class Machine:
         return not isinstance(images, int) or images >= self.lanes
 
 
-CPU = Machine("cpu", tile_bytes=12 * 2**20)
+CPU = Machine(
+    "cpu",
+    tile_bytes=12 * 2**20,
+    cache=Cache(slice_bytes=8 * 2**20, least_examples=32, mapped_bytes=32 * 2**20, turn_bytes=2**20),
+)
 _assumed: ContextVar[Machine | None] = ContextVar("machine", default=None)
 
 
@@ -86,6 +114,22 @@ def assumed() -> Machine | None:
 def unplanned() -> Machine:
     """The numbers for what is decided before a platform is known: those of the assumed machine, or of a CPU."""
     return assumed() or CPU
+
+
+def decided(decide: Callable[[Machine], Any], run: Callable, *operands: Any) -> Any:
+    """`run(decide(machine), *operands)` for the machine that the program will be lowered for.
+
+    JAX traces a program before it knows that machine. Where a CPU and others decide alike, that is all there is; else
+    the program holds both ways until it is lowered.
+    """
+    assumption = assumed()
+    if assumption:
+        return run(decide(assumption), *operands)
+    here, elsewhere = decide(CPU), decide(of(None))
+    if here == elsewhere:
+        return run(here, *operands)
+    ways = {"cpu": functools.partial(run, here), "default": functools.partial(run, elsewhere)}
+    return lax.platform_dependent(*operands, **ways)
 
 
 @contextlib.contextmanager

@@ -19,8 +19,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxcnn.ops import machine
 from jaxcnn.population.bookkeeping import squares, weighted_sum
-from jaxcnn.train.gradient import count_slices
+from jaxcnn.train.gradient import slices_for
 
 Tree = Any
 
@@ -146,17 +147,20 @@ def clipped_gradient(
     def clipped(params, *batch):
         return weighted_sum(loss, params, batch, lambda norms: _weights("clipped_gradient", norms, max_norm))
 
-    slices = count_slices(_over_examples(loss, batch), params, *batch)  # of which x and dy stay in cache
-    if slices == 1:
-        return clipped(params, *batch)
+    def in_slices(slices, params, *batch):
+        if slices == 1:
+            return clipped(params, *batch)
 
-    def add(total, part):
-        mean, norms = clipped(params, *part)
-        return jax.tree.map(lambda a, b: a + b / slices, total, mean), norms
+        def add(total, part):
+            mean, norms = clipped(params, *part)
+            return jax.tree.map(lambda a, b: a + b / slices, total, mean), norms
 
-    parts = jax.tree.map(lambda leaf: jnp.reshape(leaf, (slices, -1, *jnp.shape(leaf)[1:])), batch)
-    mean, norms = lax.scan(add, jax.tree.map(jnp.zeros_like, params), parts)
-    return mean, norms.reshape(-1)
+        parts = jax.tree.map(lambda leaf: jnp.reshape(leaf, (slices, -1, *jnp.shape(leaf)[1:])), batch)
+        mean, norms = lax.scan(add, jax.tree.map(jnp.zeros_like, params), parts)
+        return mean, norms.reshape(-1)
+
+    slices = slices_for(_over_examples(loss, batch), params, *batch)  # of which x and dy stay in cache
+    return machine.decided(slices, in_slices, params, *batch)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

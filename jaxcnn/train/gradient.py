@@ -20,10 +20,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-SLICE_BYTES = 8 * 2**20  # of intermediate results; slices are halved while they have more
-LEAST_EXAMPLES = 32  # in a slice: the products of fewer are too small
-MAPPED_BYTES = 32 * 2**20  # glibc maps so much memory anew at each call, which costs more than small products do
-TURN_BYTES = 2**20  # of intermediate results of one member
+from jaxcnn.ops import machine
+from jaxcnn.ops.machine import Machine
+
 MOVES = ("reshape", "transpose", "broadcast_in_dim", "squeeze", "convert_element_type")  # take no memory of their own
 
 Tree = Any
@@ -53,9 +52,13 @@ def value_and_grad(loss: Callable, *, slices: int | None = None) -> Callable:
 
     @in_turn
     def function(params, *batch):
-        count = count_slices(loss, params, *batch) if slices is None else slices
-        (value, ()), gradient = summed_gradients(lambda p, _, *part: (loss(p, *part), ()), params, batch, count)
-        return jax.tree.map(lambda leaf: leaf / count, (value, gradient))
+        def in_slices(count, params, *batch):
+            (value, ()), gradient = summed_gradients(lambda p, _, *part: (loss(p, *part), ()), params, batch, count)
+            return jax.tree.map(lambda leaf: leaf / count, (value, gradient))
+
+        if slices is not None:
+            return in_slices(slices, params, *batch)
+        return machine.decided(slices_for(loss, params, *batch), in_slices, params, *batch)
 
     return function
 
@@ -84,25 +87,33 @@ def summed_gradients(function: Callable, params: Tree, batch: tuple[Tree, ...], 
     return total
 
 
-def count_slices(function: Callable, *arguments: Tree) -> int:
-    """How many slices keep the intermediate results of `function(params, *batch)` in cache; 1 where there is no need.
+def slices_for(function: Callable, *arguments: Tree) -> Callable[[Machine], int]:
+    """How many slices keep the intermediate results of `function(params, *batch)` in a machine's cache, if it has one.
 
     Bounded, because each slice also adds up a whole gradient.
     """
     params, *batch = arguments
     leaves = jax.tree.leaves(batch)
     length = min((jnp.shape(leaf)[0] for leaf in leaves if jnp.ndim(leaf)), default=1)
-    if jax.default_backend() != "cpu" or length < 2 * LEAST_EXAMPLES:
-        return 1
-    results = results_bytes(jax.make_jaxpr(function)(*arguments).jaxpr)
     added = sum(nbytes(jax.typeof(leaf)) for leaf in jax.tree.leaves(params))
-    slices = 1
-    while results > slices * SLICE_BYTES and results >= 2 * slices * added and length % (2 * slices) == 0:
-        least = LEAST_EXAMPLES // 2 if results > slices * MAPPED_BYTES else LEAST_EXAMPLES
-        if length < 2 * slices * least:
-            break
-        slices *= 2
-    return slices
+
+    @functools.cache
+    def results() -> int:
+        return results_bytes(jax.make_jaxpr(function)(*arguments).jaxpr)
+
+    def count(here: Machine) -> int:
+        cache = here.cache
+        if cache is None or length < 2 * cache.least_examples:
+            return 1
+        slices = 1
+        while results() > slices * cache.slice_bytes and results() >= 2 * slices * added and length % (2 * slices) == 0:
+            least = cache.least_examples // 2 if results() > slices * cache.mapped_bytes else cache.least_examples
+            if length < 2 * slices * least:
+                break
+            slices *= 2
+        return slices
+
+    return count
 
 
 def in_turn(function: Callable) -> Callable:
@@ -120,21 +131,27 @@ def in_turn(function: Callable) -> Callable:
 
         @alone.def_vmap
         def _(_, mapped, consts, flat):
-            leaves, structure = jax.tree.flatten((consts, flat))
             chosen = jax.tree.leaves(mapped)
             results = jax.tree.map(lambda _: any(chosen), closed.out_avals)
             if not any(chosen):  # where only tangents are mapped, values are asked for alone
                 return alone.fun(consts, flat), results
-            if jax.default_backend() != "cpu" or results_bytes(closed.jaxpr) < TURN_BYTES:
-                axes = jax.tree.map(lambda each: 0 if each else None, mapped)
-                return jax.vmap(alone.fun, axes)(consts, flat), results
 
-            def one(own):
-                own = iter(own)
-                every = [next(own) if each else leaf for leaf, each in zip(leaves, chosen, strict=True)]
-                return alone(*structure.unflatten(every))
+            def takes_turns(here):
+                return here.cache is not None and results_bytes(closed.jaxpr) >= here.cache.turn_bytes
 
-            return lax.map(one, [leaf for leaf, each in zip(leaves, chosen, strict=True) if each]), results
+            def members(in_turns, consts, flat):
+                if not in_turns:
+                    return jax.vmap(alone.fun, jax.tree.map(lambda each: 0 if each else None, mapped))(consts, flat)
+                leaves, structure = jax.tree.flatten((consts, flat))
+
+                def one(own):
+                    own = iter(own)
+                    every = [next(own) if each else leaf for leaf, each in zip(leaves, chosen, strict=True)]
+                    return alone(*structure.unflatten(every))
+
+                return lax.map(one, [leaf for leaf, each in zip(leaves, chosen, strict=True) if each])
+
+            return machine.decided(takes_turns, members, consts, flat), results
 
         return jax.tree.unflatten(jax.tree.structure(shapes), alone(list(closed.consts), flat))
 
@@ -142,11 +159,13 @@ def in_turn(function: Callable) -> Callable:
 
 
 def results_bytes(jaxpr: Any) -> int:
-    """The bytes of all intermediate results of a program, those inside a loop once for each turn of it."""
+    """The bytes of all intermediate results of a program, inside a loop once for each turn, of the largest branch."""
     total = 0
     for e in jaxpr.eqns:
         if e.primitive.name == "scan":
             total += e.params["length"] * results_bytes(e.params["jaxpr"].jaxpr)
+        elif e.primitive.name == "cond":
+            total += max(results_bytes(branch.jaxpr) for branch in e.params["branches"])
         elif e.primitive.name not in MOVES:
             total += sum(nbytes(v.aval) for v in e.outvars)
     return total

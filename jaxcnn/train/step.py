@@ -11,9 +11,10 @@ import optax
 from jax import lax
 
 from jaxcnn.data import to_float
+from jaxcnn.ops import machine
 from jaxcnn.ops.arguments import is_number
 from jaxcnn.ops.sharding import rows
-from jaxcnn.train.gradient import count_slices, in_turn, summed_gradients
+from jaxcnn.train.gradient import in_turn, slices_for, summed_gradients
 from jaxcnn.train.losses import LossFunction, counted, loss_function, right
 from jaxcnn.train.state import TrainState
 
@@ -80,10 +81,13 @@ def make_step(
 
         @in_turn
         def gradient(params, *batch):
-            parts = 1 if whole else slices
-            if parts is None:
-                parts = count_slices(lambda params, *batch: share(params, 0, *batch), params, *batch)
-            return summed_gradients(share, params, batch, parts)
+            def in_slices(parts, params, *batch):
+                return summed_gradients(share, params, batch, parts)
+
+            if whole or slices is not None:
+                return in_slices(1 if whole else slices, params, *batch)
+            parts = slices_for(lambda params, *batch: share(params, 0, *batch), params, *batch)
+            return machine.decided(parts, in_slices, params, *batch)
 
         (_, (state, total, told)), gradients = gradient(train_state.params, x, labels, mask)
         updates, opt_state = optimizer.update(gradients, train_state.opt_state, train_state.params)

@@ -153,7 +153,7 @@ class TestStrides:
 
 
 class TestWeights:
-    """dx and the transposed convolution are computed under full padding, whose zeros meet no weight by the definition."""
+    """dx and the transposed convolution are computed under full padding; by the definition its zeros meet no weight."""
 
     @pytest.mark.parametrize(("value", "groups"), [(np.inf, 1), (-np.inf, 2), (np.nan, 4)])
     @pytest.mark.parametrize(("size", "stride", "dilation"), [(3, 1, 1), (4, 1, 2), (11, 1, 1), *STRIDED])

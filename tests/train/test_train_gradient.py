@@ -16,13 +16,14 @@ from train_tiny import DIGITS, LINEAR, WHOLE, assert_same_bits, but_seconds
 from jaxcnn import models
 from jaxcnn.layers import Dense, Flatten, Layer, serial
 from jaxcnn.models import Model
+from jaxcnn.ops import machine
 from jaxcnn.ops.bilinear import varying_like
 from jaxcnn.train import TrainState, fit, make_step, value_and_grad
 from jaxcnn.train import gradient as gradient_module
 from jaxcnn.train import step as step_module
 
 N, KEY = 8, jax.random.key(7)
-count_slices = gradient_module.count_slices
+slices_for = gradient_module.slices_for
 every_count = pytest.mark.parametrize("count", [1, 2, 4])
 on_cpu = pytest.mark.skipif(jax.default_backend() != "cpu", reason="elsewhere batches are taken whole")
 
@@ -134,7 +135,12 @@ COUNTS += [("cifar10_cnn", 128, 8), ("digits_cnn", 64, 1), ("cats_vs_dogs_cnn", 
 def test_known_counts(name, n, count, monkeypatch):
     """Of a training step, traced only. Wide: 33 MB of parameters, which every slice would add up, for 10 of results."""
     counts = []
-    monkeypatch.setattr(step_module, "count_slices", lambda *a: counts.append(count_slices(*a)) or counts[-1])
+
+    def watched(*arguments):
+        counts.append(slices_for(*arguments)(machine.CPU))
+        return slices_for(*arguments)
+
+    monkeypatch.setattr(step_module, "slices_for", watched)
     model = WIDE if name == "wide" else models.create(name)
     batch = np.zeros((n, *model.input_shape), np.uint8), np.zeros(n, int), np.ones(n, bool)
     jax.eval_shape(lambda: one_step(model, None, *batch))
@@ -148,25 +154,47 @@ LEAST += [(63, 2, 1), (64, 2, 4), (96, 2, 4), (128, 2, 8), (1024, 2, 64)]
 
 @on_cpu
 @pytest.mark.parametrize(("n", "mebibytes", "count"), LEAST)
-def test_slices_have_enough_examples(n, mebibytes, count, monkeypatch):
+def test_slices_have_enough_examples(n, mebibytes, count):
     """However large an example is; and elsewhere than on a CPU there is but one slice."""
     x = jax.ShapeDtypeStruct((n, mebibytes * 2**17 - 1), np.float32)
     case = (lambda w, x: jnp.sum(jnp.sin(w * x))), np.float32(1), x
-    assert count_slices(*case) == count
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert count_slices(*case) == 1
+    assert slices_for(*case)(machine.CPU) == count
+    assert slices_for(*case)(machine.of("cuda")) == 1
+
+
+def test_each_platform_has_its_own_program():
+    """Of a step lowered here for other devices, and of one that is exported for several."""
+    model = models.create("mnist_cnn")
+    arguments = train_state_of(model), np.zeros((128, 28, 28, 1), np.uint8), np.zeros(128, int), np.ones(128, bool), KEY
+    traced = jax.jit(make_step(model.apply, DESCENT)).trace(*arguments)
+    loops = {to: traced.lower(lowering_platforms=(to,)).as_text().count("stablehlo.while") for to in ("cpu", "tpu")}
+    assert loops["cpu"] > loops["tpu"] == gradient_loops(model, *arguments)
+
+
+def gradient_loops(model, *arguments):
+    """Of a step that takes its batch whole."""
+    traced = jax.jit(make_step(model.apply, DESCENT, slices=1)).trace(*arguments)
+    return traced.lower(lowering_platforms=("tpu",)).as_text().count("stablehlo.while")
+
+
+@pytest.mark.parametrize(("platform", "sliced"), [("cpu", True), ("tpu", False)])
+def test_an_assumed_machine_decides(platform, sliced):
+    function = value_and_grad(lambda w, x: jnp.mean(jnp.sin(w * x)))
+    with machine.assume(machine.of(platform)):
+        program = str(jax.make_jaxpr(function)(jnp.ones(()), jnp.ones((64, 2**17))))
+    assert ("scan" in program) == sliced and "platform_index" not in program
 
 
 def test_a_given_count_is_not_looked_for(monkeypatch):
     """It would be missed."""
     for module in (gradient_module, step_module):
-        monkeypatch.delattr(module, "count_slices")
+        monkeypatch.delattr(module, "slices_for")
     for function in (
         lambda count: value_and_grad(lambda w, x: jnp.mean(w * x), slices=count)(jnp.ones(()), jnp.ones(4)),
         lambda count: one_step(LINEAR, count),
     ):
         function(1), function(2)
-        with pytest.raises(NameError, match="count_slices"):
+        with pytest.raises(NameError, match="slices_for"):
             function(None)
 
 
@@ -179,9 +207,13 @@ DESCENT = optax.sgd(0.5, momentum=0.9)
 
 def one_step(model, count, images=IMAGES, labels=LABELS, mask=UNEVEN, augment=None):
     """Of a fresh model."""
+    step = jax.jit(make_step(model.apply, DESCENT, augment, slices=count))
+    return step(train_state_of(model), images, labels, mask, KEY)
+
+
+def train_state_of(model):
     params, state = model.init(jax.random.key(0))
-    train_state = TrainState(params, state, DESCENT.init(params), jnp.zeros((), jnp.int32), model.loss)
-    return jax.jit(make_step(model.apply, DESCENT, augment, slices=count))(train_state, images, labels, mask, KEY)
+    return TrainState(params, state, DESCENT.init(params), jnp.zeros((), jnp.int32), model.loss)
 
 
 @every_count
@@ -203,7 +235,7 @@ def test_a_step_in_slices_is_one_of_the_whole_batch(count, mask):
 def test_batch_statistics_are_of_the_whole_batch(monkeypatch):
     with pytest.raises(ValueError, match=r"make_step: `slices` must be 1 for a model with state; got 2"):
         one_step(WHOLE, 2)
-    monkeypatch.setattr(step_module, "count_slices", lambda *arguments: 2)
+    monkeypatch.setattr(step_module, "slices_for", lambda *arguments: lambda here: 2)
     assert_same_bits(one_step(WHOLE, None), one_step(WHOLE, 1))
 
 
@@ -224,7 +256,7 @@ def test_every_slice_drops_anew(count):
 
 def test_training_in_slices_is_reproducible_and_that_of_whole_batches(monkeypatch):
     def trained(count):
-        monkeypatch.setattr(step_module, "count_slices", lambda *arguments: count)
+        monkeypatch.setattr(step_module, "slices_for", lambda *arguments: lambda here: count)
         return fit(LINEAR, DIGITS.train[:90], epochs=2, batch_size=32, optimizer=DESCENT, seed=3)
 
     (first, history), (again, again_history), (whole, _) = trained(2), trained(2), trained(1)

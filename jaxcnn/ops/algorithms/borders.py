@@ -26,6 +26,8 @@ def kept(dx: jax.Array, y: jax.Array, w: jax.Array, window: Window, layout: Layo
       window: of the convolution.
       layout: of all three.
     """
+    if not jnp.issubdtype(w.dtype, jnp.floating):
+        return dx
     first = layout.lead + 2  # the first spatial axis
     axes = range(first, first + window.rank)
     size, out = [dx.shape[a] for a in axes], [y.shape[a] for a in axes]
