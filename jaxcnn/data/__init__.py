@@ -21,11 +21,11 @@ from jaxcnn.data.dataset import Dataset, Splits, split
 from jaxcnn.data.errors import DataError
 from jaxcnn.data.folder import read_image_folder, read_image_folders
 from jaxcnn.data.idx import read_idx
-from jaxcnn.data.images import read_image
 from jaxcnn.data.npz import read_npz
 from jaxcnn.data.pairs import as_pair
 from jaxcnn.data.sources import Source, describe, load, names
 from jaxcnn.data.stand_in import load_or_digits
+from jaxcnn.files.images import read_image
 
 __all__ = [
     "Batch",

@@ -1,11 +1,11 @@
 """Parameters and state: on disk, from other libraries, and published ones."""
 
+from jaxcnn.files.errors import WeightsError
 from jaxcnn.weights.arrays import from_arrays
 from jaxcnn.weights.correspondence import Mismatch
-from jaxcnn.weights.errors import WeightsError
 from jaxcnn.weights.keras import from_keras
 from jaxcnn.weights.matching import explain
-from jaxcnn.weights.models import describe, load, load_model, save
+from jaxcnn.weights.saved import describe, load, load_model, save
 from jaxcnn.weights.preprocessing import Preprocessing
 from jaxcnn.weights.pretrained import Pretrained, labels, pretrained, pretrained_names
 from jaxcnn.weights.published import Published

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxcnn.files.errors import WeightsError
+from jaxcnn.files.first_bytes import first_bytes
 from jaxcnn.layers.layer import Tree
 from jaxcnn.models import Model
 from jaxcnn.weights.dialects import ARRAYS
-from jaxcnn.weights.errors import WeightsError
-from jaxcnn.weights.first_bytes import first_bytes
 from jaxcnn.weights.limits import bytes_of, most_bytes
 from jaxcnn.weights.matching import fill
 

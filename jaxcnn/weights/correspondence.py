@@ -11,13 +11,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxcnn.files.errors import WeightsError
+from jaxcnn.files.tensors import check_finite
+from jaxcnn.files.trees import flatten
 from jaxcnn.layers.layer import Tree
 from jaxcnn.models import Model
 from jaxcnn.weights.anatomy import Part
 from jaxcnn.weights.dialects import Dialect
-from jaxcnn.weights.errors import WeightsError
 from jaxcnn.weights.settings.own import settings_of
-from jaxcnn.weights.tensors import check_finite, flatten
 from jaxcnn.weights.transforms import Transform, cast
 
 SHOWN = 8  # names per kind of mistake in a message; the error has them all

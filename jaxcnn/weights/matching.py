@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
+from jaxcnn.files.errors import WeightsError
 from jaxcnn.layers.layer import Tree
 from jaxcnn.models import Model
 from jaxcnn.weights.anatomy import KINDS, Part, parts_of
 from jaxcnn.weights.correspondence import Correspondence, assign, correspond
 from jaxcnn.weights.dialects import DIALECTS, Dialect
-from jaxcnn.weights.errors import WeightsError
 from jaxcnn.weights.names import layer_names
 
 

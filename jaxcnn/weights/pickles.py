@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxcnn.weights.errors import WeightsError
-from jaxcnn.weights.first_bytes import first_bytes
+from jaxcnn.files.errors import WeightsError
+from jaxcnn.files.first_bytes import first_bytes
 from jaxcnn.weights.limits import most_bytes
 
 CURE = "Where its class is, torch.save(module.state_dict(), path) writes a file of tensors alone"

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxcnn.files.tensors import opened
 from jaxcnn.layers.layer import Tree
 from jaxcnn.models import Model
 from jaxcnn.weights.dialects import TORCH
@@ -15,7 +16,6 @@ from jaxcnn.weights.limits import bytes_of
 from jaxcnn.weights.matching import expected_names, explain, fill
 from jaxcnn.weights.pickles import unpickle
 from jaxcnn.weights.state_dicts import arrays_in, without_prefix
-from jaxcnn.weights.tensors import opened
 
 PICKLED = (".pth", ".pt", ".th", ".bin", ".ckpt", ".tar")
 

@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn.weights.errors import WeightsError
+from jaxcnn.files.errors import WeightsError
 
 DEPTH = 20
 OPTIMIZERS = re.compile(r"(?i).*(optim|sched|scaler|callback|loops|rng).*")  # they hold tensors that are no weights

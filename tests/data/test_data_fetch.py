@@ -14,7 +14,8 @@ import pytest
 
 from jaxcnn import data
 from jaxcnn.data.errors import DataError
-from jaxcnn.data.fetch import Remote, fetch
+from jaxcnn.data.fetch import fetch
+from jaxcnn.files.remote import Remote
 
 BODY = np.random.default_rng(0).bytes(300_000)  # longer than one chunk, so a drop leaves part of it on the disk
 MD5 = hashlib.md5(BODY).hexdigest()
@@ -98,7 +99,7 @@ def server(monkeypatch, tmp_path):
 
 @pytest.fixture
 def remote(server):
-    return Remote("made", "pixels.gz", MD5, (f"{server.url}/a/pixels.gz",))
+    return Remote("made", "pixels.gz", f"md5:{MD5}", (f"{server.url}/a/pixels.gz",))
 
 
 def cached(tmp_path):
@@ -154,24 +155,24 @@ def test_no_server_is_one_clear_error(server, tmp_path):
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/pixels.gz"
         with pytest.raises(DataError, match=f"{url}: no connection"):
-            fetch(Remote("made", "pixels.gz", MD5, (url,)))
+            fetch(Remote("made", "pixels.gz", f"md5:{MD5}", (url,)))
     assert cached(tmp_path) == []
 
 
 def test_the_next_address_is_tried_and_each_failure_told(server, tmp_path):
     server.answer = lambda handler: (missing if handler.path.startswith("/a/") else whole)(handler)
     urls = (f"{server.url}/a/pixels.gz", f"{server.url}/b/pixels.gz")
-    assert fetch(Remote("made", "pixels.gz", MD5, urls)).read_bytes() == BODY
+    assert fetch(Remote("made", "pixels.gz", f"md5:{MD5}", urls)).read_bytes() == BODY
     server.answer = lambda handler: (missing if handler.path.startswith("/a/") else wrong)(handler)
-    with pytest.raises(DataError, match=r"/a/pixels.gz: HTTP status 404; .*/b/pixels.gz: MD5 hash"):
-        fetch(Remote("made", "other.gz", MD5, urls))
+    with pytest.raises(DataError, match=r"/a/pixels.gz: HTTP status 404; .*/b/pixels.gz: another file, found"):
+        fetch(Remote("made", "other.gz", f"md5:{MD5}", urls))
 
 
 def test_mirror_replaces_the_addresses(server, monkeypatch):
-    remote = Remote("made", "pixels.gz", MD5, ("http://nowhere.invalid/pixels.gz",))
+    remote = Remote("made", "pixels.gz", f"md5:{MD5}", ("http://nowhere.invalid/pixels.gz",))
     assert fetch(remote, mirror=f"{server.url}/argument/").read_bytes() == BODY
     monkeypatch.setenv("JAXCNN_MIRROR", f"{server.url}/environment")
-    fetch(Remote("made", "other.gz", MD5, remote.urls))
+    fetch(Remote("made", "other.gz", f"md5:{MD5}", remote.urls))
     assert server.requested == ["/argument/made/pixels.gz", "/environment/made/other.gz"]
 
 
@@ -189,7 +190,9 @@ def test_a_cache_that_cannot_be_written_is_named(server, remote, tmp_path, monke
 
 def test_without_pooch_the_extra_is_named(server, remote, monkeypatch):
     monkeypatch.setitem(sys.modules, "pooch", None)
-    with pytest.raises(ImportError, match=r"fetching made needs the package `pooch`.*pip install 'jaxcnn\[data\]'"):
+    with pytest.raises(
+        ImportError, match=r"fetching made/pixels\.gz needs the package `pooch`.*pip install 'jaxcnn\[data\]'"
+    ):
         fetch(remote)
 
 
@@ -221,7 +224,7 @@ def test_what_is_not_given_is_asked_of_the_mirror_and_its_hash_compared(server, 
     (tmp_path / "folder").mkdir()
     for options in ({}, {"data_dir": tmp_path / "folder"}):
         server.requested.clear()
-        with pytest.raises(DataError, match=r"a file with md5 \w{32} from the network; found .*MD5 hash"):
+        with pytest.raises(DataError, match=r"a file with md5 \w{32} from the network; found .*another file, found"):
             data.load(name, mirror=server.url, **options)
         assert server.requested == paths
     assert cached(tmp_path) == []

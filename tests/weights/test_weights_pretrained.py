@@ -17,8 +17,8 @@ import pytest
 from safetensors.numpy import save
 
 from jaxcnn import models
+from jaxcnn.files.remote import Remote
 from jaxcnn.weights import Preprocessing, Published, WeightsError, labels, pretrained, pretrained_names, to_torch
-from jaxcnn.weights.download import Remote
 from jaxcnn.weights.published import FILES, IMAGENET_CLASSES
 
 MODEL = models.create("resnet20", num_classes=3)
@@ -81,10 +81,11 @@ def server(monkeypatch, tmp_path):
     server.server_close()
 
 
-def published(url, digits=f"sha256:{SHA256}", **changes):
+def published(url=None, digits=f"sha256:{SHA256}", **changes):
+    urls = () if url is None else (url,)
     return Published(
         name="test/resnet20",
-        remote=Remote("resnet20.safetensors", url, digits, 1.0),
+        remote=Remote("weights", "resnet20.safetensors", digits, urls, 1.0),
         model="resnet20",
         library="torch",
         preprocessing=Preprocessing((32, 32)),
@@ -129,7 +130,7 @@ def test_a_failure_is_one_clear_error_and_leaves_nothing(server, tmp_path, answe
     about = published(f"{server.url}/a/resnet20.safetensors")
     with pytest.raises(WeightsError) as error:
         pretrained(about)
-    for words in (about.remote.url, SHA256, reason):
+    for words in (about.remote.urls[0], SHA256, reason):
         assert words in str(error.value)
     assert "".join(traceback.format_exception(error.value)).count("Traceback") == 1  # no chain of them
     assert cached(tmp_path) == []
@@ -146,7 +147,7 @@ def test_without_a_network_it_says_what_to_put_where_and_then_finds_it(server, t
         said = re.fullmatch(
             r"(\S+): no connection\. By hand: .* and put it at (\S+), or give its path", str(error.value)
         )
-        assert said and said[1] == about.remote.url
+        assert said and said[1] == about.remote.urls[0]
         assert cached(tmp_path) == []
         with open(said[2], "wb") as file:
             file.write(BODY)
@@ -190,7 +191,7 @@ def test_without_pooch_the_extra_is_named(server, monkeypatch):
 
 
 def test_a_file_given_by_its_path_is_compared_too(server, tmp_path):
-    about, path = published(None), tmp_path / "mine.safetensors"
+    about, path = published(), tmp_path / "mine.safetensors"
     path.write_bytes(BODY)
     pretrained(about, path=path)
     path.write_bytes(BODY + b"more")
@@ -215,10 +216,10 @@ def test_a_known_beginning_is_called_one(server, tmp_path):
 
 def test_the_models_own_options(server, tmp_path):
     (tmp_path / "mine.safetensors").write_bytes(BODY)
-    network = pretrained(published(None), path=tmp_path / "mine.safetensors", include_top=False)
+    network = pretrained(published(), path=tmp_path / "mine.safetensors", include_top=False)
     assert "top" not in network.params and network.model.options == {"num_classes": 3, "include_top": False}
     with pytest.raises(WeightsError, match="tell 3 classes apart, the model 5"):
-        pretrained(published(None), path=tmp_path / "mine.safetensors", num_classes=5)
+        pretrained(published(), path=tmp_path / "mine.safetensors", num_classes=5)
 
 
 # ----------------------------------------------------------------------------------------------------------- the table
@@ -235,7 +236,7 @@ def test_each_entry_is_complete(about):
     assert len(digits) == 2 * hashlib.new(algorithm).digest_size or (digits in about.remote.file and len(digits) == 8)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(model.init, jax.random.key(0))))
     assert about.remote.mebibytes == pytest.approx(parameters * 4 / 2**20, rel=0.03) or "googlenet" in about.name
-    assert about.remote.url is None or about.remote.url.endswith(f"/{about.remote.file}")
+    assert all(url.endswith(f"/{about.remote.file}") for url in about.remote.urls)
 
 
 def test_names_are_unique_and_unknown_ones_refused():
@@ -248,7 +249,7 @@ def test_names_are_unique_and_unknown_ones_refused():
 
 # -------------------------------------------------------------------------------------------------------------- labels
 
-IMAGENET = dataclasses.replace(published(None), classes="imagenet")
+IMAGENET = dataclasses.replace(published(), classes="imagenet")
 
 
 def test_labels_of_imagenet_from_a_file(tmp_path):
@@ -267,7 +268,9 @@ def test_labels_of_imagenet_are_fetched_and_checked(server, monkeypatch, tmp_pat
     index = {str(i): [f"n{i:08}", f"class_{i}"] for i in reversed(range(1000))}
     body = json.dumps(index).encode()
     server.answer = lambda handler: whole(handler, body)
-    with pytest.raises(WeightsError, match=rf"imagenet_class_index\.json.*md5 {IMAGENET_CLASSES.hash[4:]}; found"):
+    with pytest.raises(
+        WeightsError, match=rf"imagenet_class_index\.json: another file, found .*{IMAGENET_CLASSES.hash}"
+    ):
         labels(IMAGENET)
     assert cached(tmp_path) == [] and server.requested == ["/weights/imagenet_class_index.json"]
     known = dataclasses.replace(IMAGENET_CLASSES, hash=f"md5:{hashlib.md5(body).hexdigest()}")

@@ -3,9 +3,9 @@
 import dataclasses
 from collections.abc import Mapping
 
+from jaxcnn.files.errors import WeightsError
 from jaxcnn.models import Model
 from jaxcnn.weights.anatomy import parts_of
-from jaxcnn.weights.errors import WeightsError
 from jaxcnn.weights.keras.contents import Contents
 from jaxcnn.weights.keras.graph import graph_from, layers_in
 from jaxcnn.weights.keras.layers import is_unit_scale

@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from jaxcnn.files.errors import WeightsError
 from jaxcnn.models import Model
 from jaxcnn.weights.anatomy import KINDS, parts_of
-from jaxcnn.weights.errors import WeightsError
 from jaxcnn.weights.keras.graph import layers_in
 from jaxcnn.weights.keras.hdf5 import Group, content
 from jaxcnn.weights.keras.layers import Config, snake_case, variables_of

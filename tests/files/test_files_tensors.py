@@ -20,8 +20,10 @@ from hypothesis import strategies as st
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from jaxcnn.weights import WeightsError, tensors
-from jaxcnn.weights.files import remove_temporaries, replacing, write_json
+from jaxcnn.files import tensors
+from jaxcnn.files.json_files import write_json
+from jaxcnn.files.whole import remove_temporaries, replacing
+from jaxcnn.weights import WeightsError
 
 DTYPES = ["float32", "bfloat16", "float16", "int32", "uint32", "int16", "uint16", "int8", "uint8", "bool", "complex64"]
 TREE = {"a": {"kernel": jnp.arange(6.0).reshape(2, 3), "bias": jnp.zeros(3)}, "step": jnp.array(7, jnp.int32)}
@@ -266,7 +268,7 @@ def test_json_is_for_people(tmp_path):
 def test_what_a_killed_writer_leaves_can_be_told_and_removed(tmp_path):
     """A kill in the middle runs no cleanup: the names alone say what such files are."""
     script = (
-        "import os, sys\nfrom jaxcnn.weights.files import replacing\n"
+        "import os, sys\nfrom jaxcnn.files.whole import replacing\n"
         "with replacing(sys.argv[1]) as temporary:\n    temporary.write_text('half'); os._exit(9)\n"
     )
     for name in ("checkpoint.safetensors", "config.json"):

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxcnn.files.json_files import as_json
+
 FORMAT = 2
 ENTRY = re.compile(
     r'\{"format": (\d{1,9}), "sha256": "([0-9a-f]{64})", "arrays": "([0-9a-f]{64})", "about": (\{.*\})\}'
@@ -58,17 +60,5 @@ def hash_of(arrays: Mapping[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def as_json(about: Mapping[str, Any]) -> str:
-    """JSON in which NumPy's numbers are numbers."""
-    return json.dumps(about, default=_plain)
-
-
 def _hash(version: int, text: str) -> str:
     return hashlib.sha256(f"{version} {text}".encode()).hexdigest()
-
-
-def _plain(value: Any) -> Any:
-    """NumPy's numbers and arrays, as data frames and labels give them, as numbers and lists."""
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")

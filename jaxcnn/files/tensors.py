@@ -12,25 +12,13 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.flax import save_file
 
-from jaxcnn.weights.errors import WeightsError
-from jaxcnn.weights.files import replacing
-from jaxcnn.weights.first_bytes import first_bytes
-from jaxcnn.weights.seal import hash_of, sealed, unsealed
+from jaxcnn.files.errors import WeightsError
+from jaxcnn.files.first_bytes import first_bytes
+from jaxcnn.files.seal import hash_of, sealed, unsealed
+from jaxcnn.files.trees import differences, flatten
+from jaxcnn.files.whole import replacing
 
 ENTRY = "jaxcnn"  # in a file's metadata
-
-
-def flatten(tree: Any) -> dict[str, jax.Array]:
-    """`{"params/conv1/kernel": array}`: each leaf under the names on its way, joined by slashes."""
-    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {"/".join(_name(entry) for entry in path): leaf for path, leaf in leaves}
-
-
-def _name(entry: Any) -> str:
-    for attribute in ("key", "idx", "name"):
-        if hasattr(entry, attribute):
-            return str(getattr(entry, attribute))
-    return str(entry)
 
 
 def write(path: str | os.PathLike, tree: Any, metadata: dict[str, Any]) -> None:
@@ -70,16 +58,7 @@ def read(path: str | os.PathLike, template: Any) -> Any:
         written = _about(file, path)[1] if ours else None  # first, since a newer format may have other arrays
         slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
         found = {name: f"{part.get_dtype()}{part.get_shape()}" for name, part in slices.items()}
-        complaints = [
-            f"{len(names)} {what}: {', '.join(sorted(names)[:5])}{', …' if len(names) > 5 else ''}"
-            for what, names in (("missing", shapes.keys() - found.keys()), ("unknown", found.keys() - shapes.keys()))
-            if names
-        ]
-        complaints += [
-            f"{name} expects {_written(leaf)} but has {found[name]}"
-            for name, leaf in shapes.items()
-            if name in found and found[name] != _written(leaf)
-        ]
+        complaints = differences({name: _written(leaf) for name, leaf in shapes.items()}, found)
         if complaints:
             raise WeightsError(f"{path}: the arrays do not fit the model; {'; '.join(complaints[:8])}")
         if not ours:

@@ -1,7 +1,6 @@
 """A model's parameters and state on disk."""
 
 import dataclasses
-import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,14 +9,14 @@ from typing import Any
 import jax
 
 from jaxcnn import models
+from jaxcnn.files import tensors
+from jaxcnn.files.errors import WeightsError
+from jaxcnn.files.json_files import write_json
+from jaxcnn.files.trees import flatten
 from jaxcnn.layers.layer import Tree
 from jaxcnn.models import Model
-from jaxcnn.weights import tensors
 from jaxcnn.weights.anatomy import template
-from jaxcnn.weights.errors import WeightsError
-from jaxcnn.weights.files import write_json
 from jaxcnn.weights.preprocessing import Preprocessing
-from jaxcnn.weights.seal import as_json
 from jaxcnn.weights.settings.own import differences, settings_of
 
 
@@ -72,7 +71,7 @@ def save(
         "preprocessing": None if preprocessing is None else preprocessing.to_json(),
     }
     tensors.write(path, {"params": params, "state": state}, about | {"layers": settings_of(model.layer)})
-    write_json(path.with_suffix(".json"), json.loads(as_json(about)))
+    write_json(path.with_suffix(".json"), about)
 
 
 def are_named(model: Model, classes: Sequence[str]) -> bool:
@@ -99,7 +98,7 @@ def load(path: str | os.PathLike, model: Model) -> tuple[Tree, Tree]:
         raise WeightsError(f"{error}{_other_classes(path, model)}") from None
     if differing := differences(_described(path), model):
         raise WeightsError(f"{path}: the file is not of this {model.name}; {'; '.join(differing[:8])}")
-    for name, leaf in tensors.flatten(tree).items():
+    for name, leaf in flatten(tree).items():
         tensors.check_finite(name, leaf, path)
     return tree["params"], tree["state"]
 

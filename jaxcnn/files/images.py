@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxcnn.data.errors import DataError, require
+from jaxcnn.files.errors import DataError, require
+from jaxcnn.files.first_bytes import POINTER, ZIP
 
 __all__ = ["read_image"]
 
@@ -50,7 +51,7 @@ def read_image(path: str | os.PathLike[str], shape: tuple[int | None, int | None
     """An image file as pixels of a given shape: upright, 8 bits per channel, resized.
 
     It is resized bilinearly (with Pillow's antialiasing) and without keeping its proportions, as image folders are.
-    The head of `jaxcnn/data/images.py` lists what becomes of palettes, transparency, CMYK, 16 bits and animations.
+    The head of `jaxcnn/files/images.py` lists what becomes of palettes, transparency, CMYK, 16 bits and animations.
 
     Args:
         path: the file; AVIF, BMP, GIF, JPEG, JPEG 2000, PNG, PPM, QOI, TGA, TIFF or WebP, whatever its name.
@@ -189,7 +190,7 @@ def _what_it_holds(file: Path) -> str:
     text, brand = start.lstrip().lower(), start[8:12]
     if not start:
         return "an empty file"
-    if text.startswith(b"version https://git-lfs"):
+    if text.startswith(POINTER):
         return "a pointer of Git LFS in place of the file: `git lfs pull` fetches it"
     if b"<svg" in text:
         return "an SVG drawing, which has no pixels: export it as PNG"
@@ -215,7 +216,7 @@ _OTHERS = {
     b"8BPS": "a Photoshop file: export it as PNG",
     b"%PDF": "a PDF document: export its picture as PNG",
     b"%!PS": "a PostScript drawing: export it as PNG",
-    b"PK\3\4": "a zip archive: unpack it first",
+    ZIP: "a zip archive: unpack it first",
     b"\x1f\x8b": "a gzip archive: unpack it first",
     b"\x93NUMPY": "a NumPy array: pass the array itself",
     b"\x89PNG": "a damaged PNG",

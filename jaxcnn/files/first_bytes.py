@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from jaxcnn.weights.errors import WeightsError
+from jaxcnn.files.errors import WeightsError
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 ZIP = b"PK\x03\x04"

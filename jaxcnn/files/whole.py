@@ -1,13 +1,11 @@
 """Files that are either whole or not there."""
 
 import contextlib
-import json
 import os
 import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 MARK = ".writing-"  # in the names of temporary files, so that those of a killed process can be told
 
@@ -63,12 +61,6 @@ def remove_temporaries(folder: str | os.PathLike) -> list[Path]:
     for path in found:
         path.unlink(missing_ok=True)
     return found
-
-
-def write_json(path: str | os.PathLike, value: Any) -> None:
-    """`value` as indented JSON, atomically."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _sync_folder(folder: Path) -> None:
