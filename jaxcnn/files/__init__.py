@@ -1,4 +1,4 @@
-"""Files, for the other rooms: nothing here is public, and what users meet has its public name in the room that shows it.
+"""Files, for the other rooms: no name of this one is public; what users meet is public in the room that shows it.
 
 whole.py         files that are either whole or not there
 json_files.py    JSON in such files

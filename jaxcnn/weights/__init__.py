@@ -1,15 +1,15 @@
 """Parameters and state: on disk, from other libraries, and published ones."""
 
 from jaxcnn.files.errors import WeightsError
-from jaxcnn.weights.arrays import from_arrays
-from jaxcnn.weights.correspondence import Mismatch
-from jaxcnn.weights.keras import from_keras
-from jaxcnn.weights.matching import explain
-from jaxcnn.weights.saved import describe, load, load_model, save
+from jaxcnn.weights.foreign.correspondence import Mismatch
+from jaxcnn.weights.foreign.keras import from_keras
+from jaxcnn.weights.foreign.matching import explain
+from jaxcnn.weights.foreign.npz import from_arrays
+from jaxcnn.weights.foreign.pytorch import from_torch, to_torch
 from jaxcnn.weights.preprocessing import Preprocessing
 from jaxcnn.weights.pretrained import Pretrained, labels, pretrained, pretrained_names
 from jaxcnn.weights.published import Published
-from jaxcnn.weights.pytorch import from_torch, to_torch
+from jaxcnn.weights.saved import describe, load, load_model, save
 
 __all__ = [
     "Mismatch",

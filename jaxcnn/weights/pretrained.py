@@ -12,10 +12,10 @@ from jaxcnn.files.errors import WeightsError
 from jaxcnn.files.remote import NotObtained, Remote, obtain
 from jaxcnn.layers.layer import Tree
 from jaxcnn.models import Model
-from jaxcnn.weights.arrays import from_arrays
-from jaxcnn.weights.keras import from_keras
+from jaxcnn.weights.foreign.keras import from_keras
+from jaxcnn.weights.foreign.npz import from_arrays
+from jaxcnn.weights.foreign.pytorch import from_torch
 from jaxcnn.weights.published import FILES, IMAGENET_CLASSES, Published
-from jaxcnn.weights.pytorch import from_torch
 
 READERS: dict[str, Callable[..., tuple[Tree, Tree]]] = {
     "torch": from_torch,
@@ -106,7 +106,7 @@ def labels(about: Published, path: str | os.PathLike | None = None) -> tuple[str
 
 
 def _file(remote: Remote, path: str | os.PathLike | None = None) -> Path:
-    """The user's file if a path is given, else the cached one, fetched unless it is there; its hash compared each time."""
+    """The user's file if a path is given, else the cached one, fetched unless it is there; its hash is compared."""
     if path is not None:
         path = Path(path)
         if not path.is_file():

@@ -15,7 +15,7 @@ from jaxcnn.files.json_files import write_json
 from jaxcnn.files.trees import flatten
 from jaxcnn.layers.layer import Tree
 from jaxcnn.models import Model
-from jaxcnn.weights.anatomy import template
+from jaxcnn.weights.parts import template
 from jaxcnn.weights.preprocessing import Preprocessing
 from jaxcnn.weights.settings.own import differences, settings_of
 

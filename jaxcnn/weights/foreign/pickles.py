@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxcnn.files.errors import WeightsError
 from jaxcnn.files.first_bytes import first_bytes
-from jaxcnn.weights.limits import most_bytes
+from jaxcnn.weights.foreign.limits import most_bytes
 
 CURE = "Where its class is, torch.save(module.state_dict(), path) writes a file of tensors alone"
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")

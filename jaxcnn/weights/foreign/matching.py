@@ -11,10 +11,10 @@ import numpy as np
 from jaxcnn.files.errors import WeightsError
 from jaxcnn.layers.layer import Tree
 from jaxcnn.models import Model
-from jaxcnn.weights.anatomy import KINDS, Part, parts_of
-from jaxcnn.weights.correspondence import Correspondence, assign, correspond
-from jaxcnn.weights.dialects import DIALECTS, Dialect
-from jaxcnn.weights.names import layer_names
+from jaxcnn.weights.foreign.correspondence import Correspondence, assign, correspond
+from jaxcnn.weights.foreign.dialects import DIALECTS, Dialect
+from jaxcnn.weights.foreign.names import layer_names
+from jaxcnn.weights.parts import KINDS, Part, parts_of
 
 
 def fill(

@@ -1,6 +1,6 @@
 """The names of the Caffe models, as files of arrays in our layout carry them."""
 
-from jaxcnn.weights.names.rules import Family
+from jaxcnn.weights.foreign.names.rules import Family
 
 SQUEEZENET = Family(
     (

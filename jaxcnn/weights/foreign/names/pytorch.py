@@ -3,7 +3,8 @@
 The layers of an nn.Sequential are numbered, those without weights (ReLU, pools, dropout) too.
 """
 
-from jaxcnn.weights.names.rules import Family, Rule
+from jaxcnn.models.vgg import CONVOLUTIONS
+from jaxcnn.weights.foreign.names.rules import BLOCK, BLOCKS_BEFORE, UNIT, Family, Rule
 
 # --------------------------------------------------------------------------------------------------- AlexNet, VGG
 
@@ -38,7 +39,6 @@ def vgg(*convolutions: int, batch_norm: bool) -> Family:
 
 # -------------------------------------------------------------------------------------------------------- ResNet
 
-BLOCK = r"stage(\d)/block(\d+)"
 BODY: tuple[Rule, ...] = (
     (r"conv1", "conv1"),
     (r"batch_norm1", "bn1"),
@@ -105,8 +105,6 @@ SQUEEZENET = Family(
 
 # ---------------------------------------------------------------------------------------------------- MobileNetV2
 
-BLOCKS_BEFORE = (0, 1, 3, 6, 10, 13, 16)  # each stage
-
 
 def mobilenet_unit(stage: int, block: int, unit: str) -> tuple[str, str]:
     """Their names of a unit's convolution and batch norm. `project` is no unit there, both lie side by side."""
@@ -118,7 +116,6 @@ def mobilenet_unit(stage: int, block: int, unit: str) -> tuple[str, str]:
     return f"features.{place}.conv.{number}.0", f"features.{place}.conv.{number}.1"
 
 
-UNIT = BLOCK + r"/body/(expand|depthwise|project)"
 MOBILENET_V2 = Family(
     (
         (r"stem/conv1", "features.0.0"),
@@ -134,11 +131,9 @@ MOBILENET_V2 = Family(
 
 # ----------------------------------------------------------------------------------------------------------------
 
-VGGS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
-
 FAMILIES: dict[str, tuple[Family, ...]] = {
     "alexnet": (ALEXNET,),
-    **{f"vgg{d}": tuple(vgg(*stages, batch_norm=norm) for norm in (False, True)) for d, stages in VGGS.items()},
+    **{f"vgg{d}": tuple(vgg(*stages, batch_norm=norm) for norm in (False, True)) for d, stages in CONVOLUTIONS.items()},
     **{f"resnet{depth}": (RESNET,) for depth in (18, 34, 50, 101, 152)},
     **{f"resnet{depth}": (CIFAR_RESNET,) for depth in (20, 32, 44, 56, 110)},
     "googlenet": (GOOGLENET,),

@@ -16,10 +16,10 @@ from jaxcnn.files.tensors import check_finite
 from jaxcnn.files.trees import flatten
 from jaxcnn.layers.layer import Tree
 from jaxcnn.models import Model
-from jaxcnn.weights.anatomy import Part
-from jaxcnn.weights.dialects import Dialect
+from jaxcnn.weights.foreign.dialects import Dialect
+from jaxcnn.weights.foreign.transforms import Transform, cast
+from jaxcnn.weights.parts import Part
 from jaxcnn.weights.settings.own import settings_of
-from jaxcnn.weights.transforms import Transform, cast
 
 SHOWN = 8  # names per kind of mistake in a message; the error has them all
 

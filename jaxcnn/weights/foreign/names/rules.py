@@ -3,10 +3,17 @@
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from jaxcnn.models import Model
+from jaxcnn.models.mobilenet import STAGES
 
 Rule = tuple[str, str | Callable[..., str]]
+
+# Paths here, of the residual networks and of MobileNetV2.
+BLOCK = r"stage(\d)/block(\d+)"
+UNIT = BLOCK + r"/body/(expand|depthwise|project)"
+BLOCKS_BEFORE = tuple(accumulate((blocks for _, _, blocks, _ in STAGES), initial=0))  # each stage of MobileNetV2
 
 
 @dataclass(frozen=True)

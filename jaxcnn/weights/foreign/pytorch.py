@@ -11,11 +11,11 @@ import numpy as np
 from jaxcnn.files.tensors import opened
 from jaxcnn.layers.layer import Tree
 from jaxcnn.models import Model
-from jaxcnn.weights.dialects import TORCH
-from jaxcnn.weights.limits import bytes_of
-from jaxcnn.weights.matching import expected_names, explain, fill
-from jaxcnn.weights.pickles import unpickle
-from jaxcnn.weights.state_dicts import arrays_in, without_prefix
+from jaxcnn.weights.foreign.dialects import TORCH
+from jaxcnn.weights.foreign.limits import bytes_of
+from jaxcnn.weights.foreign.matching import expected_names, explain, fill
+from jaxcnn.weights.foreign.pickles import unpickle
+from jaxcnn.weights.foreign.state_dicts import arrays_in, without_prefix
 
 PICKLED = (".pth", ".pt", ".th", ".bin", ".ckpt", ".tar")
 

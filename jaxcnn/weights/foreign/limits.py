@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from jaxcnn.models import Model
-from jaxcnn.weights.anatomy import template
+from jaxcnn.weights.parts import template
 
 ALLOWANCE = 256 << 20  # bytes: a whole file of a small network, whatever it holds besides
 COPIES = 16  # of the model: double precision, an optimizer's moments, a top that the model lacks

@@ -6,8 +6,8 @@ from itertools import permutations
 from typing import Any
 
 from jaxcnn.ops.geometry import Window, sliding_window
-from jaxcnn.weights.anatomy import KINDS
-from jaxcnn.weights.settings.graph import ACTIVATIONS, Node
+from jaxcnn.weights.foreign.steps import ACTIVATIONS, Node
+from jaxcnn.weights.parts import KINDS
 from jaxcnn.weights.settings.plain import SIZES
 
 CLOSE = 1e-6  # relative: files keep some numbers in single precision

@@ -13,9 +13,9 @@ from jaxcnn.files.errors import WeightsError
 from jaxcnn.files.first_bytes import first_bytes
 from jaxcnn.layers.layer import Tree
 from jaxcnn.models import Model
-from jaxcnn.weights.dialects import ARRAYS
-from jaxcnn.weights.limits import bytes_of, most_bytes
-from jaxcnn.weights.matching import fill
+from jaxcnn.weights.foreign.dialects import ARRAYS
+from jaxcnn.weights.foreign.limits import bytes_of, most_bytes
+from jaxcnn.weights.foreign.matching import fill
 
 MEMBERS = 10_000
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}

@@ -1,12 +1,12 @@
-"""The network that a Keras configuration describes, as the steps of `weights.settings`."""
+"""The network that a Keras configuration describes, in steps, as `jaxcnn/weights/foreign/steps.py` has ours."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from jaxcnn.weights.anatomy import KINDS
-from jaxcnn.weights.keras.layers import Config, steps_of
-from jaxcnn.weights.settings.graph import Node
+from jaxcnn.weights.foreign.keras.layers import Config, steps_of
+from jaxcnn.weights.foreign.steps import Node
+from jaxcnn.weights.parts import KINDS
 
 NOT_NEGATIVE = ("relu", "sigmoid", "softmax", "input")  # what zeros around a map leave alone under a max pool
 Tensor = tuple[str, int, int]  # the layer, which of its calls, which of the outputs

@@ -12,7 +12,7 @@ from typing import Any
 from jaxcnn.layers import Layer, output_shape
 from jaxcnn.layers.layer import Tree
 from jaxcnn.models import Model
-from jaxcnn.weights.anatomy import KINDS, template
+from jaxcnn.weights.parts import KINDS, template
 from jaxcnn.weights.settings.plain import IDENTITIES, plain, transposed
 
 POOLS = ("max_pool", "avg_pool", "lp_pool", "global_max_pool", "global_avg_pool", "adaptive_avg_pool")

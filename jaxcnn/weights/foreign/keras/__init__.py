@@ -6,10 +6,10 @@ from typing import Any
 
 from jaxcnn.layers.layer import Tree
 from jaxcnn.models import Model
-from jaxcnn.weights.dialects import KERAS
-from jaxcnn.weights.keras.check import differences
-from jaxcnn.weights.keras.contents import read
-from jaxcnn.weights.matching import fill
+from jaxcnn.weights.foreign.dialects import KERAS
+from jaxcnn.weights.foreign.keras.check import differences
+from jaxcnn.weights.foreign.keras.contents import read
+from jaxcnn.weights.foreign.matching import fill
 
 
 def from_keras(source: Any, model: Model, *, names: Mapping[str, str] | None = None) -> tuple[Tree, Tree]:

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from jaxcnn.weights import transforms
-from jaxcnn.weights.anatomy import KINDS, Part
-from jaxcnn.weights.names import Family, arrays, keras, pytorch
-from jaxcnn.weights.transforms import Transform
+from jaxcnn.weights.foreign import transforms
+from jaxcnn.weights.foreign.names import Family, arrays, keras, pytorch
+from jaxcnn.weights.foreign.transforms import Transform
+from jaxcnn.weights.parts import KINDS, Part
 
 Transforms = tuple[Transform, ...]
 

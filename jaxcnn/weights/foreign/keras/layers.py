@@ -1,11 +1,11 @@
-"""What each class of Keras' layers does, in the words of `weights.settings`: a layer's configuration as steps."""
+"""What each class of Keras' layers does: its configuration in steps, as `jaxcnn/weights/foreign/steps.py` has ours."""
 
 import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jaxcnn.weights.settings.graph import activation
+from jaxcnn.weights.foreign.steps import activation
 from jaxcnn.weights.settings.plain import transposed
 
 Config = Mapping[str, Any]

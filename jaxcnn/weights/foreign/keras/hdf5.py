@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxcnn.files.errors import WeightsError
 from jaxcnn.files.first_bytes import HDF5, ZIP, first_bytes
-from jaxcnn.weights.limits import most_bytes
+from jaxcnn.weights.foreign.limits import most_bytes
 
 SECONDS, BYTES_PER_SECOND = 20, 5 << 20  # a file that takes longer than these is taken for one that never ends
 

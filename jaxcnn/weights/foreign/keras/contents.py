@@ -20,11 +20,11 @@ import numpy as np
 
 from jaxcnn.files.errors import WeightsError
 from jaxcnn.models import Model
-from jaxcnn.weights.anatomy import KINDS, parts_of
-from jaxcnn.weights.keras.graph import layers_in
-from jaxcnn.weights.keras.hdf5 import Group, content
-from jaxcnn.weights.keras.layers import Config, snake_case, variables_of
-from jaxcnn.weights.limits import bytes_of
+from jaxcnn.weights.foreign.keras.graph import layers_in
+from jaxcnn.weights.foreign.keras.hdf5 import Group, content
+from jaxcnn.weights.foreign.keras.layers import Config, snake_case, variables_of
+from jaxcnn.weights.foreign.limits import bytes_of
+from jaxcnn.weights.parts import KINDS, parts_of
 
 Way = tuple[str, ...]  # the names of the nested models, then the layer's
 Found = tuple[Way, str, np.ndarray]  # layer, variable, value

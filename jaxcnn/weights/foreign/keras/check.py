@@ -5,12 +5,12 @@ from collections.abc import Mapping
 
 from jaxcnn.files.errors import WeightsError
 from jaxcnn.models import Model
-from jaxcnn.weights.anatomy import parts_of
-from jaxcnn.weights.keras.contents import Contents
-from jaxcnn.weights.keras.graph import graph_from, layers_in
-from jaxcnn.weights.keras.layers import is_unit_scale
-from jaxcnn.weights.settings.comparison import Comparison
-from jaxcnn.weights.settings.graph import Node, graph_of
+from jaxcnn.weights.foreign.comparison import Comparison
+from jaxcnn.weights.foreign.keras.contents import Contents
+from jaxcnn.weights.foreign.keras.graph import graph_from, layers_in
+from jaxcnn.weights.foreign.keras.layers import is_unit_scale
+from jaxcnn.weights.foreign.steps import Node, graph_of
+from jaxcnn.weights.parts import parts_of
 
 SHOWN = 8
 LOSSES = {"softmax": "softmax_cross_entropy", "sigmoid": "sigmoid_binary_cross_entropy"}

@@ -1,7 +1,6 @@
 """The names of `keras.applications`."""
 
-from jaxcnn.weights.names.pytorch import BLOCK, BLOCKS_BEFORE, UNIT
-from jaxcnn.weights.names.rules import Family, Rule
+from jaxcnn.weights.foreign.names.rules import BLOCK, BLOCKS_BEFORE, UNIT, Family, Rule
 
 PREDICTIONS = r"predictions/.*"
 
