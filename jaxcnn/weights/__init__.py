@@ -1,6 +1,7 @@
 """Parameters and state: on disk, from other libraries, and published ones."""
 
 from jaxcnn.files.errors import WeightsError
+from jaxcnn.files.remote import Remote
 from jaxcnn.weights.foreign.correspondence import Mismatch
 from jaxcnn.weights.foreign.keras import from_keras
 from jaxcnn.weights.foreign.matching import explain
@@ -16,6 +17,7 @@ __all__ = [
     "Preprocessing",
     "Pretrained",
     "Published",
+    "Remote",
     "WeightsError",
     "describe",
     "explain",

@@ -22,7 +22,7 @@ class Published:
 
     Args:
       name: "publisher/model".
-      remote: the file.
+      remote: the file, with the folder "weights" of the cache and of a mirror.
       model, options: what `models.create` makes for it.
       library: whose names and layouts it has, "torch", "keras" or "arrays".
       preprocessing: what images go through.
