@@ -108,6 +108,14 @@ def test_training_takes_nothing_of_weights_but_the_model_of_a_run_folder():
     assert taken == {"train/run_folder.py"}
 
 
+def test_of_weights_what_is_ours_imports_nothing_of_theirs():
+    """But for the face of the room, and published weights, which are theirs in whatever form they come."""
+    files = [path for path in FILES if room(path) == "weights" and "foreign" not in path.parts]
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in files}
+    taken = {short(path) for path in files if any("jaxcnn.weights.foreign" in name for name in imports(trees[path]))}
+    assert taken == {"weights/__init__.py", "weights/pretrained.py"}
+
+
 @pytest.mark.parametrize("path", sorted((PACKAGE / "textbook").glob("*.py")), ids=short)
 def test_the_textbook_imports_only_jax_and_itself(path, tree):
     outside = {name for name in imports(tree) if not name.startswith("jaxcnn.textbook.")}
