@@ -7,7 +7,6 @@ places.py, fetch.py    the user's folder; the network, checked and cached
 mnist.py, cifar.py, svhn.py    the published datasets, each in the forms that it has
 idx.py, npz.py, csv_file.py, matlab.py    the formats; bounds.py: how large a packed file may say that it is
 folder.py, folder_layouts.py    images in folders, as people lay them out
-images.py     read_image: one image file as pixels, the only decoder of the project
 stand_in.py   load_or_digits: the digits where a dataset is not to be had
 batches.py    epoch_plan, batches, to_float
 augment.py    flip, shift, crop, cutout, normalise; chain, per_image

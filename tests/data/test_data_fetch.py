@@ -5,12 +5,11 @@ import hashlib
 import io
 import socket
 import sys
-import threading
 import traceback
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+from file_server import beginning, cached, changed, dropped, missing, truncated, truncated_unannounced, whole, wrong
 
 from jaxcnn import data
 from jaxcnn.data.errors import DataError
@@ -19,53 +18,6 @@ from jaxcnn.files.remote import Remote
 
 BODY = np.random.default_rng(0).bytes(300_000)  # longer than one chunk, so a drop leaves part of it on the disk
 MD5 = hashlib.md5(BODY).hexdigest()
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.server.requested.append(self.path)
-        self.server.answer(self)
-
-    def log_message(self, *args):
-        pass
-
-
-def whole(handler, body=BODY):
-    handler.send_response(200)
-    handler.send_header("Content-Length", str(len(body)))
-    handler.end_headers()
-    handler.wfile.write(body)
-
-
-def truncated(handler):
-    """Fewer bytes than announced, and a proper end of the connection."""
-    handler.send_response(200)
-    handler.send_header("Content-Length", str(len(BODY)))
-    handler.end_headers()
-    handler.wfile.write(BODY[:200_000])
-
-
-def truncated_unannounced(handler):
-    """No length given: only the hash can tell."""
-    handler.send_response(200)
-    handler.end_headers()
-    handler.wfile.write(BODY[:200_000])
-
-
-def dropped(handler):
-    """The connection is reset in the middle."""
-    truncated(handler)
-    linger = (1).to_bytes(4, "little") + (0).to_bytes(4, "little")  # close with RST
-    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-    handler.connection.close()
-
-
-def wrong(handler):
-    whole(handler, b"\0" + BODY[1:])
-
-
-def missing(handler):
-    handler.send_error(404)
 
 
 def compressed_on_the_way(handler):
@@ -81,29 +33,14 @@ def compressed_on_the_way(handler):
 
 
 @pytest.fixture
-def server(monkeypatch, tmp_path):
-    monkeypatch.setenv("JAXCNN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("JAXCNN_MIRROR", raising=False)
-    for proxy in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(proxy, raising=False)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.requested, server.answer = [], whole
-    server.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def server(server):
+    server.body = BODY
+    return server
 
 
 @pytest.fixture
 def remote(server):
     return Remote("made", "pixels.gz", f"md5:{MD5}", (f"{server.url}/a/pixels.gz",))
-
-
-def cached(tmp_path):
-    return sorted(path.relative_to(tmp_path / "cache") for path in (tmp_path / "cache").rglob("*") if path.is_file())
 
 
 def test_whole_file_is_cached_and_fetched_once(server, remote):
@@ -132,9 +69,9 @@ def test_damaged_cache_is_fetched_again(server, remote):
     ("answer", "reason"),
     [
         (truncated, "the connection ended before the file did"),
-        (truncated_unannounced, hashlib.md5(BODY[:200_000]).hexdigest()),
+        (truncated_unannounced, hashlib.md5(beginning(BODY)).hexdigest()),
         (dropped, "the connection ended before the file did"),
-        (wrong, hashlib.md5(b"\0" + BODY[1:]).hexdigest()),
+        (wrong, hashlib.md5(changed(BODY)).hexdigest()),
         (missing, "HTTP status 404"),
     ],
 )

@@ -7,13 +7,12 @@ import os
 import re
 import socket
 import sys
-import threading
 import traceback
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import jax
 import numpy as np
 import pytest
+from file_server import beginning, cached, missing, truncated, truncated_unannounced, whole, wrong
 from safetensors.numpy import save
 
 from jaxcnn import models
@@ -26,59 +25,14 @@ TREE = jax.tree.map(
     lambda a: np.random.default_rng(0).random(a.shape, np.float32), jax.eval_shape(MODEL.init, jax.random.key(0))
 )
 BODY = save(to_torch(*TREE, MODEL))  # about a megabyte
+PART = beginning(BODY)
 SHA256, MD5 = hashlib.sha256(BODY).hexdigest(), hashlib.md5(BODY).hexdigest()
 
 
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.server.requested.append(self.path)
-        self.server.answer(self)
-
-    def log_message(self, *args):
-        pass
-
-
-def whole(handler, body=BODY, announced=None):
-    handler.send_response(200)
-    if announced != "nothing":
-        handler.send_header("Content-Length", str(announced or len(body)))
-    handler.end_headers()
-    handler.wfile.write(body)
-
-
-def truncated(handler):
-    """Fewer bytes than announced."""
-    whole(handler, BODY[:900_000], len(BODY))
-
-
-def truncated_unannounced(handler):
-    """No length given: only the hash can tell."""
-    whole(handler, BODY[:900_000], "nothing")
-
-
-def wrong(handler):
-    whole(handler, BODY[:-1] + bytes([BODY[-1] ^ 1]))
-
-
-def missing(handler):
-    handler.send_error(404)
-
-
 @pytest.fixture
-def server(monkeypatch, tmp_path):
-    monkeypatch.setenv("JAXCNN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("JAXCNN_MIRROR", raising=False)
-    for proxy in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(proxy, raising=False)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.requested, server.answer = [], whole
-    server.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def server(server):
+    server.body = BODY
+    return server
 
 
 def published(url=None, digits=f"sha256:{SHA256}", **changes):
@@ -95,10 +49,6 @@ def published(url=None, digits=f"sha256:{SHA256}", **changes):
         classes=("a", "b", "c"),
         **{"options": {"num_classes": 3}} | changes,
     )
-
-
-def cached(tmp_path):
-    return sorted(path.name for path in (tmp_path / "cache").rglob("*") if path.is_file())
 
 
 # ------------------------------------------------------------------------------------------------------------- fetching
@@ -120,7 +70,10 @@ def test_the_weights_arrive_once_and_are_those_published(server, tmp_path, digit
     ("answer", "reason"),
     [
         (truncated, "the connection ended before the file did. By hand: download it (1.0 MiB, sha256:"),
-        (truncated_unannounced, f"found 900,000 bytes with {hashlib.sha256(BODY[:900_000]).hexdigest()}"),
+        (
+            truncated_unannounced,
+            f"found {len(PART):,} bytes with {hashlib.sha256(PART).hexdigest()}",
+        ),
         (wrong, f"found {len(BODY):,} bytes with "),
         (missing, "HTTP status 404. By hand: download it (1.0 MiB, sha256:"),
     ],
