@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxcnn.files.errors import WeightsError
 from jaxcnn.files.tensors import check_finite
-from jaxcnn.files.trees import flatten
+from jaxcnn.files.trees import counted, flatten
 from jaxcnn.layers.layer import Tree
 from jaxcnn.models import Model
 from jaxcnn.weights.foreign.dialects import Dialect
@@ -180,11 +180,7 @@ class Correspondence:
         if not (missing or unused or wrong):
             return
         shapes = [f"{one.source} is {np.shape(arrays[one.source])}, needed {one.source_shape}" for one in wrong]
-        said = [
-            f"{len(names)} {what}: {', '.join(names[:SHOWN])}{', …' if len(names) > SHOWN else ''}"
-            for what, names in (("missing", missing), ("unused", unused), ("misshaped", shapes))
-            if names
-        ]
+        said = counted({"missing": missing, "unused": unused, "misshaped": shapes}, SHOWN)
         raise Mismatch(
             f"{where}: the arrays do not fit {self.model.name}; {'; '.join(said)}{self._hint(arrays, wrong)}",
             missing,
