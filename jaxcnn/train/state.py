@@ -102,8 +102,8 @@ def _given(model: Any, initial: Initial) -> tuple[Any, Any]:
     """As arrays, checked against the model's names, shapes and dtypes."""
     template = jax.eval_shape(model.init, jax.random.key(0))
     weights = jax.tree.map(jnp.asarray, _weights(initial))
-    found = _named(weights)
-    complaints = differences(_shapes(_named(template)), _shapes(found))
+    expected, found = _named(template), _named(weights)
+    complaints = differences(_shapes(expected), _shapes(found))
     complaints += [f"{name} holds NaN or infinity" for name, leaf in found.items() if not jnp.isfinite(leaf).all()]
     if complaints:
         raise ValueError(f"fit: `initial` does not fit {model.name}; {'; '.join(complaints[:8])}")

@@ -1,4 +1,10 @@
-"""Parameters and state: on disk, from other libraries, and published ones."""
+"""Parameters and state: on disk, from other libraries, and published ones.
+
+saved.py         our own files: save, load, describe, load_model; settings/ compares the layers they were written for
+parts.py         the layers of a model that hold arrays
+foreign/         other libraries' files and models, read; PyTorch's, written
+pretrained.py    published weights; published.py lists them, preprocessing.py is what images go through before them
+"""
 
 from jaxcnn.files.errors import WeightsError
 from jaxcnn.files.remote import Remote
