@@ -108,6 +108,7 @@ def _download(remote: Remote, url: str, target: Path) -> None:
     fetch = _downloader(remote)
     import requests  # type: ignore[import-untyped]
 
+    print(f"Downloading {url} to {target}", file=sys.stderr, flush=True)  # a log has no bar
     with replacing(target) as temporary:
         try:
             fetch(url, str(temporary), None)
@@ -118,7 +119,7 @@ def _download(remote: Remote, url: str, target: Path) -> None:
 
 
 def _downloader(remote: Remote) -> Any:
-    """Pooch's, called with (url, path, None): a bar on a terminal, silence in a log.
+    """Pooch's, called with (url, path, None): a bar on a terminal, none in a log.
 
     Without "identity" a server may call the .gz file an encoding, and it would arrive unpacked.
     """

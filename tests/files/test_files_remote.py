@@ -65,3 +65,10 @@ def test_the_disk_is_no_fault_of_an_address(server, tmp_path, monkeypatch):
     monkeypatch.setenv("JAXCNN_CACHE", str(tmp_path / "taken"))
     with pytest.raises(OSError, match="taken"):
         obtain(Remote("some", "file.bin", HASHES[0], (server.url, server.url)))
+
+
+def test_a_log_says_what_is_fetched_and_from_where(server, capsys):
+    remote = Remote("some", "file.bin", HASHES[0], (f"{server.url}/file.bin",))
+    for _ in range(2):
+        path = obtain(remote)
+    assert capsys.readouterr().err == f"Downloading {remote.urls[0]} to {path}\n"
