@@ -26,8 +26,8 @@ from benchmark import measure, peers, picture, targets
 from benchmark.rows import all_rows
 
 import jaxcnn
+from jaxcnn.files.json_files import write_json
 from jaxcnn.train.run_folder import versions
-from jaxcnn.weights.files import write_json
 
 QUICK_PEERS = [label for label in peers.KNOWN if label in (peers.OWN, peers.LAX) or label.startswith(targets.TORCH)]
 PACKAGES = ("flax", "equinox", "keras", "torch")

@@ -20,6 +20,7 @@ os.environ["XLA_FLAGS"] = flags if DEVICES in flags else f"{flags} {DEVICES}=4".
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
+from file_server import server  # noqa: E402, F401
 
 if not hasattr(jax, "enable_x64"):  # before 0.8 it was in jax.experimental alone; the package itself has no need of it
     from jax.experimental import enable_x64

@@ -16,12 +16,14 @@ PACKAGE = Path(jaxcnn.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 # Imports go down this list: a room may import those after it.
 ORDER = ["cli", "viz", "population", "train", "weights", "models", "layers", "ops"]
-APART = ["data", "textbook"]  # import no room; from train and weights up data is imported, the textbook by cli alone
-MAY_IMPORT = {room: set(ORDER[i + 1 :]) for i, room in enumerate(ORDER)} | {room: set() for room in APART}
+APART = ["data", "textbook"]  # import no room of that list; from weights up data is imported, the textbook by cli alone
+GROUND = ["files"]  # imports no room, and is for other rooms alone
+MAY_IMPORT = {room: set(ORDER[i + 1 :]) for i, room in enumerate(ORDER)} | {room: set() for room in (*APART, *GROUND)}
 MAY_IMPORT["train"] -= {"models", "layers"}  # training is given `apply`, and knows no model
 for above in ("viz", "population", "train", "weights"):
-    MAY_IMPORT[above] |= {"data"}
-MAY_IMPORT["cli"] |= {"data", "textbook"}
+    MAY_IMPORT[above] |= {"data", "files"}
+MAY_IMPORT["cli"] |= {"data", "files", "textbook"}
+MAY_IMPORT["data"] |= {"files"}
 ROOMS = [name for name in (*ORDER, *APART) if (PACKAGE / name / "__init__.py").exists()]
 
 
@@ -78,7 +80,7 @@ def test_the_design_page_lists_the_rooms_in_this_order():
     page = (PACKAGE.parent / "docs" / "design.md").read_text(encoding="utf-8")
     listed = re.findall(r"^\| `(\w+)` \|", page.split("## Rooms")[1].split("## Laws")[0], re.M)
     assert listed == [name for name in ORDER if name in ROOMS]
-    assert all(f"`{name}`" in page for name in APART)
+    assert all(f"`{name}`" in page for name in (*APART, *GROUND))
 
 
 @every_file
@@ -97,6 +99,21 @@ def test_imports_go_down_only(path, tree):
     assert here in MAY_IMPORT, f"{here} is no room of docs/design.md#rooms"
     forbidden = targets - MAY_IMPORT[here] - {here}
     assert not forbidden, f"{here} must not import {sorted(forbidden)}"
+
+
+def test_training_takes_nothing_of_weights_but_the_model_of_a_run_folder():
+    files = sorted((PACKAGE / "train").rglob("*.py"))
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in files}
+    taken = {short(path) for path in files if any("jaxcnn.weights" in name for name in imports(trees[path]))}
+    assert taken == {"train/run_folder.py"}
+
+
+def test_of_weights_what_is_ours_imports_nothing_of_theirs():
+    """But for the face of the room, and published weights, which are theirs in whatever form they come."""
+    files = [path for path in FILES if room(path) == "weights" and "foreign" not in path.parts]
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in files}
+    taken = {short(path) for path in files if any("jaxcnn.weights.foreign" in name for name in imports(trees[path]))}
+    assert taken == {"weights/__init__.py", "weights/pretrained.py"}
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "textbook").glob("*.py")), ids=short)

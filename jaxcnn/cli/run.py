@@ -6,9 +6,10 @@ from pathlib import Path
 from jaxcnn import weights
 from jaxcnn.cli.wording import UsageError
 from jaxcnn.data import DataError
+from jaxcnn.files import tensors
 from jaxcnn.models import Model
 from jaxcnn.train import TrainState
-from jaxcnn.weights import WeightsError, tensors
+from jaxcnn.weights import WeightsError
 
 CHECKPOINT, MODEL = "checkpoint.safetensors", "model.safetensors"
 

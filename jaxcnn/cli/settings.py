@@ -1,7 +1,6 @@
 """All that a run was asked for, in command.json: written when it begins, read when it is gone on with or evaluated."""
 
 import dataclasses
-import json
 import math
 import shlex
 from collections.abc import Callable, Mapping
@@ -13,8 +12,8 @@ from jaxcnn.cli.arguments import MOST
 from jaxcnn.cli.recipes import AUGMENTS, RECIPES
 from jaxcnn.cli.wording import NONE, UsageError
 from jaxcnn.data import DataError
+from jaxcnn.files import json_files
 from jaxcnn.models import create, names
-from jaxcnn.weights.files import write_json
 
 FILE = "command.json"
 
@@ -112,7 +111,7 @@ def gone_on_with(recorded: Settings, given: Mapping[str, Any], run_dir: Path, fi
 def write(run_dir: Path, asked: Settings) -> None:
     """command.json of a run folder."""
     place = str(asked.data_dir.resolve()) if asked.data_dir else None
-    write_json(run_dir / FILE, vars(asked) | {"data_dir": place})
+    json_files.write_json(run_dir / FILE, vars(asked) | {"data_dir": place})
 
 
 def read(run_dir: Path) -> Settings:
@@ -142,12 +141,9 @@ def read(run_dir: Path) -> Settings:
 def read_json(path: Path) -> dict[str, Any]:
     """A file that holds an object by name; DataError naming the file for anything else."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise DataError(path, "a JSON file", f"damage: {error}") from None
-    if not isinstance(found, dict):
-        raise DataError(path, "values by name", f"{str(found)[:80]!r}")
-    return found
+        return json_files.read_json(path)
+    except ValueError as error:
+        raise DataError(path, "values by name in JSON", str(error)) from None
 
 
 def as_command(asked: Settings) -> str:

@@ -7,7 +7,6 @@ places.py, fetch.py    the user's folder; the network, checked and cached
 mnist.py, cifar.py, svhn.py    the published datasets, each in the forms that it has
 idx.py, npz.py, csv_file.py, matlab.py    the formats; bounds.py: how large a packed file may say that it is
 folder.py, folder_layouts.py    images in folders, as people lay them out
-images.py     read_image: one image file as pixels, the only decoder of the project
 stand_in.py   load_or_digits: the digits where a dataset is not to be had
 batches.py    epoch_plan, batches, to_float
 augment.py    flip, shift, crop, cutout, normalise; chain, per_image
@@ -21,11 +20,11 @@ from jaxcnn.data.dataset import Dataset, Splits, split
 from jaxcnn.data.errors import DataError
 from jaxcnn.data.folder import read_image_folder, read_image_folders
 from jaxcnn.data.idx import read_idx
-from jaxcnn.data.images import read_image
 from jaxcnn.data.npz import read_npz
 from jaxcnn.data.pairs import as_pair
 from jaxcnn.data.sources import Source, describe, load, names
 from jaxcnn.data.stand_in import load_or_digits
+from jaxcnn.files.images import read_image
 
 __all__ = [
     "Batch",

@@ -14,9 +14,10 @@ import numpy as np
 
 from jaxcnn.data.dataset import Dataset, Splits
 from jaxcnn.data.errors import DataError, check_labels
-from jaxcnn.data.fetch import Remote, fetch
+from jaxcnn.data.fetch import fetch
 from jaxcnn.data.npz import read_npz
 from jaxcnn.data.places import Place
+from jaxcnn.files.remote import Remote
 
 __all__ = ["CIFAR10", "CIFAR100", "Cifar", "read_cifar", "read_cifar10", "read_cifar100"]
 
@@ -62,7 +63,7 @@ CIFAR10 = Cifar(
     Remote(
         "cifar10",
         "cifar-10-binary.tar.gz",
-        "c32a1d4ab5d03f1284b67883e8d87530",
+        "md5:c32a1d4ab5d03f1284b67883e8d87530",
         (
             "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
             "https://storage.googleapis.com/s4tf-hosted-binaries/datasets/CIFAR10/cifar-10-binary.tar.gz",
@@ -91,7 +92,7 @@ CIFAR100 = Cifar(
     Remote(
         "cifar100",
         "cifar-100-binary.tar.gz",
-        "03b5dce01913d631647c71ecec9e9cb8",
+        "md5:03b5dce01913d631647c71ecec9e9cb8",
         ("https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",),
     ),
 )

@@ -1,37 +1,13 @@
-"""What is said when a file is wrong or a package is missing."""
+"""What is said when a dataset is wrong; `DataError` and `require` are those of all rooms."""
 
-import importlib
 import os
 import sys
-from types import ModuleType
 
 import numpy as np
 
-from jaxcnn.errors import JaxcnnError
+from jaxcnn.files.errors import DataError, require
 
 __all__ = ["DataError", "check_labels", "require", "tell"]
-
-
-class DataError(JaxcnnError):
-    """A data file is missing, damaged or not what it should be.
-
-    Args:
-        file: the file or folder concerned.
-        expected: what should have been there.
-        found: what was there.
-
-    >>> print(DataError("labels.gz", "labels 0 to 9", "label 12 at position 3"))
-    labels.gz: expected labels 0 to 9; found label 12 at position 3
-    """
-
-    def __init__(self, file: str | os.PathLike[str], expected: str, found: str):
-        super().__init__(file, expected, found)
-        self.file, self.expected, self.found = str(file), expected, found
-
-    def __str__(self) -> str:
-        text = f"{self.file}: expected {self.expected}; found {self.found}"
-        # One line that a terminal can show: names and contents of files may hold line breaks and control characters.
-        return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
 
 
 def check_labels(labels: np.ndarray, count: int, file: str | os.PathLike[str]) -> None:
@@ -40,33 +16,6 @@ def check_labels(labels: np.ndarray, count: int, file: str | os.PathLike[str]) -
     if outside.size:
         found = f"label {labels[outside[0]]} at position {outside[0]:,}"
         raise DataError(file, f"labels 0 to {count - 1}", found)
-
-
-def require(module: str, purpose: str) -> ModuleType:
-    """Import an optional module, or say which extra brings it.
-
-    Args:
-        module: dotted name to import, such as `"sklearn.datasets"`.
-        purpose: what needs it, for the message.
-
-    Returns:
-        The module.
-
-    Raises:
-        ImportError: the package is not installed; the message names the `pip install` that brings it.
-
-    >>> require("json", "this example").__name__
-    'json'
-    """
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        package = module.partition(".")[0]
-        if error.name is None or error.name.partition(".")[0] != package:
-            raise  # the package is there and its own dependency is missing: its message says more than ours
-        raise ImportError(
-            f"{purpose} needs the package `{package}`, which is not installed: pip install 'jaxcnn[data]'", name=package
-        ) from None
 
 
 def tell(message: str) -> None:

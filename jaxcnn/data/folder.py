@@ -9,7 +9,7 @@ import numpy as np
 from jaxcnn.data.dataset import Dataset, Splits, check_sides, part_of
 from jaxcnn.data.errors import DataError, require, tell
 from jaxcnn.data.folder_layouts import Labelled, class_images, labelled_parts
-from jaxcnn.data.images import check_size, read_image
+from jaxcnn.files.images import check_size, read_image
 
 __all__ = ["read_image_folder", "read_image_folders"]
 

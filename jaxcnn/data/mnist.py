@@ -1,14 +1,14 @@
 """MNIST and its relatives: grey images of 28×28 by name, from the user's folder or the network."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from jaxcnn.data.dataset import Splits
 from jaxcnn.data.errors import DataError
-from jaxcnn.data.fetch import Remote, fetch
+from jaxcnn.data.fetch import fetch
 from jaxcnn.data.mnist_forms import DIGITS, Idx, Parts
 from jaxcnn.data.places import Place, plain
+from jaxcnn.files.remote import Remote, hash_of_file
 
 __all__ = ["EMNIST_CLASSES", "FASHION_MNIST", "KMNIST", "MNIST", "Relative", "read_emnist", "read_relative"]
 
@@ -28,7 +28,7 @@ EMNIST_CLASSES = {
 _EMNIST = Remote(
     "emnist",
     "gzip.zip",
-    "58c8d27c78d21e728a6bc7b3cc06412e",  # torchvision/datasets/mnist.py, class EMNIST
+    "md5:58c8d27c78d21e728a6bc7b3cc06412e",  # torchvision/datasets/mnist.py, class EMNIST
     ("https://biometrics.nist.gov/cs_links/EMNIST/gzip.zip",),
 )
 
@@ -53,7 +53,8 @@ class Relative:
         """The four files."""
         files = zip(_FILES, self.md5, strict=True)
         return [
-            Remote(self.name, f"{file}.gz", md5, tuple(f"{url}{file}.gz" for url in self.urls)) for file, md5 in files
+            Remote(self.name, f"{file}.gz", f"md5:{md5}", tuple(f"{url}{file}.gz" for url in self.urls))
+            for file, md5 in files
         ]
 
 
@@ -174,7 +175,6 @@ def _check_owner(path: Path | None, name: str) -> None:
     folder = path.parent.parent if path.parent.name in ("raw", "gzip") else path.parent
     owner = next((other for other in set(_OWNERS.values()) if plain(other) == plain(folder.name)), name)
     if path.suffix == ".gz":
-        with path.open("rb") as stream:
-            owner = _OWNERS.get(hashlib.file_digest(stream, "md5").hexdigest(), owner)
+        owner = _OWNERS.get(hash_of_file(path, "md5"), owner)
     if owner != name:
         raise DataError(path, f"a file of {name}", f"one of {owner}, whose files have the same names")

@@ -10,16 +10,17 @@ import numpy as np
 
 from jaxcnn.data.dataset import Dataset, Splits
 from jaxcnn.data.errors import DataError
-from jaxcnn.data.fetch import Remote, fetch
+from jaxcnn.data.fetch import fetch
 from jaxcnn.data.matlab import read_matlab
 from jaxcnn.data.mnist_forms import DIGITS
 from jaxcnn.data.places import Place
+from jaxcnn.files.remote import Remote
 
 __all__ = ["read_svhn"]
 
 # md5: torchvision/datasets/svhn.py
 _REMOTES = tuple(
-    Remote("svhn", file, md5, (f"http://ufldl.stanford.edu/housenumbers/{file}",))
+    Remote("svhn", file, f"md5:{md5}", (f"http://ufldl.stanford.edu/housenumbers/{file}",))
     for file, md5 in (
         ("train_32x32.mat", "e26dedcc434d2e4c54c9b2d4a06d8373"),
         ("test_32x32.mat", "eb5a983be6a315427106f1b164d9cef3"),

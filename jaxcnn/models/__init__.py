@@ -1,7 +1,7 @@
 """Networks by name."""
 
 from jaxcnn.models.alexnet import alexnet
-from jaxcnn.models.catalogue import Published, create, names, published, register
+from jaxcnn.models.catalogue import Accuracy, create, names, published, register
 from jaxcnn.models.googlenet import googlenet
 from jaxcnn.models.inception import naive_inception, reduced_inception
 from jaxcnn.models.lectures import (
@@ -32,10 +32,11 @@ from jaxcnn.models.resnet import (
 from jaxcnn.models.squeezenet import squeezenet1_1
 from jaxcnn.models.surgery import features, with_frozen, with_head
 from jaxcnn.models.vgg import vgg, vgg11, vgg13, vgg16, vgg19
+from jaxcnn.moved import moved
 
 __all__ = [
+    "Accuracy",
     "Model",
-    "Published",
     "alexnet",
     "cats_vs_dogs_cnn",
     "cifar10_cnn",
@@ -74,3 +75,5 @@ __all__ = [
     "with_head",
     "zero_one",
 ]
+
+__getattr__ = moved(__name__, {"Published": "jaxcnn.models.Accuracy"})

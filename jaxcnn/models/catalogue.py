@@ -60,7 +60,7 @@ MODELS: dict[str, Callable[..., Model]] = {
 
 
 @dataclass(frozen=True)
-class Published:
+class Accuracy:
     """What others report of a network of this form: the share of test images whose most likely class is right.
 
     Args:
@@ -75,15 +75,15 @@ class Published:
     source: str
 
 
-def _imagenet(top1: float) -> Published:
-    return Published(top1, "ImageNet-1k", "torchvision, weights IMAGENET1K_V1")
+def _imagenet(top1: float) -> Accuracy:
+    return Accuracy(top1, "ImageNet-1k", "torchvision, weights IMAGENET1K_V1")
 
 
-def _cifar10(top1: float) -> Published:
-    return Published(top1, "CIFAR-10", "He et al. (2015), table 6")
+def _cifar10(top1: float) -> Accuracy:
+    return Accuracy(top1, "CIFAR-10", "He et al. (2015), table 6")
 
 
-PUBLISHED: dict[str, Published] = {
+PUBLISHED: dict[str, Accuracy] = {
     "resnet20": _cifar10(91.25),
     "resnet32": _cifar10(92.49),
     "resnet44": _cifar10(92.83),
@@ -115,7 +115,7 @@ def names() -> list[str]:
     return list(MODELS)
 
 
-def published(name: str) -> Published | None:
+def published(name: str) -> Accuracy | None:
     """What is published of a model in its usual form; None where nothing is.
 
     Raises:

@@ -13,7 +13,7 @@ from jaxcnn.ops.plan import Operands, Plan, form_of, plan_input_gradient, plan_k
 
 
 @dataclass(frozen=True)
-class Part:
+class Explained:
     """How one of the three products is computed.
 
     Args:
@@ -38,9 +38,9 @@ class Part:
 class Explanation:
     """Of `explain`; printed, it is a table."""
 
-    forward: Part
-    dx: Part
-    dw: Part
+    forward: Explained
+    dx: Explained
+    dw: Explained
 
     def __str__(self) -> str:
         lines = [f"{'':8}{'algorithm':18}{'multiply-adds':>15}{'of definition':>15}{'MB moved':>10}  bound     why"]
@@ -76,7 +76,7 @@ def explain(
       members: of an ensemble, each with a kernel and images of its own, under `jax.vmap`; the shapes are of one.
 
     Returns:
-      An `Explanation` with a `Part` each for `forward`, `dx` and `dw`.
+      An `Explanation` with an `Explained` each for `forward`, `dx` and `dw`.
 
     Raises:
       ValueError, TypeError: as `conv`.
@@ -107,7 +107,7 @@ def explain(
 PLANS = (plan_output, plan_input_gradient, plan_kernel_gradient)
 
 
-def _part(name: str, plan: Plan, around: int, definition: int) -> Part:
+def _part(name: str, plan: Plan, around: int, definition: int) -> Explained:
     def total(cost: str) -> int:
         return sum(step.times * getattr(step.choice.algorithm, cost)(step.product) for step in plan.steps)
 
@@ -116,4 +116,4 @@ def _part(name: str, plan: Plan, around: int, definition: int) -> Part:
     prefix = "phases, " if plan.steps[0].phases else ""
     adds, moved = total("multiply_adds"), around + 2 * total("built_bytes")
     bound = "products" if adds > plan.machine.products_per_byte * moved else "memory"
-    return Part(name, prefix + names, why, adds, definition, moved, bound)
+    return Explained(name, prefix + names, why, adds, definition, moved, bound)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn.data import to_float
+from jaxcnn.files.trees import flatten
 from jaxcnn.ops.sharding import rows
 from jaxcnn.train.compiled import kept
 from jaxcnn.train.examples import check_model, check_pixels, labelled_images, match_images
@@ -21,7 +22,6 @@ from jaxcnn.train.losses import LossFunction, meaning, probabilities
 from jaxcnn.train.precision import Policy
 from jaxcnn.train.state import TrainState
 from jaxcnn.train.step import batch_sums, check_alive
-from jaxcnn.weights.tensors import flatten
 
 
 @hinted(positional=3)

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn.errors import JaxcnnError
+from jaxcnn.files.trees import flatten
 from jaxcnn.train.history import History
 from jaxcnn.train.state import TrainState
-from jaxcnn.weights.tensors import flatten
 
 ADVICE = "Lower the learning rate, clip the gradients (optax.clip_by_global_norm) or look for bad pixels or labels"
 PARTS = {

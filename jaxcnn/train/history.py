@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxcnn.weights.files import replacing
+from jaxcnn.files.whole import replacing
 
 
 class History:

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.weights.tensors import flatten
+from jaxcnn.files.trees import flatten
 
 Tree = Any
 

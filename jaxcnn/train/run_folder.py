@@ -25,13 +25,14 @@ from typing import Any
 import jax
 
 from jaxcnn import weights
+from jaxcnn.files import tensors
+from jaxcnn.files.json_files import read_json, write_json
+from jaxcnn.files.whole import remove_temporaries
 from jaxcnn.train.callbacks import better
 from jaxcnn.train.history import History
 from jaxcnn.train.losses import meaning
 from jaxcnn.train.state import TrainState
-from jaxcnn.weights import tensors
-from jaxcnn.weights.files import remove_temporaries, write_json
-from jaxcnn.weights.models import are_named
+from jaxcnn.weights.saved import are_named
 
 try:
     import fcntl
@@ -162,12 +163,9 @@ def read_settings(file: str | os.PathLike) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file, though the run beside it needs one")
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # no JSON, or no UTF-8
-        raise ValueError(f"{path}: expected a JSON object with the settings of a run, found no JSON: {error}") from None
-    if not isinstance(found, dict):
-        raise ValueError(f"{path}: expected a JSON object with the settings of a run, found {type(found).__name__}")
-    return found
+        return read_json(path)
+    except ValueError as error:
+        raise ValueError(f"{path}: expected a JSON object with the settings of a run, found {error}") from None
 
 
 def versions() -> dict[str, str]:
@@ -215,7 +213,7 @@ def _history(checkpoint: Path) -> History:
                 raise TypeError
             history.append(dict(row))
     except (TypeError, AttributeError, ValueError):
-        raise tensors.WeightsError(
+        raise weights.WeightsError(
             f"{checkpoint}: expected the history of a run in its metadata, found {rows!r:.200}"
         ) from None
     return history

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxcnn.files.trees import differences, flatten
 from jaxcnn.train.losses import LossFunction
 from jaxcnn.train.precision import Policy, cast
-from jaxcnn.weights.tensors import flatten
 
 
 @functools.partial(
@@ -103,17 +103,13 @@ def _given(model: Any, initial: Initial) -> tuple[Any, Any]:
     template = jax.eval_shape(model.init, jax.random.key(0))
     weights = jax.tree.map(jnp.asarray, _weights(initial))
     expected, found = _named(template), _named(weights)
-    complaints = [
-        f"{len(names)} {what}: {', '.join(sorted(names)[:5])}{', …' if len(names) > 5 else ''}"
-        for what, names in (("missing", expected.keys() - found.keys()), ("unknown", found.keys() - expected.keys()))
-        if names
-    ]
-    complaints += [
-        f"{name} must be {leaf.dtype}{list(leaf.shape)} but is {found[name].dtype}{list(found[name].shape)}"
-        for name, leaf in expected.items()
-        if name in found and (found[name].shape, found[name].dtype) != (leaf.shape, leaf.dtype)
-    ]
+    complaints = differences(_shapes(expected), _shapes(found))
     complaints += [f"{name} holds NaN or infinity" for name, leaf in found.items() if not jnp.isfinite(leaf).all()]
     if complaints:
         raise ValueError(f"fit: `initial` does not fit {model.name}; {'; '.join(complaints[:8])}")
     return weights
+
+
+def _shapes(named: dict[str, Any]) -> dict[str, str]:
+    """dtype and shape in words, by name."""
+    return {name: f"{leaf.dtype}{list(leaf.shape)}" for name, leaf in named.items()}

@@ -9,11 +9,11 @@ import numpy as np
 
 from jaxcnn import weights
 from jaxcnn.data import DataError, Dataset
+from jaxcnn.files.json_files import write_json
 from jaxcnn.train import History, TrainState, evaluate, predict
 from jaxcnn.train.metrics import confusion_matrix
 from jaxcnn.viz.style import save
 from jaxcnn.viz.training import confusion, curves, samples
-from jaxcnn.weights.files import write_json
 
 BATCH_SIZE = 256
 

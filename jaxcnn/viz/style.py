@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxcnn.weights.files import replacing
+from jaxcnn.files.whole import replacing
 
 # Okabe, Ito (2008), the order of the first two chosen for most contrast
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"

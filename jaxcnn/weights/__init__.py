@@ -1,21 +1,29 @@
-"""Parameters and state: on disk, from other libraries, and published ones."""
+"""Parameters and state: on disk, from other libraries, and published ones.
 
-from jaxcnn.weights.arrays import from_arrays
-from jaxcnn.weights.correspondence import Mismatch
-from jaxcnn.weights.errors import WeightsError
-from jaxcnn.weights.keras import from_keras
-from jaxcnn.weights.matching import explain
-from jaxcnn.weights.models import describe, load, load_model, save
+saved.py         our own files: save, load, describe, load_model; settings/ compares the layers they were written for
+parts.py         the layers of a model that hold arrays
+foreign/         other libraries' files and models, read; PyTorch's, written
+pretrained.py    published weights; published.py lists them, preprocessing.py is what images go through before them
+"""
+
+from jaxcnn.files.errors import WeightsError
+from jaxcnn.files.remote import Remote
+from jaxcnn.weights.foreign.correspondence import Mismatch
+from jaxcnn.weights.foreign.keras import from_keras
+from jaxcnn.weights.foreign.matching import explain
+from jaxcnn.weights.foreign.npz import from_arrays
+from jaxcnn.weights.foreign.pytorch import from_torch, to_torch
 from jaxcnn.weights.preprocessing import Preprocessing
 from jaxcnn.weights.pretrained import Pretrained, labels, pretrained, pretrained_names
 from jaxcnn.weights.published import Published
-from jaxcnn.weights.pytorch import from_torch, to_torch
+from jaxcnn.weights.saved import describe, load, load_model, save
 
 __all__ = [
     "Mismatch",
     "Preprocessing",
     "Pretrained",
     "Published",
+    "Remote",
     "WeightsError",
     "describe",
     "explain",

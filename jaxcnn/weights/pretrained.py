@@ -1,5 +1,6 @@
 """Networks that others have trained, ready to use."""
 
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -7,14 +8,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxcnn import models
+from jaxcnn.files.errors import WeightsError
+from jaxcnn.files.remote import NotObtained, Remote, obtain
 from jaxcnn.layers.layer import Tree
 from jaxcnn.models import Model
-from jaxcnn.weights.arrays import from_arrays
-from jaxcnn.weights.download import obtain
-from jaxcnn.weights.errors import WeightsError
-from jaxcnn.weights.keras import from_keras
+from jaxcnn.weights.foreign.keras import from_keras
+from jaxcnn.weights.foreign.npz import from_arrays
+from jaxcnn.weights.foreign.pytorch import from_torch
 from jaxcnn.weights.published import FILES, IMAGENET_CLASSES, Published
-from jaxcnn.weights.pytorch import from_torch
 
 READERS: dict[str, Callable[..., tuple[Tree, Tree]]] = {
     "torch": from_torch,
@@ -70,7 +71,7 @@ def pretrained(name: str | Published, *, path: str | os.PathLike | None = None, 
     """
     about = name if isinstance(name, Published) else _known(name)
     model = models.create(about.model, **{**about.options, **options})
-    params, state = READERS[about.library](obtain(about.remote, path), model)
+    params, state = READERS[about.library](_file(about.remote, path), model)
     return Pretrained(model, params, state, about)
 
 
@@ -92,7 +93,7 @@ def labels(about: Published, path: str | os.PathLike | None = None) -> tuple[str
     if about.classes != "imagenet":
         return about.classes
     if path is None:
-        index = json.loads(obtain(IMAGENET_CLASSES).read_text(encoding="utf-8"))
+        index = json.loads(_file(IMAGENET_CLASSES).read_text(encoding="utf-8"))
         names = [index[str(i)][1].replace("_", " ") for i in range(len(index))]
     else:
         try:
@@ -102,6 +103,34 @@ def labels(about: Published, path: str | os.PathLike | None = None) -> tuple[str
     if len(names) != 1000:
         raise WeightsError(f"{path}: expected the names of ImageNet's 1000 classes, one per line; found {len(names)}")
     return tuple(names)
+
+
+def _file(remote: Remote, path: str | os.PathLike | None = None) -> Path:
+    """The user's file if a path is given, else the cached one, fetched unless it is there; its hash is compared."""
+    if path is not None:
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no such weights file")
+        if not remote.agrees(path):
+            algorithm, _, digits = remote.hash.partition(":")
+            beginning = "" if len(digits) == hashlib.new(algorithm).digest_size * 2 else " beginning with"
+            raise WeightsError(
+                f"{path}: expected the published {remote.file} of about {remote.mebibytes} MiB, {algorithm}{beginning} "
+                f"{digits}; found {remote.found(path)}"
+            )
+        return path
+    try:
+        return obtain(remote)
+    except (NotObtained, OSError) as error:
+        if isinstance(error, NotObtained) and not error.failures:
+            raise WeightsError(
+                f"{remote.file} is not published at an address of its own: give its path, or put a file with "
+                f"{remote.hash} at {remote.place}"
+            ) from None
+        raise WeightsError(
+            f"{error}. By hand: download it ({remote.mebibytes} MiB, {remote.hash}) and put it at {remote.place}, or "
+            "give its path"
+        ) from None
 
 
 def _known(name: str) -> Published:

@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from jaxcnn.weights.download import Remote
+from jaxcnn.data.cifar import CIFAR10
+from jaxcnn.files.remote import Remote
+from jaxcnn.models.catalogue import PUBLISHED
 from jaxcnn.weights.preprocessing import Preprocessing
 
-CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+FOLDER = "weights"  # in the cache and under a mirror
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class Published:
 
     Args:
       name: "publisher/model".
-      remote: the file.
+      remote: the file, with the folder "weights" of the cache and of a mirror.
       model, options: what `models.create` makes for it.
       library: whose names and layouts it has, "torch", "keras" or "arrays".
       preprocessing: what images go through.
@@ -51,23 +53,26 @@ def _torchvision(
     model: str,
     file: str,
     mebibytes: float,
-    top1: float,
-    preprocessing: Preprocessing = TORCHVISION,
+    *,
     name: str | None = None,
+    top1: float | None = None,
+    preprocessing: Preprocessing = TORCHVISION,
     **options: Any,
 ) -> Published:
+    """A file of torchvision's; without `top1`, the accuracy is the one that the catalogue of models has from it."""
     return Published(
         name=f"torchvision/{name or model}",
         remote=Remote(
+            FOLDER,
             file,
-            f"https://download.pytorch.org/models/{file}",
             f"sha256:{file.removesuffix('.pth').rpartition('-')[2]}",
+            (f"https://download.pytorch.org/models/{file}",),
             mebibytes,
         ),
         model=model,
         library="torch",
         preprocessing=preprocessing,
-        top1=top1,
+        top1=PUBLISHED[model].top1 if top1 is None else top1,
         licence="BSD-3-Clause, as torchvision; trained on ImageNet, whose terms are for non-commercial research",
         source="torchvision, weights IMAGENET1K_V1, https://github.com/pytorch/vision",
         options=options,
@@ -79,9 +84,10 @@ def _keras(model: str, folder: str, md5: str, mebibytes: float, top1: float, lic
     return Published(
         name=f"keras/{model}",
         remote=Remote(
+            FOLDER,
             file,
-            f"https://storage.googleapis.com/tensorflow/keras-applications/{folder}/{file}",
             f"md5:{md5}",
+            (f"https://storage.googleapis.com/tensorflow/keras-applications/{folder}/{file}",),
             mebibytes,
         ),
         model=model,
@@ -98,24 +104,24 @@ VGG_LICENCE = "CC BY 4.0, Visual Geometry Group, University of Oxford"
 RESNET_LICENCE = "MIT, Kaiming He, https://github.com/KaimingHe/deep-residual-networks"
 
 FILES = (
-    _torchvision("alexnet", "alexnet-owt-7be5be79.pth", 233.1, 56.522),
-    _torchvision("vgg11", "vgg11-8a719046.pth", 506.8, 69.020),
-    _torchvision("vgg13", "vgg13-19584684.pth", 507.5, 69.928),
-    _torchvision("vgg16", "vgg16-397923af.pth", 527.8, 71.592),
-    _torchvision("vgg19", "vgg19-dcbb9e9d.pth", 548.1, 72.376),
-    _torchvision("vgg11", "vgg11_bn-6002323d.pth", 506.9, 70.370, name="vgg11_bn", batch_norm=True),
-    _torchvision("vgg13", "vgg13_bn-abd245e5.pth", 507.6, 71.586, name="vgg13_bn", batch_norm=True),
-    _torchvision("vgg16", "vgg16_bn-6c64b313.pth", 527.9, 73.360, name="vgg16_bn", batch_norm=True),
-    _torchvision("vgg19", "vgg19_bn-c79401a0.pth", 548.1, 74.218, name="vgg19_bn", batch_norm=True),
+    _torchvision("alexnet", "alexnet-owt-7be5be79.pth", 233.1),
+    _torchvision("vgg11", "vgg11-8a719046.pth", 506.8),
+    _torchvision("vgg13", "vgg13-19584684.pth", 507.5),
+    _torchvision("vgg16", "vgg16-397923af.pth", 527.8),
+    _torchvision("vgg19", "vgg19-dcbb9e9d.pth", 548.1),
+    _torchvision("vgg11", "vgg11_bn-6002323d.pth", 506.9, name="vgg11_bn", top1=70.370, batch_norm=True),
+    _torchvision("vgg13", "vgg13_bn-abd245e5.pth", 507.6, name="vgg13_bn", top1=71.586, batch_norm=True),
+    _torchvision("vgg16", "vgg16_bn-6c64b313.pth", 527.9, name="vgg16_bn", top1=73.360, batch_norm=True),
+    _torchvision("vgg19", "vgg19_bn-c79401a0.pth", 548.1, name="vgg19_bn", top1=74.218, batch_norm=True),
     # ported from TensorFlow, whose scaling it keeps; its auxiliary classifiers were never trained
-    _torchvision("googlenet", "googlenet-1378be20.pth", 49.7, 69.778, TENSORFLOW, auxiliary=False),
-    _torchvision("resnet18", "resnet18-f37072fd.pth", 44.7, 69.758),
-    _torchvision("resnet34", "resnet34-b627a593.pth", 83.3, 73.314),
-    _torchvision("resnet50", "resnet50-0676ba61.pth", 97.8, 76.130),
-    _torchvision("resnet101", "resnet101-63fe2227.pth", 170.5, 77.374),
-    _torchvision("resnet152", "resnet152-394f9c45.pth", 230.4, 78.312),
-    _torchvision("squeezenet1_1", "squeezenet1_1-b8a52dc0.pth", 4.7, 58.178),
-    _torchvision("mobilenet_v2", "mobilenet_v2-b0353104.pth", 13.6, 71.878),
+    _torchvision("googlenet", "googlenet-1378be20.pth", 49.7, preprocessing=TENSORFLOW, auxiliary=False),
+    _torchvision("resnet18", "resnet18-f37072fd.pth", 44.7),
+    _torchvision("resnet34", "resnet34-b627a593.pth", 83.3),
+    _torchvision("resnet50", "resnet50-0676ba61.pth", 97.8),
+    _torchvision("resnet101", "resnet101-63fe2227.pth", 170.5),
+    _torchvision("resnet152", "resnet152-394f9c45.pth", 230.4),
+    _torchvision("squeezenet1_1", "squeezenet1_1-b8a52dc0.pth", 4.7),
+    _torchvision("mobilenet_v2", "mobilenet_v2-b0353104.pth", 13.6),
     _keras("vgg16", "vgg16", "64373286793e3c8b2b4e3219cbf3544b", 528, 71.3, VGG_LICENCE),
     _keras("vgg19", "vgg19", "cbe5617147190e668d6c5d5026f83318", 549, 71.3, VGG_LICENCE),
     _keras("resnet50", "resnet", "2cb95161c43110f7111970584f804107", 98, 74.9, RESNET_LICENCE, form="keras"),
@@ -124,9 +130,10 @@ FILES = (
     Published(
         name="akamaster/resnet20",
         remote=Remote(
+            FOLDER,
             "resnet20_cifar10.safetensors",
-            None,
             "sha256:02926273efb1deadb6dc654c7087baea932ef2026d9f854680d6858146d85838",
+            (),
             1.04,
         ),
         model="resnet20",
@@ -135,14 +142,15 @@ FILES = (
         top1=91.73,
         licence="BSD-2-Clause",
         source="https://github.com/akamaster/pytorch_resnet_cifar10, its state dict as safetensors",
-        classes=CIFAR10,
+        classes=CIFAR10.classes,
     ),
     Published(
         name="caffe/squeezenet1_1",
         remote=Remote(
+            FOLDER,
             "squeezenet1_1_imagenet.npz",
-            None,
             "sha256:b7e5567cbee4818ac3ddce33d6b6e2034fc8c38a6e2dbf59ae7989bf30358d6f",
+            (),
             4.7,
         ),
         model="squeezenet1_1",
@@ -158,8 +166,9 @@ FILES = (
 
 # What ImageNet's thousand classes are called, as keras.applications has it: {"0": ["n01440764", "tench"], …}.
 IMAGENET_CLASSES = Remote(
+    FOLDER,
     "imagenet_class_index.json",
-    "https://storage.googleapis.com/download.tensorflow.org/data/imagenet_class_index.json",
     "md5:c2c37ea517e94d9795004a39431a14cb",
+    ("https://storage.googleapis.com/download.tensorflow.org/data/imagenet_class_index.json",),
     0.03,
 )

@@ -5,66 +5,19 @@ import hashlib
 import io
 import socket
 import sys
-import threading
 import traceback
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+from file_server import beginning, cached, changed, dropped, missing, truncated, truncated_unannounced, whole, wrong
 
 from jaxcnn import data
 from jaxcnn.data.errors import DataError
-from jaxcnn.data.fetch import Remote, fetch
+from jaxcnn.data.fetch import fetch
+from jaxcnn.files.remote import Remote
 
 BODY = np.random.default_rng(0).bytes(300_000)  # longer than one chunk, so a drop leaves part of it on the disk
 MD5 = hashlib.md5(BODY).hexdigest()
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.server.requested.append(self.path)
-        self.server.answer(self)
-
-    def log_message(self, *args):
-        pass
-
-
-def whole(handler, body=BODY):
-    handler.send_response(200)
-    handler.send_header("Content-Length", str(len(body)))
-    handler.end_headers()
-    handler.wfile.write(body)
-
-
-def truncated(handler):
-    """Fewer bytes than announced, and a proper end of the connection."""
-    handler.send_response(200)
-    handler.send_header("Content-Length", str(len(BODY)))
-    handler.end_headers()
-    handler.wfile.write(BODY[:200_000])
-
-
-def truncated_unannounced(handler):
-    """No length given: only the hash can tell."""
-    handler.send_response(200)
-    handler.end_headers()
-    handler.wfile.write(BODY[:200_000])
-
-
-def dropped(handler):
-    """The connection is reset in the middle."""
-    truncated(handler)
-    linger = (1).to_bytes(4, "little") + (0).to_bytes(4, "little")  # close with RST
-    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-    handler.connection.close()
-
-
-def wrong(handler):
-    whole(handler, b"\0" + BODY[1:])
-
-
-def missing(handler):
-    handler.send_error(404)
 
 
 def compressed_on_the_way(handler):
@@ -80,29 +33,14 @@ def compressed_on_the_way(handler):
 
 
 @pytest.fixture
-def server(monkeypatch, tmp_path):
-    monkeypatch.setenv("JAXCNN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("JAXCNN_MIRROR", raising=False)
-    for proxy in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(proxy, raising=False)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.requested, server.answer = [], whole
-    server.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def server(server):
+    server.body = BODY
+    return server
 
 
 @pytest.fixture
 def remote(server):
-    return Remote("made", "pixels.gz", MD5, (f"{server.url}/a/pixels.gz",))
-
-
-def cached(tmp_path):
-    return sorted(path.relative_to(tmp_path / "cache") for path in (tmp_path / "cache").rglob("*") if path.is_file())
+    return Remote("made", "pixels.gz", f"md5:{MD5}", (f"{server.url}/a/pixels.gz",))
 
 
 def test_whole_file_is_cached_and_fetched_once(server, remote):
@@ -131,9 +69,9 @@ def test_damaged_cache_is_fetched_again(server, remote):
     ("answer", "reason"),
     [
         (truncated, "the connection ended before the file did"),
-        (truncated_unannounced, hashlib.md5(BODY[:200_000]).hexdigest()),
+        (truncated_unannounced, hashlib.md5(beginning(BODY)).hexdigest()),
         (dropped, "the connection ended before the file did"),
-        (wrong, hashlib.md5(b"\0" + BODY[1:]).hexdigest()),
+        (wrong, hashlib.md5(changed(BODY)).hexdigest()),
         (missing, "HTTP status 404"),
     ],
 )
@@ -154,24 +92,24 @@ def test_no_server_is_one_clear_error(server, tmp_path):
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/pixels.gz"
         with pytest.raises(DataError, match=f"{url}: no connection"):
-            fetch(Remote("made", "pixels.gz", MD5, (url,)))
+            fetch(Remote("made", "pixels.gz", f"md5:{MD5}", (url,)))
     assert cached(tmp_path) == []
 
 
 def test_the_next_address_is_tried_and_each_failure_told(server, tmp_path):
     server.answer = lambda handler: (missing if handler.path.startswith("/a/") else whole)(handler)
     urls = (f"{server.url}/a/pixels.gz", f"{server.url}/b/pixels.gz")
-    assert fetch(Remote("made", "pixels.gz", MD5, urls)).read_bytes() == BODY
+    assert fetch(Remote("made", "pixels.gz", f"md5:{MD5}", urls)).read_bytes() == BODY
     server.answer = lambda handler: (missing if handler.path.startswith("/a/") else wrong)(handler)
-    with pytest.raises(DataError, match=r"/a/pixels.gz: HTTP status 404; .*/b/pixels.gz: MD5 hash"):
-        fetch(Remote("made", "other.gz", MD5, urls))
+    with pytest.raises(DataError, match=r"/a/pixels.gz: HTTP status 404; .*/b/pixels.gz: another file, found"):
+        fetch(Remote("made", "other.gz", f"md5:{MD5}", urls))
 
 
 def test_mirror_replaces_the_addresses(server, monkeypatch):
-    remote = Remote("made", "pixels.gz", MD5, ("http://nowhere.invalid/pixels.gz",))
+    remote = Remote("made", "pixels.gz", f"md5:{MD5}", ("http://nowhere.invalid/pixels.gz",))
     assert fetch(remote, mirror=f"{server.url}/argument/").read_bytes() == BODY
     monkeypatch.setenv("JAXCNN_MIRROR", f"{server.url}/environment")
-    fetch(Remote("made", "other.gz", MD5, remote.urls))
+    fetch(Remote("made", "other.gz", f"md5:{MD5}", remote.urls))
     assert server.requested == ["/argument/made/pixels.gz", "/environment/made/other.gz"]
 
 
@@ -189,7 +127,9 @@ def test_a_cache_that_cannot_be_written_is_named(server, remote, tmp_path, monke
 
 def test_without_pooch_the_extra_is_named(server, remote, monkeypatch):
     monkeypatch.setitem(sys.modules, "pooch", None)
-    with pytest.raises(ImportError, match=r"fetching made needs the package `pooch`.*pip install 'jaxcnn\[data\]'"):
+    with pytest.raises(
+        ImportError, match=r"fetching made/pixels\.gz needs the package `pooch`.*pip install 'jaxcnn\[data\]'"
+    ):
         fetch(remote)
 
 
@@ -221,7 +161,7 @@ def test_what_is_not_given_is_asked_of_the_mirror_and_its_hash_compared(server, 
     (tmp_path / "folder").mkdir()
     for options in ({}, {"data_dir": tmp_path / "folder"}):
         server.requested.clear()
-        with pytest.raises(DataError, match=r"a file with md5 \w{32} from the network; found .*MD5 hash"):
+        with pytest.raises(DataError, match=r"a file with md5 \w{32} from the network; found .*another file, found"):
             data.load(name, mirror=server.url, **options)
         assert server.requested == paths
     assert cached(tmp_path) == []

@@ -223,3 +223,9 @@ def test_images_of_another_size_are_told_what_the_model_takes(shape):
     with pytest.raises(ValueError) as error:
         jax.eval_shape(model.apply, params, state, jax.ShapeDtypeStruct(shape, "float32"))
     assert f"lenet5 was made for `x` of shape (N, 28, 28, 1); got {shape}" in error.value.__notes__
+
+
+def test_the_old_name_of_an_accuracy_works_and_says_the_new_one():
+    with pytest.warns(DeprecationWarning, match=r"models\.Published is now jaxcnn\.models\.Accuracy") as warned:
+        assert models.Published is models.Accuracy
+    assert len(warned) == 1

@@ -17,12 +17,13 @@ import pytest
 from train_tiny import DIGITS, LINEAR, WHOLE, assert_same_bits, but_seconds
 
 from jaxcnn import data, models
+from jaxcnn.files import tensors
 from jaxcnn.layers import Dense, Flatten, Layer, serial
 from jaxcnn.models import Model
 from jaxcnn.population import ensemble
 from jaxcnn.train import Best, History, NonFiniteLoss, TrainState, evaluate, fit, make_step, make_steps, predict
 from jaxcnn.train.run_folder import check_settings
-from jaxcnn.weights import WeightsError, load, tensors
+from jaxcnn.weights import WeightsError, load
 
 TRAIN, TEST = DIGITS.train[:90], DIGITS.test[:40]
 OPTIONS = {"epochs": 2, "batch_size": 32, "optimizer": optax.adam(1e-2)}
@@ -192,7 +193,7 @@ def test_what_a_killed_training_left_is_removed(tmp_path):
     fit(LINEAR, TRAIN, run_dir=tmp_path, **OPTIONS)
     names = sorted(path.name for path in tmp_path.iterdir())
     script = (
-        "import os, sys\nfrom jaxcnn.weights.files import replacing\n"
+        "import os, sys\nfrom jaxcnn.files.whole import replacing\n"
         "with replacing(sys.argv[1]) as file:\n    file.write_text('half')\n    os._exit(9)\n"
     )
     paths = os.pathsep.join(sys.path)

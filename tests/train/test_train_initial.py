@@ -87,12 +87,12 @@ def without(tree, layer, leaf):
         (
             lambda p, s: (p | {"dense1": {"kernel": jnp.ones((64, 3)), "bias": p["dense1"]["bias"]}}, s),
             ValueError,
-            ["params/dense1/kernel must be float32[64, 10] but is float32[64, 3]"],
+            ["params/dense1/kernel expects float32[64, 10] but has float32[64, 3]"],
         ),
         (
             lambda p, s: (p, jax.tree.map(lambda a: a.astype(jnp.float16), s)),
             ValueError,
-            ["state/batch_norm1/mean must be float32[64] but is float16[64]"],
+            ["state/batch_norm1/mean expects float32[64] but has float16[64]"],
         ),
         (
             lambda p, s: (p, jax.tree.map(lambda a: a.at[0].set(jnp.nan), s)),

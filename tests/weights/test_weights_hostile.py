@@ -15,8 +15,8 @@ import pytest
 from jaxcnn.layers import Conv, Dense, GlobalAvgPool, serial
 from jaxcnn.models import Model
 from jaxcnn.weights import WeightsError, from_arrays, from_keras, from_torch
-from jaxcnn.weights.keras import hdf5
-from jaxcnn.weights.limits import ALLOWANCE
+from jaxcnn.weights.foreign.keras import hdf5
+from jaxcnn.weights.foreign.limits import ALLOWANCE
 
 NET = Model("net", serial(Conv(4, 3), GlobalAvgPool(), Dense(3)), (6, 6, 2), 3)
 SHAPES = {"conv2d/vars/0": (3, 3, 2, 4), "conv2d/vars/1": (4,), "dense/vars/0": (4, 3), "dense/vars/1": (3,)}

@@ -13,8 +13,8 @@ from jaxcnn import models
 from jaxcnn.layers import BatchNorm, Conv, Dense, Flatten, Layer, SeparableConv, serial
 from jaxcnn.models import Model
 from jaxcnn.weights import Mismatch, WeightsError, explain, from_keras
-from jaxcnn.weights.dialects import KERAS
-from jaxcnn.weights.matching import fill
+from jaxcnn.weights.foreign.dialects import KERAS
+from jaxcnn.weights.foreign.matching import fill
 
 NET = Model(
     "net", serial(Conv(3, 2, use_bias=False), BatchNorm(), SeparableConv(4, 2), Flatten(), Dense(2)), (4, 4, 2), 2

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from jaxcnn import models
+from jaxcnn.files import tensors
 from jaxcnn.layers import BatchNorm, Dense, Flatten, Layer, serial
 from jaxcnn.models import Model
-from jaxcnn.weights import Preprocessing, WeightsError, describe, load, save, tensors
+from jaxcnn.weights import Preprocessing, WeightsError, describe, load, save
 
 SMALL = Model("small", serial(Flatten(), BatchNorm(), Dense(3)), (2, 2, 1), 3)
 

@@ -9,6 +9,9 @@ import pytest
 from safetensors.numpy import save_file
 
 from jaxcnn import models
+from jaxcnn.files import tensors
+from jaxcnn.files.seal import FORMAT, sealed
+from jaxcnn.files.trees import flatten
 from jaxcnn.layers import (
     AvgPool,
     BatchNorm,
@@ -23,8 +26,7 @@ from jaxcnn.layers import (
     stateless,
 )
 from jaxcnn.models import Model
-from jaxcnn.weights import Preprocessing, WeightsError, describe, load, load_model, save, tensors
-from jaxcnn.weights.seal import FORMAT, sealed
+from jaxcnn.weights import Preprocessing, WeightsError, describe, load, load_model, save
 
 
 def model(*layers, name="net", shape=(4, 4, 1), loss="softmax_cross_entropy", eps=1e-5, **more):
@@ -80,7 +82,7 @@ def test_every_flipped_bit_of_a_checkpoint_is_refused(tmp_path, flips):
 def test_a_newer_format_is_refused_by_name(tmp_path, monkeypatch):
     path, net = tmp_path / "net.safetensors", model()
     with monkeypatch.context() as newer:
-        newer.setattr("jaxcnn.weights.seal.FORMAT", FORMAT + 1)
+        newer.setattr("jaxcnn.files.seal.FORMAT", FORMAT + 1)
         saved(path, net)
     for call in (lambda: load(path, net), lambda: describe(path)):
         with pytest.raises(
@@ -93,7 +95,7 @@ def test_files_from_before_the_hash_still_load(tmp_path):
     path, net = tmp_path / "net.safetensors", model()
     params, state = saved(path, net)
     about = describe(path)
-    arrays = tensors.flatten({"params": params, "state": state})
+    arrays = flatten({"params": params, "state": state})
     save_file({n: np.asarray(a) for n, a in arrays.items()}, path, metadata={"jaxcnn": json.dumps(about)})
     back, _ = load(path, net)
     assert (back["conv1"]["kernel"] == params["conv1"]["kernel"]).all() and describe(path) == about

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcnn.weights.transforms import HWCM_TO_HW1O, OI_TO_IO, OIHW_TO_HWIO, cast, chw_to_hwc
+from jaxcnn.weights.foreign.transforms import HWCM_TO_HW1O, OI_TO_IO, OIHW_TO_HWIO, cast, chw_to_hwc
 
 RNG = np.random.default_rng(0)
 

@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 from PIL import Image
 
+from jaxcnn.files.whole import replacing
 from jaxcnn.viz.animation.drawing import Shape, Stage, Words
 from jaxcnn.viz.animation.frame import Frame
 from jaxcnn.viz.style import BLUE
-from jaxcnn.weights.files import replacing
 
 SECONDS = 0.7  # that a frame stays
 COLOURS = 24  # of a GIF: a few fills and the greys of letters

@@ -6,7 +6,7 @@ from typing import Any
 
 from jaxcnn.layers import Layer
 from jaxcnn.models import Model
-from jaxcnn.weights.anatomy import parts_of
+from jaxcnn.weights.parts import parts_of
 from jaxcnn.weights.settings.plain import IDENTITIES, plain
 
 

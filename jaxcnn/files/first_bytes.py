@@ -1,0 +1,27 @@
+"""What a file is, by how it begins; its name may say anything."""
+
+from pathlib import Path
+
+from jaxcnn.files.errors import WeightsError
+
+HDF5 = b"\x89HDF\r\n\x1a\n"
+ZIP = b"PK\x03\x04"
+POINTER = b"version https://git-lfs"
+
+
+def first_bytes(path: Path) -> bytes:
+    """The beginning of a file of weights.
+
+    Raises:
+      FileNotFoundError: no such file.
+      WeightsError: a pointer that Git LFS left in place of the file.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such weights file")
+    with path.open("rb") as file:
+        found = file.read(len(POINTER))
+    if found == POINTER:
+        raise WeightsError(
+            f"{path} is a Git LFS pointer, not the file itself; `git lfs pull` in its repository fetches that"
+        )
+    return found

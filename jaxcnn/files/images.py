@@ -1,0 +1,229 @@
+"""One image file as pixels: the only decoder of the project, so that training, prediction and pictures see the same.
+
+What a file holds and what becomes of it:
+orientation    turned upright as its EXIF (or TIFF) orientation says, values 1 to 8
+grey, colour   to the channels asked for: grey is repeated, colour is weighed by ITU-R BT.601 (Pillow's "L")
+palettes       their colours
+transparency   dropped, the colour beneath it stays: as torchvision's and Keras' image folders do
+CMYK, YCCK     to red, green, blue without a colour profile; profiles of other files are ignored too
+16 bits        to 8: grey by round(v / 257), colour by its upper byte, as Pillow reads it; the two differ by 1 at most
+32 bits, float refused: nothing says which value is white
+more frames    the first one
+"""
+
+import operator
+import os
+import threading
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxcnn.files.errors import DataError, require
+from jaxcnn.files.first_bytes import POINTER, ZIP
+
+__all__ = ["read_image"]
+
+_MODES = {1: "L", 3: "RGB"}  # Pillow's words for grey and colour
+
+# Formats of pixels. Pillow knows more: some start another program (EPS) or say their size only while they are decoded.
+# HEIF and JXL are there once a package such as pillow-heif has registered them.
+_FORMATS = ("AVIF", "BMP", "GIF", "HEIF", "JPEG", "JPEG2000", "JXL", "PNG", "PPM", "QOI", "TGA", "TIFF", "WEBP")
+
+# Orientation (EXIF 2.3, tag 0x0112): the names of Pillow's transpositions that turn such an image upright.
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
+_BITS_PER_SAMPLE = 258  # TIFF 6.0
+
+_warnings_lock = threading.Lock()  # warnings.catch_warnings changes what all threads share
+
+
+def read_image(path: str | os.PathLike[str], shape: tuple[int | None, int | None, int]) -> np.ndarray:
+    """An image file as pixels of a given shape: upright, 8 bits per channel, resized.
+
+    It is resized bilinearly (with Pillow's antialiasing) and without keeping its proportions, as image folders are.
+    The head of `jaxcnn/files/images.py` lists what becomes of palettes, transparency, CMYK, 16 bits and animations.
+
+    Args:
+        path: the file; AVIF, BMP, GIF, JPEG, JPEG 2000, PNG, PPM, QOI, TGA, TIFF or WebP, whatever its name.
+        shape: (H, W, C) of the result, C 1 for grey or 3 for colour; (None, None, C) for the image's own size.
+
+    Returns:
+        uint8 (H, W, C).
+
+    Raises:
+        DataError: the file is missing, damaged, no image, of more than `PIL.Image.MAX_IMAGE_PIXELS` pixels
+            (89 megapixels unless you set it; its header decides, before it is decoded), or of 32 bits per channel.
+        ValueError: a bad shape.
+        ImportError: Pillow is not installed.
+
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder, "red.png")
+    ...     Image.new("RGB", (640, 480), "red").save(file)
+    ...     read_image(file, (2, 2, 3))[0].tolist()
+    [[255, 0, 0], [255, 0, 0]]
+    """
+    if not isinstance(shape, tuple | list) or len(shape) != 3:
+        raise ValueError(f"read_image: `shape` must be (height, width, channels); got {shape!r}.")
+    own_size = tuple(shape[:2]) == (None, None)
+    height, width, channels = check_size("read_image", (1, 1) if own_size else shape[:2], shape[2])
+    image_module = require("PIL.Image", "reading images")
+    file = Path(path)
+    if not file.is_file():
+        raise DataError(file, "an image file", _what_stands_there(file))
+    try:
+        image = _upright(file).convert(_MODES[channels])
+        width, height = image.size if own_size else (width, height)
+        pixels = image.resize((width, height), image_module.Resampling.BILINEAR)
+    except DataError:
+        raise
+    except image_module.UnidentifiedImageError:
+        raise DataError(file, "a readable image", _what_it_holds(file)) from None
+    except OSError as error:
+        raise DataError(file, "a readable image", error.strerror or str(error)) from None
+    except Exception as error:  # decoders raise what they stumble on: SyntaxError, struct.error, RecursionError, …
+        raise DataError(file, "a readable image", f"{type(error).__name__}: {error}") from None
+    return np.array(pixels).reshape(height, width, channels)  # a copy: what Pillow shares may not be written to
+
+
+def check_size(name: str, size: Any, channels: Any) -> tuple[int, int, int]:
+    """(H, W, C) as Python's integers; ValueError where one of them is no pixel count or no number of channels."""
+    if channels not in _MODES:
+        raise ValueError(f"{name}: `channels` must be 1 (grey) or 3 (colour); got {channels!r}.")
+    try:
+        height, width = (operator.index(n) for n in size)
+    except (TypeError, ValueError):
+        height = width = 0
+    if height < 1 or width < 1:
+        raise ValueError(f"{name}: `size` must be (height, width) in pixels, each at least 1; got {size!r}.")
+    return height, width, int(channels)
+
+
+def _upright(file: Path) -> Any:
+    """The decoded image with 8 bits per channel, as it is meant to be looked at."""
+    from PIL import Image
+
+    with _opened(file) as image:
+        limit = Image.MAX_IMAGE_PIXELS
+        if limit is not None and image.width * image.height > limit:
+            raise DataError(
+                file,
+                f"at most {limit // 10**6} megapixels (`PIL.Image.MAX_IMAGE_PIXELS`)",
+                f"{image.width:,} × {image.height:,}, {image.width * image.height / 1e6:,.0f} megapixels",
+            )
+        image.load()  # the first frame
+        turn = None if image.format == "TIFF" else _UPRIGHT.get(_orientation(image))  # Pillow has turned a TIFF
+        eight_bits = _eight_bits(image, file)
+    return eight_bits.transpose(Image.Transpose[turn]) if turn else eight_bits
+
+
+def _opened(file: Path) -> Any:
+    """The image with its header read. Pillow warns of large images and odd metadata: the pixels are none the worse."""
+    from PIL import Image
+
+    Image.init()
+    known = [name for name in _FORMATS if name in Image.OPEN]
+    with _warnings_lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return Image.open(file, formats=known)
+        except Image.DecompressionBombError as error:  # more than twice the limit
+            raise DataError(
+                file,
+                f"at most {(Image.MAX_IMAGE_PIXELS or 0) // 10**6} megapixels",
+                str(error).partition(" exceeds")[0],
+            ) from None
+
+
+def _orientation(image: Any) -> int:
+    with _warnings_lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return image.getexif().get(_ORIENTATION, 1)
+        except Exception:  # a damaged block beside whole pixels: shown as it is stored, as viewers do
+            return 1
+
+
+def _eight_bits(image: Any, file: Path) -> Any:
+    from PIL import Image
+
+    if image.mode in ("P", "PA"):
+        return image.convert("RGBA")  # a palette's transparency may be of a kind that only this conversion knows
+    sixteen = image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))
+    if sixteen:
+        bits = image.tag_v2.get(_BITS_PER_SAMPLE, (16,))[0] if image.format == "TIFF" else 16  # 12 is in use
+        table = np.round(np.arange(2**16) * (255 / (2**bits - 1))).clip(0, 255).astype(np.uint8)
+        return Image.fromarray(table[np.asarray(image)])
+    if image.mode.startswith(("I", "F")):
+        raise DataError(
+            file,
+            "8 or 16 bits per channel",
+            f"32 (Pillow's mode {image.mode}), of which nothing says what is white: save it with 8 bits",
+        )
+    return image
+
+
+def _what_stands_there(path: Path) -> str:
+    """In place of a file."""
+    if path.is_dir():
+        return "a folder"
+    if path.parts[:1] in (("http:",), ("https:",)):
+        return "a web address: download the file first"
+    return "something that is no regular file" if path.exists() else "no such file"
+
+
+def _what_it_holds(file: Path) -> str:
+    """In place of an image, by the first bytes."""
+    with file.open("rb") as stream:
+        start = stream.read(512)
+    text, brand = start.lstrip().lower(), start[8:12]
+    if not start:
+        return "an empty file"
+    if text.startswith(POINTER):
+        return "a pointer of Git LFS in place of the file: `git lfs pull` fetches it"
+    if b"<svg" in text:
+        return "an SVG drawing, which has no pixels: export it as PNG"
+    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        return "a web page in place of the image"
+    if start[4:8] == b"ftyp" and brand in (b"avif", b"avis"):
+        return "an AVIF image, damaged or unknown to this Pillow (11.3 and newer read them): save it as JPEG or PNG"
+    if start[4:8] == b"ftyp" and brand in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"):
+        return (
+            "a HEIC photo: save it as JPEG, or `pip install pillow-heif` and call `pillow_heif.register_heif_opener()`"
+        )
+    if start[4:8] == b"ftyp":
+        return "a video"
+    for magic, what in _OTHERS.items():
+        if start.startswith(magic):
+            return what
+    return "no image, or none in a format that is read here"
+
+
+_OTHERS = {
+    b"\xff\x0a": "a JPEG XL image: save it as JPEG or PNG",
+    b"\0\0\0\x0cJXL ": "a JPEG XL image: save it as JPEG or PNG",
+    b"8BPS": "a Photoshop file: export it as PNG",
+    b"%PDF": "a PDF document: export its picture as PNG",
+    b"%!PS": "a PostScript drawing: export it as PNG",
+    ZIP: "a zip archive: unpack it first",
+    b"\x1f\x8b": "a gzip archive: unpack it first",
+    b"\x93NUMPY": "a NumPy array: pass the array itself",
+    b"\x89PNG": "a damaged PNG",
+    b"\xff\xd8\xff": "a damaged JPEG",
+    b"GIF8": "a damaged GIF",
+    b"II*\0": "a damaged TIFF",
+    b"MM\0*": "a damaged TIFF",
+    b"RIFF": "a damaged WebP",
+    b"BM": "a damaged BMP",
+}

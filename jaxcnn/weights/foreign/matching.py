@@ -1,0 +1,202 @@
+"""Finding what another library calls each layer: by its table, else by the layers' names, order or shapes.
+
+Without a table, a way is taken only where it cannot go wrong. What it gives is checked array by array in any case.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+
+from jaxcnn.files.errors import WeightsError
+from jaxcnn.layers.layer import Tree
+from jaxcnn.models import Model
+from jaxcnn.weights.foreign.correspondence import Correspondence, assign, correspond
+from jaxcnn.weights.foreign.dialects import DIALECTS, Dialect
+from jaxcnn.weights.foreign.names import layer_names
+from jaxcnn.weights.parts import KINDS, Part, parts_of
+
+
+def fill(
+    model: Model,
+    dialect: Dialect,
+    arrays: Mapping[str, np.ndarray],
+    *,
+    names: Mapping[str, str] | None,
+    order: Sequence[str] | None,
+    where: str,
+    check: Callable[[Mapping[str, str]], None] = lambda names: None,
+    strict: bool = True,
+) -> tuple[Tree, Tree]:
+    """A model's (params, state) from another library's arrays.
+
+    Args:
+      model, dialect, arrays: the model to fill, the source's library, and the source's arrays by name.
+      names: the library's name of each layer by its path here; None to find them.
+      order: the library's layers in the order of computation, where that is known.
+      where: the source, for messages.
+      check: called with the library's name of each layer before any array is taken; raises if the layers do not fit.
+      strict: False takes what fits, and warns of the rest.
+
+    Raises:
+      Mismatch, WeightsError, ValueError: as `from_torch`.
+    """
+    parts = parts_of(model)
+    ignored: tuple[tuple[str, str], ...] = ()
+    if names is None:
+        layers = _grouped(arrays, dialect)
+        known = layer_names(dialect.families, model, [part.path for part in parts], layers)
+        names, ignored = known or (_match(model, parts, dialect, layers, order, where, strict), ())
+    correspondence = correspond(model, parts, dialect, names, ignored, strict)
+    check(names)
+    return correspondence.fill(arrays, where, strict)
+
+
+def expected_names(model: Model, dialect: Dialect, names: Mapping[str, str] | None) -> set[str]:
+    """The arrays that a source should have, in a library's names: a table's, the caller's or those they have here."""
+    parts = parts_of(model)
+    paths = [part.path for part in parts]
+    if names is None:
+        tables = [{path: family.name(path) for path in paths} for family in dialect.families.get(model.name, ())]
+        ways: list[Mapping[str, str | None]] = [*tables, _own_names(paths, dialect)]
+    else:
+        ways = [dict(names)]
+    return {
+        one.source
+        for way in ways
+        for part in parts
+        if (name := way.get(part.path))
+        for one in assign(part, dialect, name)
+    }
+
+
+def explain(model: Model, library: str) -> Correspondence:
+    """Which array of another library becomes which of a model's, and why each is transposed; print it.
+
+    Args:
+      model: of the catalogue, or any other; for those without a table, with the names that their layers have here.
+      library: "torch", "keras" or "arrays".
+
+    Returns:
+      A `Correspondence`, whose `assignments` are the rows of the table. For Keras it also prints the settings of layers
+      that a source's configuration is compared with.
+
+    Raises:
+      ValueError: another library.
+
+    Example:
+      >>> from jaxcnn import models
+      >>> print(explain(models.create("zero_one"), "torch"))
+      zero_one from PyTorch
+      params/conv1/bias     conv1.bias
+      params/conv1/kernel   conv1.weight   OIHW→HWIO
+      params/dense1/bias    dense1.bias
+      params/dense1/kernel  dense1.weight  OI→IO, CHW→HWC
+      params/dense2/bias    dense2.bias
+      params/dense2/kernel  dense2.weight  OI→IO
+      OIHW→HWIO: PyTorch keeps a kernel as (out, in, *window)...
+      OI→IO: PyTorch's dense layer multiplies by the transposed matrix...
+      CHW→HWC: the map in front is flattened, in PyTorch channel by channel...
+      ignored .*\\bnum_batches_tracked: PyTorch counts batches only for...
+    """
+    if library not in DIALECTS:
+        raise ValueError(f"weights.explain: `library` must be one of {', '.join(DIALECTS)}; got {library!r}")
+    dialect, parts = DIALECTS[library], parts_of(model)
+    paths = [part.path for part in parts]
+    names, ignored = layer_names(dialect.families, model, paths) or (_own_names(paths, dialect), ())
+    return correspond(model, parts, dialect, names, ignored)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+
+Layers = Mapping[str, Mapping[str, np.ndarray]]  # a library's arrays by layer, then by their whole name
+
+
+def _own_names(paths: Iterable[str], dialect: Dialect) -> dict[str, str]:
+    """The names that the layers have here, joined as the library joins names."""
+    return {path: path.replace("/", dialect.joint) for path in paths}
+
+
+def _match(
+    model: Model,
+    parts: Sequence[Part],
+    dialect: Dialect,
+    layers: Layers,
+    order: Sequence[str] | None,
+    where: str,
+    strict: bool,
+) -> dict[str, str]:
+    own = _own_names([part.path for part in parts], dialect)
+    if set(own.values()) == set(layers) or (not strict and set(own.values()) & set(layers)):
+        return own
+    if order is not None:
+        return _by_order(model, parts, layers, order, where)
+    return _by_shape(model, parts, dialect, layers, where)
+
+
+def _grouped(arrays: Mapping[str, np.ndarray], dialect: Dialect) -> dict[str, dict[str, np.ndarray]]:
+    """The library's arrays by layer, without those that the dialect ignores."""
+    ignored = [re.compile(pattern) for pattern, _ in dialect.ignored]
+    layers: dict[str, dict[str, np.ndarray]] = {}
+    for name, value in arrays.items():
+        if not any(pattern.fullmatch(name) for pattern in ignored):
+            layers.setdefault(name.rpartition(dialect.joint)[0], {})[name] = value
+    return layers
+
+
+def _by_order(model: Model, parts: Sequence[Part], layers: Layers, order: Sequence[str], where: str) -> dict[str, str]:
+    """The first convolution is the first convolution, and so on, each kind for itself."""
+    names: dict[str, str] = {}
+    for kind in ("convolution", "dense", "norm"):
+        ours = [part.path for part in parts if KINDS.get(part.kind) == kind]
+        theirs = [name for name in order if name in layers and _kind(layers[name]) == kind]
+        if len(ours) != len(theirs):
+            raise WeightsError(
+                f"{where}: the arrays do not fit {model.name}; it has {len(ours)} layers of the kind {kind} "
+                f"({', '.join(ours) or 'none'}), the source {len(theirs)} ({', '.join(theirs) or 'none'})"
+            )
+        names |= dict(zip(ours, theirs, strict=True))
+    return names
+
+
+def _by_shape(model: Model, parts: Sequence[Part], dialect: Dialect, layers: Layers, where: str) -> dict[str, str]:
+    """Each part is the one layer with arrays of its names and shapes, if there is just one."""
+    names = {part.path: [name for name in layers if _fits(part, dialect, name, layers[name])] for part in parts}
+    left = [name for name in layers if [name] not in names.values()]
+    unsure = [part for part in parts if len(names[part.path]) != 1]
+    if unsure or left:
+        needed = [f"{p.path} ({', '.join(names[p.path]) or f'none; it needs {_needed(p, dialect)}'})" for p in unsure]
+        there = [f"{name} {_shapes(layers[name])}" for name in left]
+        said = (("without a single layer of its shapes: ", needed), ("layers of no part: ", there))
+        advice = "Say it with names={path here: name there}"
+        if any(not names[part.path] for part in unsure):
+            advice = "Where no layer has the shapes, make the model with the source's"
+        raise WeightsError(
+            f"{where}: no table has the names of {model.name}, and shapes alone do not tell which layer is which; "
+            + "; ".join(what + ", ".join(found) for what, found in said if found)
+            + f". {advice}"
+        )
+    return {path: found[0] for path, found in names.items()}
+
+
+def _needed(part: Part, dialect: Dialect) -> str:
+    """The shapes of a part's arrays in the library's layout."""
+    return " ".join(
+        f"{one.source.rpartition(dialect.joint)[2]} {one.source_shape}" for one in assign(part, dialect, "")
+    )
+
+
+def _shapes(arrays: Mapping[str, np.ndarray]) -> str:
+    return " ".join(f"{re.split(r'[./]', name)[-1]} {np.shape(value)}" for name, value in arrays.items())
+
+
+def _fits(part: Part, dialect: Dialect, name: str, arrays: Mapping[str, np.ndarray]) -> bool:
+    assignments = assign(part, dialect, name)
+    if {one.source for one in assignments} != set(arrays):
+        return False
+    return all(one.shape_from(np.shape(arrays[one.source])) == one.shape for one in assignments)
+
+
+def _kind(arrays: Mapping[str, np.ndarray]) -> str:
+    most = max(np.ndim(value) for value in arrays.values())
+    return {0: "norm", 1: "norm", 2: "dense"}.get(most, "convolution")
