@@ -113,7 +113,7 @@ def test_of_weights_what_is_ours_imports_nothing_of_theirs():
     files = [path for path in FILES if room(path) == "weights" and "foreign" not in path.parts]
     trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in files}
     taken = {short(path) for path in files if any("jaxcnn.weights.foreign" in name for name in imports(trees[path]))}
-    assert taken == {"weights/__init__.py", "weights/pretrained.py"}
+    assert taken == {"weights/__init__.py", "weights/zoo.py"}
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "textbook").glob("*.py")), ids=short)

@@ -1,6 +1,6 @@
 """The command `jaxcnn`.
 
-main.py        subcommands, errors in one line, exit codes
+command.py     subcommands, errors in one line, exit codes
 arguments.py   flags and their values; what is said of those that do not exist
 wording.py     the command's own words
 recipes.py     what `train` does for a dataset, which model fits it, how its images are read
@@ -15,6 +15,6 @@ Exit codes: 0 done; 1 the run failed, or one of several images could not be read
 143 by a signal to end; 141 what read the output has closed it.
 """
 
-from jaxcnn.cli.main import main
+from jaxcnn.cli.command import main
 
 __all__ = ["main"]

@@ -8,12 +8,12 @@ mnist.py, cifar.py, svhn.py    the published datasets, each in the forms that it
 idx.py, npz.py, csv_file.py, matlab.py    the formats; bounds.py: how large a packed file may say that it is
 folder.py, folder_layouts.py    images in folders, as people lay them out
 stand_in.py   load_or_digits: the digits where a dataset is not to be had
-batches.py    epoch_plan, batches, to_float
+batching.py   epoch_plan, batches, to_float
 augment.py    flip, shift, crop, cutout, normalise; chain, per_image
 """
 
 from jaxcnn.data import augment
-from jaxcnn.data.batches import Batch, batches, epoch_plan, to_float
+from jaxcnn.data.batching import Batch, batches, epoch_plan, to_float
 from jaxcnn.data.cifar import read_cifar10, read_cifar100
 from jaxcnn.data.csv_file import read_csv
 from jaxcnn.data.dataset import Dataset, Splits, split

@@ -1,8 +1,8 @@
 """Networks by name."""
 
-from jaxcnn.models.alexnet import alexnet
+from jaxcnn.models.alexnets import alexnet
 from jaxcnn.models.catalogue import Accuracy, create, names, published, register
-from jaxcnn.models.googlenet import googlenet
+from jaxcnn.models.googlenets import googlenet
 from jaxcnn.models.inception import naive_inception, reduced_inception
 from jaxcnn.models.lectures import (
     cats_vs_dogs_cnn,
@@ -13,9 +13,9 @@ from jaxcnn.models.lectures import (
     mnist_cnn,
     zero_one,
 )
-from jaxcnn.models.mobilenet import mobilenet_v2
+from jaxcnn.models.mobilenets import mobilenet_v2
 from jaxcnn.models.model import Model
-from jaxcnn.models.resnet import (
+from jaxcnn.models.resnets import (
     cifar_resnet,
     resnet,
     resnet18,
@@ -29,9 +29,9 @@ from jaxcnn.models.resnet import (
     resnet110,
     resnet152,
 )
-from jaxcnn.models.squeezenet import squeezenet1_1
+from jaxcnn.models.squeezenets import squeezenet1_1
 from jaxcnn.models.surgery import features, with_frozen, with_head
-from jaxcnn.models.vgg import vgg, vgg11, vgg13, vgg16, vgg19
+from jaxcnn.models.vggs import vgg, vgg11, vgg13, vgg16, vgg19
 from jaxcnn.moved import moved
 
 __all__ = [

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from jaxcnn.models import lectures
-from jaxcnn.models.alexnet import alexnet
-from jaxcnn.models.googlenet import googlenet
-from jaxcnn.models.mobilenet import mobilenet_v2
+from jaxcnn.models.alexnets import alexnet
+from jaxcnn.models.googlenets import googlenet
+from jaxcnn.models.mobilenets import mobilenet_v2
 from jaxcnn.models.model import Model
-from jaxcnn.models.resnet import (
+from jaxcnn.models.resnets import (
     resnet18,
     resnet20,
     resnet32,
@@ -27,8 +27,8 @@ from jaxcnn.models.resnet import (
     resnet110,
     resnet152,
 )
-from jaxcnn.models.squeezenet import squeezenet1_1
-from jaxcnn.models.vgg import vgg11, vgg13, vgg16, vgg19
+from jaxcnn.models.squeezenets import squeezenet1_1
+from jaxcnn.models.vggs import vgg11, vgg13, vgg16, vgg19
 
 MODELS: dict[str, Callable[..., Model]] = {
     "digits_cnn": lectures.digits_cnn,

@@ -1,8 +1,8 @@
 """Numbers and their derivatives: sliding-window products and pooling, without parameters, names or randomness."""
 
 from jaxcnn.ops.algorithms import NAMES as ALGORITHMS
-from jaxcnn.ops.conv import conv, conv_transpose
-from jaxcnn.ops.explain import explain
+from jaxcnn.ops.convolution import conv, conv_transpose
+from jaxcnn.ops.explanation import explain
 from jaxcnn.ops.pool import avg_pool, global_avg_pool, global_max_pool, lp_pool, max_pool
 
 __all__ = [

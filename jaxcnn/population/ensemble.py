@@ -41,7 +41,7 @@ from jaxcnn import train
 from jaxcnn.data import to_float
 from jaxcnn.train import TrainState
 from jaxcnn.train.compiled import kept
-from jaxcnn.train.evaluate import in_batches
+from jaxcnn.train.evaluation import in_batches
 from jaxcnn.train.examples import match_images
 from jaxcnn.train.integers import whole
 from jaxcnn.train.losses import LossFunction, meaning, probabilities

@@ -2,8 +2,8 @@
 
 from jaxcnn.train import losses, metrics
 from jaxcnn.train.callbacks import Best, Callback, EarlyStopping, Epoch
-from jaxcnn.train.evaluate import evaluate, outputs, predict
-from jaxcnn.train.fit import NonFiniteLoss, fit
+from jaxcnn.train.evaluation import evaluate, outputs, predict
+from jaxcnn.train.fitting import NonFiniteLoss, fit
 from jaxcnn.train.gradient import value_and_grad
 from jaxcnn.train.history import History
 from jaxcnn.train.labels import decayed, label_params

@@ -3,7 +3,7 @@
 saved.py         our own files: save, load, describe, load_model; settings/ compares the layers they were written for
 parts.py         the layers of a model that hold arrays
 foreign/         other libraries' files and models, read; PyTorch's, written
-pretrained.py    published weights; published.py lists them, preprocessing.py is what images go through before them
+zoo.py           published weights; published.py lists them, preprocessing.py is what images go through before them
 """
 
 from jaxcnn.files.errors import WeightsError
@@ -14,9 +14,9 @@ from jaxcnn.weights.foreign.matching import explain
 from jaxcnn.weights.foreign.npz import from_arrays
 from jaxcnn.weights.foreign.pytorch import from_torch, to_torch
 from jaxcnn.weights.preprocessing import Preprocessing
-from jaxcnn.weights.pretrained import Pretrained, labels, pretrained, pretrained_names
 from jaxcnn.weights.published import Published
 from jaxcnn.weights.saved import describe, load, load_model, save
+from jaxcnn.weights.zoo import Pretrained, labels, pretrained, pretrained_names
 
 __all__ = [
     "Mismatch",

@@ -227,6 +227,6 @@ def test_labels_of_imagenet_are_fetched_and_checked(server, monkeypatch, tmp_pat
         labels(IMAGENET)
     assert cached(tmp_path) == [] and server.requested == ["/weights/imagenet_class_index.json"]
     known = dataclasses.replace(IMAGENET_CLASSES, hash=f"md5:{hashlib.md5(body).hexdigest()}")
-    monkeypatch.setattr(sys.modules["jaxcnn.weights.pretrained"], "IMAGENET_CLASSES", known)
+    monkeypatch.setattr(sys.modules["jaxcnn.weights.zoo"], "IMAGENET_CLASSES", known)
     assert labels(IMAGENET)[:2] == ("class 0", "class 1")
     assert os.listdir(tmp_path / "cache" / "weights") == ["imagenet_class_index.json"]

@@ -3,7 +3,7 @@
 The layers of an nn.Sequential are numbered, those without weights (ReLU, pools, dropout) too.
 """
 
-from jaxcnn.models.vgg import CONVOLUTIONS
+from jaxcnn.models.vggs import CONVOLUTIONS
 from jaxcnn.weights.foreign.names.rules import BLOCK, BLOCKS_BEFORE, UNIT, Family, Rule
 
 # --------------------------------------------------------------------------------------------------- AlexNet, VGG

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 
 from jaxcnn.models import Model
-from jaxcnn.models.mobilenet import STAGES
+from jaxcnn.models.mobilenets import STAGES
 
 Rule = tuple[str, str | Callable[..., str]]
 

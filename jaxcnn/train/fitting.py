@@ -15,7 +15,7 @@ import optax
 from jaxcnn.data import epoch_plan
 from jaxcnn.data.augment import Augment, per_image
 from jaxcnn.train.callbacks import Callback, Epoch, checked
-from jaxcnn.train.evaluate import means, scores
+from jaxcnn.train.evaluation import means, scores
 from jaxcnn.train.examples import labelled_images
 from jaxcnn.train.finite import ADVICE, NonFiniteLoss, check_finite, not_finite
 from jaxcnn.train.history import History
