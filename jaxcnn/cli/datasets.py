@@ -23,5 +23,5 @@ def command(given: Mapping[str, Any]) -> int:
         if source.sizes and source.image_shape:
             training, test = source.sizes
             print(wrapped(f"{training:,} training and {test:,} test images of {size_of(source.image_shape)}", "    "))
-        print(wrapped(source.licence, "    "))
+        print(wrapped(source.license, "    "))
     return 0

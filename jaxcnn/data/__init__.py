@@ -1,6 +1,6 @@
 """Pixels before the network: where they come from, how they are batched and varied.
 
-dataset.py    labelled images in memory: Dataset, Splits, split
+dataset.py    labeled images in memory: Dataset, Splits, split
 pairs.py      as_pair: images and labels out of what people pass
 sources.py    the catalogue: names, describe, load
 places.py, fetch.py    the user's folder; the network, checked and cached
@@ -10,7 +10,7 @@ folder.py, folder_layouts.py    images in folders, as people lay them out
 images.py     read_image: one image file as pixels, the only decoder of the project
 stand_in.py   load_or_digits: the digits where a dataset is not to be had
 batches.py    epoch_plan, batches, to_float
-augment.py    flip, shift, crop, cutout, normalise; chain, per_image
+augment.py    flip, shift, crop, cutout, normalize; chain, per_image
 """
 
 from jaxcnn.data import augment

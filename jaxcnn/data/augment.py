@@ -12,12 +12,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["Augment", "chain", "crop", "cutout", "flip", "normalise", "per_image", "shift"]
+from jaxcnn.moved import moved
+
+__all__ = ["Augment", "chain", "crop", "cutout", "flip", "normalize", "per_image", "shift"]
 
 Augment: TypeAlias = Callable[[jax.Array, jax.Array], jax.Array]
 Fill: TypeAlias = Literal["zero", "edge"]
 
 _PAD_MODES = {"zero": "constant", "edge": "edge"}  # numpy.pad's words
+
+
+__getattr__ = moved(__name__, {"normalise": "jaxcnn.data.augment.normalize"})
 
 
 def flip(probability: float = 0.5) -> Augment:
@@ -118,7 +123,7 @@ def cutout(size: int, *, value: float = 0.0) -> Augment:
     >>> int((cutout(3)(jax.random.key(1), jnp.ones((9, 9, 1))) == 0).sum()) in {4, 6, 9}
     True
 
-    Source: DeVries and Taylor 2017, arXiv:1708.04552: the square's centre is uniform over the image's pixels.
+    Source: DeVries and Taylor 2017, arXiv:1708.04552: the square's center is uniform over the image's pixels.
     """
     size = _pixels("cutout", "size", size, 1)
 
@@ -132,7 +137,7 @@ def cutout(size: int, *, value: float = 0.0) -> Augment:
     return augment
 
 
-def normalise(mean: float | Sequence[float], std: float | Sequence[float]) -> Augment:
+def normalize(mean: float | Sequence[float], std: float | Sequence[float]) -> Augment:
     """(image − mean) / std, per channel; the key is not used.
 
     Args:
@@ -145,20 +150,20 @@ def normalise(mean: float | Sequence[float], std: float | Sequence[float]) -> Au
     Raises:
         ValueError: a std of 0 or less; when called, another number of channels.
 
-    >>> normalise(0.5, 0.25)(jax.random.key(0), jnp.ones((1, 1, 1))).item()
+    >>> normalize(0.5, 0.25)(jax.random.key(0), jnp.ones((1, 1, 1))).item()
     2.0
     """
     means, stds = np.asarray(mean, np.float64), np.asarray(std, np.float64)
     if means.ndim > 1 or stds.ndim > 1 or not (stds > 0).all() or not np.isfinite(means).all():
         raise ValueError(
-            f"normalise: `mean` and `std` must be numbers, or one per channel, std above 0; got {mean} and {std}."
+            f"normalize: `mean` and `std` must be numbers, or one per channel, std above 0; got {mean} and {std}."
         )
 
     def augment(key: jax.Array, image: jax.Array) -> jax.Array:
-        _check_image(image, "normalise")
+        _check_image(image, "normalize")
         if any(values.shape not in ((), (image.shape[2],)) for values in (means, stds)):
             raise ValueError(
-                f"normalise: `mean` and `std` must be one number per channel; got {mean} and {std} for {image.shape}."
+                f"normalize: `mean` and `std` must be one number per channel; got {mean} and {std} for {image.shape}."
             )
         of_channels, spread = (values.astype(image.dtype).reshape(1, 1, -1) for values in (means, stds))
         return (image - of_channels) / spread
@@ -175,7 +180,7 @@ def chain(*augments: Augment) -> Augment:
     Returns:
         augment(key, image) -> image.
 
-    >>> chain(flip(1.0), normalise(0.5, 0.5))(jax.random.key(0), jnp.array([[[0.0], [1.0]]])).ravel().tolist()
+    >>> chain(flip(1.0), normalize(0.5, 0.5))(jax.random.key(0), jnp.array([[[0.0], [1.0]]])).ravel().tolist()
     [1.0, -1.0]
     """
 

@@ -70,7 +70,7 @@ def batches(
         Iterator of `Batch`.
 
     Raises:
-        TypeError, ValueError: the data are no labelled images (see `as_pair`) or an argument is out of range.
+        TypeError, ValueError: the data are no labeled images (see `as_pair`) or an argument is out of range.
 
     >>> data = (np.zeros((5, 8, 8, 1), np.uint8), np.arange(5))
     >>> [(batch.labels.tolist(), batch.mask.tolist()) for batch in batches(data, 3)]

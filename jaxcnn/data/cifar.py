@@ -155,7 +155,7 @@ def read_cifar(cifar: Cifar, data_dir: Path | None, mirror: str | None) -> Split
 
 def _checked(cifar: Cifar, part: Dataset, file: Path) -> Dataset:
     if part.input_shape != (32, 32, 3):
-        raise DataError(file, "images of 32×32, three colours", f"images {part.input_shape}")
+        raise DataError(file, "images of 32×32, three colors", f"images {part.input_shape}")
     return part
 
 

@@ -23,12 +23,12 @@ def read_csv(
     classes: tuple[str, ...] | None = None,
     name: str | None = None,
 ) -> Dataset:
-    """Read a CSV file of labelled images.
+    """Read a CSV file of labeled images.
 
     Args:
         path: the file, comma-separated; a row is a label and the pixels of an image, row by row, 0 to 255. With a
             header the label may stand in any column called `label`, `class` or `target`; without one it is the first.
-        shape: (H, W, C) of an image; by default a square, grey or of three colours, by the number of columns.
+        shape: (H, W, C) of an image; by default a square, gray or of three colors, by the number of columns.
         classes: one name per label; by default the numbers of the labels.
         name: the dataset's name, by default the file's.
 

@@ -1,4 +1,4 @@
-"""Labelled images in memory, and how they are divided."""
+"""Labeled images in memory, and how they are divided."""
 
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -44,7 +44,7 @@ class Dataset:
         if not isinstance(labels, np.ndarray) or not np.issubdtype(labels.dtype, np.integer):
             raise TypeError(f"{where}: `labels` must be a NumPy array of integers; got {kind(labels)}.")
         if images.ndim != 4:
-            cure = "; grey images get their last axis by images[..., None]" if images.ndim == 3 else ""
+            cure = "; gray images get their last axis by images[..., None]" if images.ndim == 3 else ""
             raise ValueError(f"{where}: `images` must have the axes (N, H, W, C); got shape {images.shape}{cure}.")
         if labels.shape != images.shape[:1]:
             column = labels.shape == (len(images), 1)
@@ -90,7 +90,7 @@ class Dataset:
         return height, width, channels
 
     def only(self, *class_names: str) -> "Dataset":
-        """The examples of some classes, labelled 0 to k − 1 in the order the names are given.
+        """The examples of some classes, labeled 0 to k − 1 in the order the names are given.
 
         Args:
             *class_names: names out of `classes`, at least one, none twice.

@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxcnn.data.dataset import Dataset, Splits, check_sides, part_of
 from jaxcnn.data.errors import DataError, require, tell
-from jaxcnn.data.folder_layouts import Labelled, class_images, labelled_parts
+from jaxcnn.data.folder_layouts import Labeled, class_images, labeled_parts
 from jaxcnn.data.images import check_size, read_image
 
 __all__ = ["read_image_folder", "read_image_folders"]
@@ -34,7 +34,7 @@ def read_image_folders(
             one without labels is left out. All of it may lie in a folder of its own, and names such as `cat.0.jpg`
             may stand in place of class folders.
         size: (H, W) in pixels that every image is resized to.
-        channels: 3 for colour, 1 for grey.
+        channels: 3 for color, 1 for gray.
         fraction: share of each class for the test set, where there is no folder of its own.
         seed: of that division.
         skip_unreadable: leave out images that cannot be read, and say which, in place of an error.
@@ -49,7 +49,7 @@ def read_image_folders(
     require("PIL.Image", "reading image folders")
     folder = Path(folder)
     shape = check_size("image_folder", size, channels)
-    train, test = labelled_parts(folder)
+    train, test = labeled_parts(folder)
     name = folder.resolve().name
     if test is not None:
         return Splits(*_read((train, test), shape, name, skip_unreadable))
@@ -75,7 +75,7 @@ def read_image_folder(
         folder: holds the class folders, or one folder that does. Images may lie deeper inside a class folder; files
             that are no images by their suffix, and hidden ones, are passed over.
         size: (H, W) in pixels that every image is resized to, bilinearly and without keeping its proportions.
-        channels: 3 for colour, 1 for grey.
+        channels: 3 for color, 1 for gray.
         name: the dataset's name, by default the folder's.
         skip_unreadable: leave out images that cannot be read, and say which, in place of an error.
 
@@ -93,11 +93,11 @@ def read_image_folder(
     return _read((class_images(folder),), shape, name or folder.resolve().name, skip_unreadable)[0]
 
 
-def _chosen(part: Labelled, positions: np.ndarray) -> Labelled:
+def _chosen(part: Labeled, positions: np.ndarray) -> Labeled:
     return part._replace(files=[part.files[i] for i in positions], labels=[part.labels[i] for i in positions])
 
 
-def _read(parts: tuple[Labelled, ...], shape: tuple[int, int, int], name: str, skip_unreadable: bool) -> list[Dataset]:
+def _read(parts: tuple[Labeled, ...], shape: tuple[int, int, int], name: str, skip_unreadable: bool) -> list[Dataset]:
     """The images of all parts; one error for all that cannot be read."""
     from tqdm import tqdm  # type: ignore[import-untyped]
 
@@ -127,7 +127,7 @@ def _read(parts: tuple[Labelled, ...], shape: tuple[int, int, int], name: str, s
     return datasets
 
 
-def _room(part: Labelled, shape: tuple[int, int, int]) -> np.ndarray:
+def _room(part: Labeled, shape: tuple[int, int, int]) -> np.ndarray:
     """An array for the images of a part."""
     try:
         return np.empty((len(part.files), *shape), np.uint8)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from jaxcnn.data.errors import DataError, tell
 
-__all__ = ["Labelled", "class_images", "labelled_parts"]
+__all__ = ["Labeled", "class_images", "labeled_parts"]
 
 # What is called an image by its name. Some of these nobody reads here: they are errors with a hint and not passed over.
 _SUFFIXES = {
@@ -61,7 +61,7 @@ class Tree:
         return bool(self.images) or any(folder.has_images() for folder in self.folders)
 
 
-class Labelled(NamedTuple):
+class Labeled(NamedTuple):
     """The images of one set: the folder they are in, the classes, each image and its label."""
 
     folder: Path
@@ -70,7 +70,7 @@ class Labelled(NamedTuple):
     labels: list[int]
 
 
-def class_images(folder: Path) -> Labelled:
+def class_images(folder: Path) -> Labeled:
     """The images of one folder of class folders.
 
     Raises:
@@ -81,10 +81,10 @@ def class_images(folder: Path) -> Labelled:
     if train is not None and held_out:
         names = ", ".join(f"{part.name}/" for part in (train, *held_out))
         raise DataError(tree.path, "one folder per class", f"{names}: read_image_folders reads such sets, or name one")
-    return _labelled(_unwrapped(train) if train is not None else tree)
+    return _labeled(_unwrapped(train) if train is not None else tree)
 
 
-def labelled_parts(folder: Path) -> tuple[Labelled, Labelled | None]:
+def labeled_parts(folder: Path) -> tuple[Labeled, Labeled | None]:
     """The training set of a folder, and the test set if it has one of its own.
 
     Raises:
@@ -96,10 +96,10 @@ def labelled_parts(folder: Path) -> tuple[Labelled, Labelled | None]:
         if held_out and all(part.folders for part in held_out) and len(held_out) == len(_with_images(tree)):
             names = ", ".join(f"{part.name}/" for part in held_out)
             raise DataError(tree.path, f"a folder train/ beside {names}", "none")
-        return _two_classes(_labelled(tree)), None
-    train = _two_classes(_labelled(_unwrapped(train_tree)))
-    test_tree = next((part for part in held_out if _is_labelled(_unwrapped(part), train.classes)), None)
-    test = None if test_tree is None else _labelled(_unwrapped(test_tree))
+        return _two_classes(_labeled(tree)), None
+    train = _two_classes(_labeled(_unwrapped(train_tree)))
+    test_tree = next((part for part in held_out if _is_labeled(_unwrapped(part), train.classes)), None)
+    test = None if test_tree is None else _labeled(_unwrapped(test_tree))
     if test is not None and test.classes != train.classes:
         wanted = f"the classes of {train_tree.name}/, {', '.join(train.classes)}"
         raise DataError(test.folder, wanted, ", ".join(test.classes))
@@ -110,7 +110,7 @@ def labelled_parts(folder: Path) -> tuple[Labelled, Labelled | None]:
     return train, test
 
 
-def _two_classes(part: Labelled) -> Labelled:
+def _two_classes(part: Labeled) -> Labeled:
     if len(part.classes) < 2:
         raise DataError(part.folder, "at least two classes, one folder for each", f"one, {part.classes[0]}")
     return part
@@ -213,16 +213,16 @@ def _numbered(tree: Tree) -> bool:
     return bool(tree.images) and all(_NUMBERED.match(image.stem) for image in tree.images)
 
 
-def _is_labelled(tree: Tree, classes: tuple[str, ...]) -> bool:
+def _is_labeled(tree: Tree, classes: tuple[str, ...]) -> bool:
     names = {folder.name for folder in _with_images(tree)}
     return len(names) > 1 or bool(names & set(classes)) or _numbered(tree)
 
 
-def _labelled(tree: Tree) -> Labelled:
+def _labeled(tree: Tree) -> Labeled:
     if not tree.folders and _numbered(tree):
         by_name = [(_NUMBERED.match(image.stem)["label"], image) for image in tree.images]  # type: ignore[index]
         classes = tuple(sorted({label for label, _ in by_name}))
-        return Labelled(tree.path, classes, tree.images, [classes.index(label) for label, _ in by_name])
+        return Labeled(tree.path, classes, tree.images, [classes.index(label) for label, _ in by_name])
     if not tree.folders:
         tables = [path.name for path in tree.others if path.suffix.lower() == ".csv"]
         count = len(tree.images)
@@ -239,7 +239,7 @@ def _labelled(tree: Tree) -> Labelled:
         tell(f"{tree.path}: {_images(len(tree.images))} left out, beside the class folders and so of no class")
     files = [folder.below() for folder in tree.folders]
     labels = [label for label, members in enumerate(files) for _ in members]
-    return Labelled(
+    return Labeled(
         tree.path,
         tuple(folder.name for folder in tree.folders),
         [file for members in files for file in members],

@@ -1,4 +1,4 @@
-"""MNIST and its relatives: grey images of 28×28 by name, from the user's folder or the network."""
+"""MNIST and its relatives: gray images of 28×28 by name, from the user's folder or the network."""
 
 import hashlib
 from dataclasses import dataclass

@@ -131,11 +131,11 @@ class Parts:
 
     def _checked(self, part: Dataset, file: Path) -> Dataset:
         if part.input_shape != (*_SIZE, 1):
-            raise DataError(file, f"images of {_SIZE[0]}×{_SIZE[1]}, grey", f"images {part.input_shape}")
+            raise DataError(file, f"images of {_SIZE[0]}×{_SIZE[1]}, gray", f"images {part.input_shape}")
         return self._dataset(part.images, part.labels, file)
 
     def _dataset(self, images: np.ndarray, labels: np.ndarray, file: Path) -> Dataset:
-        """Upright, and labelled from 0."""
+        """Upright, and labeled from 0."""
         if self.transposed:
             images = np.ascontiguousarray(images.swapaxes(1, 2))
         if self.first_label:

@@ -17,6 +17,7 @@ from jaxcnn.data.mnist import EMNIST_CLASSES, FASHION_MNIST, KMNIST, MNIST, Rela
 from jaxcnn.data.mnist_forms import DIGITS
 from jaxcnn.data.places import plain
 from jaxcnn.data.svhn import read_svhn
+from jaxcnn.moved import moved_field
 
 __all__ = ["Source", "describe", "load", "names"]
 
@@ -30,7 +31,7 @@ class Source:
         description: one line.
         image_shape: (H, W, C), or None where it depends on the user's files.
         sizes: (training, test) examples, or None likewise.
-        licence: terms and origin, one line.
+        license: terms and origin, one line.
         read: (data_dir, **options) -> Splits.
     """
 
@@ -38,8 +39,10 @@ class Source:
     description: str
     image_shape: tuple[int, int, int] | None
     sizes: tuple[int, int] | None
-    licence: str
+    license: str
     read: Callable[..., Splits]
+
+    licence = moved_field("data.Source", "licence", "license")
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -65,7 +68,7 @@ def describe(name: str) -> Source:
         name: one of `names()`, in any case of letters, with or without hyphens: "MNIST", "Fashion-MNIST", "CIFAR-10".
 
     Returns:
-        Its description, shapes, sizes and licence.
+        Its description, shapes, sizes and license.
 
     Raises:
         ValueError: an unknown name; the message names the closest and lists the known ones.
@@ -113,7 +116,7 @@ def load(name: str, *, data_dir: str | os.PathLike[str] | None = None, **options
     Raises:
         ValueError: an unknown name.
         TypeError: an option that this dataset does not have, or one that it needs and did not get.
-        DataError: a file is missing, damaged or mislabelled; the message says what was looked for in the folder.
+        DataError: a file is missing, damaged or mislabeled; the message says what was looked for in the folder.
         ImportError: a package of the extra `jaxcnn[data]` is missing.
 
     >>> train, test = load("digits")
@@ -185,8 +188,8 @@ def _image_folder(
     )
 
 
-_EMNIST_LICENCE = (
-    "no licence stated; Cohen et al. 2017 from NIST Special Database 19, "
+_EMNIST_LICENSE = (
+    "no license stated; Cohen et al. 2017 from NIST Special Database 19, "
     "https://www.nist.gov/itl/products-and-services/emnist-dataset"
 )
 # What is in each part, and how many images there are to train and to test.
@@ -212,7 +215,7 @@ _CATALOGUE = {
         ),
         Source(
             "mnist",
-            "handwritten digits in grey",
+            "handwritten digits in gray",
             (28, 28, 1),
             (60_000, 10_000),
             "CC BY-SA 3.0; LeCun, Cortes and Burges, http://yann.lecun.com/exdb/mnist/",
@@ -220,7 +223,7 @@ _CATALOGUE = {
         ),
         Source(
             "fashion_mnist",
-            "articles of clothing in grey",
+            "articles of clothing in gray",
             (28, 28, 1),
             (60_000, 10_000),
             "MIT; Xiao, Rasul and Vollgraf 2017 (Zalando), https://github.com/zalandoresearch/fashion-mnist",
@@ -228,7 +231,7 @@ _CATALOGUE = {
         ),
         Source(
             "kmnist",
-            "ten characters of old Japanese handwriting in grey",
+            "ten characters of old Japanese handwriting in gray",
             (28, 28, 1),
             (60_000, 10_000),
             'CC BY-SA 4.0; Clanuwat et al. 2018, "Kuzushiji-MNIST", https://github.com/rois-codh/kmnist',
@@ -236,37 +239,37 @@ _CATALOGUE = {
         ),
         Source(
             "emnist",
-            "handwritten letters and digits in grey, 47 classes: the same as emnist_balanced",
+            "handwritten letters and digits in gray, 47 classes: the same as emnist_balanced",
             (28, 28, 1),
             _EMNIST_PARTS["balanced"][1:],
-            _EMNIST_LICENCE,
+            _EMNIST_LICENSE,
             _emnist,
         ),
         *(
             Source(
                 f"emnist_{part}",
-                f"handwritten {what}; {len(EMNIST_CLASSES[part])} classes, in grey",
+                f"handwritten {what}; {len(EMNIST_CLASSES[part])} classes, in gray",
                 (28, 28, 1),
                 (training, test),
-                _EMNIST_LICENCE,
+                _EMNIST_LICENSE,
                 _emnist_part(part),
             )
             for part, (what, training, test) in _EMNIST_PARTS.items()
         ),
         Source(
             "cifar10",
-            "small colour photos of ten kinds of animals and vehicles",
+            "small color photos of ten kinds of animals and vehicles",
             (32, 32, 3),
             (50_000, 10_000),
-            "no licence stated; Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/cifar.html",
+            "no license stated; Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/cifar.html",
             _cifar(CIFAR10),
         ),
         Source(
             "cifar100",
-            "small colour photos of a hundred kinds of things, by their fine labels",
+            "small color photos of a hundred kinds of things, by their fine labels",
             (32, 32, 3),
             (50_000, 10_000),
-            "no licence stated; Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/cifar.html",
+            "no license stated; Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/cifar.html",
             _cifar(CIFAR100),
         ),
         Source(

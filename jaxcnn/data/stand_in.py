@@ -71,8 +71,8 @@ def _resized(dataset: Dataset, shape: tuple[int, int, int]) -> Dataset:
     scans = [
         image.fromarray(scan).resize((width, height), image.Resampling.BILINEAR) for scan in dataset.images[..., 0]
     ]
-    grey = np.stack([np.asarray(scan) for scan in scans])[..., None]  # (N, H, W, 1)
-    return Dataset(np.repeat(grey, channels, axis=-1), dataset.labels, dataset.classes, dataset.name)
+    gray = np.stack([np.asarray(scan) for scan in scans])[..., None]  # (N, H, W, 1)
+    return Dataset(np.repeat(gray, channels, axis=-1), dataset.labels, dataset.classes, dataset.name)
 
 
 def _by(shape: tuple[int, ...]) -> str:

@@ -1,7 +1,7 @@
 """SVHN, street view house numbers: digits cut out of photos, in two MATLAB files.
 
 Source: http://ufldl.stanford.edu/housenumbers/, "Format 2: Cropped Digits": X (32, 32, 3, N), y (N, 1), the digit 0 is
-labelled 10.
+labeled 10.
 """
 
 from pathlib import Path

@@ -180,7 +180,7 @@ def _compute_input_gradient(y: jax.Array, w: jax.Array, *, form: Form, target: T
     Input position i is seen by output o through tap k where i = s·o + δ·k − p, so dx[i] sums
     y[(i + p − δ·k) / s] · w[k] over the taps for which that is whole. Running k backwards makes the difference a sum,
     which is a window sliding over y. With a stride, `phases` has such a window for each position in a step; the
-    textbook's way, s − 1 zeros between the neighbours of y, would multiply them all.
+    textbook's way, s − 1 zeros between the neighbors of y, would multiply them all.
     """
     plan = plan_input_gradient(form, _operands(y, w.shape[-2:], form), target)
     layout = plan.layout

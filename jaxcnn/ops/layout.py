@@ -1,6 +1,6 @@
 """Where images lie in memory while a program runs: the one hint that our operations give to XLA.
 
-A logical `(N, *spatial, C)` array may have its axes in any physical order. With the batch innermost, neighbours in
+A logical `(N, *spatial, C)` array may have its axes in any physical order. With the batch innermost, neighbors in
 memory belong to the same place in different images, so every slice, pad and sum over a window runs over long vectors,
 whatever the number of channels. XLA would decide from what stands nearest, usually the flattening before a dense
 layer, and transpose around each convolution; told at the ends of every sliding-window operation, it keeps a whole

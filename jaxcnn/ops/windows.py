@@ -49,7 +49,7 @@ def grouped(x: jax.Array, groups: int) -> jax.Array:
 def pad(
     x: jax.Array, window: Window, value: jax.typing.ArrayLike = 0, spread: Sequence[int] | None = None, axis: int = 1
 ) -> jax.Array:
-    """Pad (a negative side crops) the spatial axes, after putting `spread − 1` values between neighbours."""
+    """Pad (a negative side crops) the spatial axes, after putting `spread − 1` values between neighbors."""
     gaps = [s - 1 for s in spread] if spread else [0] * window.rank
     sides = [(before, after, gap) for (before, after), gap in zip(window.padding, gaps, strict=True)]
     if not any(map(any, sides)):
@@ -132,7 +132,7 @@ def _line_patches(x: jax.Array, line: Window, out: Sequence[int], axis: int) -> 
 def sees_some(x: jax.Array, window: Window, out: Sequence[int]) -> jax.Array:
     """Whether each window sees a value that is not 0: of x (G, C, B, *spatial, n), padded already, (G, 1, B, *out, n).
 
-    A transform leaves of a window of zeros not 0 but rounding errors of its neighbours, and a relu lets half of those
+    A transform leaves of a window of zeros not 0 but rounding errors of its neighbors, and a relu lets half of those
     through, with their gradients. So what the definition gives, 0 times the weights, is put where this is False.
     """
     some = jnp.any(x != 0, axis=1, keepdims=True)

@@ -14,7 +14,7 @@ import numpy as np
 from jaxcnn.data import to_float
 from jaxcnn.ops.sharding import rows
 from jaxcnn.train.compiled import kept
-from jaxcnn.train.examples import check_model, check_pixels, labelled_images, match_images
+from jaxcnn.train.examples import check_model, check_pixels, labeled_images, match_images
 from jaxcnn.train.integers import whole
 from jaxcnn.train.keywords import hinted
 from jaxcnn.train.losses import LossFunction, meaning, probabilities
@@ -28,7 +28,7 @@ from jaxcnn.weights.tensors import flatten
 def evaluate(
     model: Any, train_state: TrainState, data: Any, *, batch_size: int, policy: Policy | None = None
 ) -> dict[str, float]:
-    """Loss and accuracy on labelled images, exactly those of the whole set at once.
+    """Loss and accuracy on labeled images, exactly those of the whole set at once.
 
     Args:
       model: as in `fit`.
@@ -44,7 +44,7 @@ def evaluate(
       ValueError, TypeError: as `fit`.
     """
     check_single("evaluate", model, train_state)
-    pair = labelled_images("evaluate", model, data, "data", train_state.loss)
+    pair = labeled_images("evaluate", model, data, "data", train_state.loss)
     return scores(model, train_state, pair, batch_size, policy)
 
 

@@ -1,4 +1,4 @@
-"""Labelled images that fit a model and a loss: found out before anything is computed."""
+"""Labeled images that fit a model and a loss: found out before anything is computed."""
 
 import sys
 import warnings
@@ -17,7 +17,7 @@ from jaxcnn.train.metrics import correct
 MOST_IN_CHECK = 2**16  # images whose range is looked at
 
 
-def labelled_images(op: str, model: Any, data: Any, name: str, loss: str | LossFunction | None) -> tuple[Any, Any]:
+def labeled_images(op: str, model: Any, data: Any, name: str, loss: str | LossFunction | None) -> tuple[Any, Any]:
     """(images, labels) as arrays; ValueError or TypeError if they do not fit the model or the loss."""
     check_model(op, model)
     images, labels = as_pair(data, name=name)

@@ -1,4 +1,4 @@
-"""Training a model on labelled images."""
+"""Training a model on labeled images."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ from jaxcnn.data import epoch_plan
 from jaxcnn.data.augment import Augment, per_image
 from jaxcnn.train.callbacks import Callback, Epoch, checked
 from jaxcnn.train.evaluate import means, scores
-from jaxcnn.train.examples import labelled_images
+from jaxcnn.train.examples import labeled_images
 from jaxcnn.train.finite import ADVICE, NonFiniteLoss, check_finite, not_finite
 from jaxcnn.train.history import History
 from jaxcnn.train.integers import whole
@@ -112,7 +112,7 @@ def fit(
       >>> len(history)
       2
     """
-    images, labels = labelled_images("fit", model, data, "data", loss)
+    images, labels = labeled_images("fit", model, data, "data", loss)
     epochs, batch_size = whole("fit", "epochs", epochs, 1), whole("fit", "batch_size", batch_size, 1)
     seed = whole("fit", "seed", seed, 0, 2**32 - 1)
     if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
@@ -128,7 +128,7 @@ def fit(
         raise TypeError(f"fit: `run_dir` must be a path; got {run_dir!r}")
     if run_dir is not None and not os.fspath(run_dir):
         raise ValueError("fit: `run_dir` must be a folder; got an empty path")
-    held_out = None if validation is None else labelled_images("fit", model, validation, "validation", loss)
+    held_out = None if validation is None else labeled_images("fit", model, validation, "validation", loss)
 
     columns = ["loss", *(["accuracy"] if meaning(loss).activation else [])]
     columns = ["epoch", *columns, *(f"validation_{name}" for name in columns if held_out), "seconds"]

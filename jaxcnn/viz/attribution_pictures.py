@@ -14,7 +14,7 @@ from jaxcnn.viz.attribution import class_scores, grad_cam_map, saliency_map, smo
 from jaxcnn.viz.network import check_rank
 from jaxcnn.viz.style import SEQUENTIAL, draw_image, figure
 
-HEAT = "inferno"  # over a photo: its bright end stands out, and its order is seen in grey as well
+HEAT = "inferno"  # over a photo: its bright end stands out, and its order is seen in gray as well
 
 
 def saliency(
@@ -33,7 +33,7 @@ def saliency(
       classes: their names, for the title.
 
     Returns:
-      A figure with two axes and a colour bar, which ends at the 99th percentile of the map.
+      A figure with two axes and a color bar, which ends at the 99th percentile of the map.
 
     Raises:
       ValueError, TypeError: as `saliency_map`.
@@ -63,7 +63,7 @@ def smooth_grad(
       classes: their names, for the title.
 
     Returns:
-      A figure with two axes and a colour bar, which ends at the 99th percentile of the map.
+      A figure with two axes and a color bar, which ends at the 99th percentile of the map.
 
     Raises:
       ValueError, TypeError: as `smooth_grad_map`.
@@ -91,7 +91,7 @@ def grad_cam(
       classes: their names, for the title.
 
     Returns:
-      A figure with two axes and a colour bar.
+      A figure with two axes and a color bar.
 
     Raises:
       ValueError, TypeError: as `grad_cam_map`.

@@ -14,7 +14,7 @@ from jaxcnn.models import Model
 from jaxcnn.viz.network import image_of, layer_of
 from jaxcnn.viz.style import BLUE, SEQUENTIAL, figure
 
-SIGNED = "PuOr"  # orange below zero, violet above: told apart by colour-blind people
+SIGNED = "PuOr"  # orange below zero, violet above: told apart by color-blind people
 CONVOLUTIONS = ("conv", "conv_transpose", "depthwise_conv")
 POOLS = ("max_pool", "avg_pool", "lp_pool", "adaptive_avg_pool")
 
@@ -23,14 +23,14 @@ def filters(kernel: Any, *, most: int = 64, title: str = "Learned filters") -> F
     """The filters of a convolution as small images, all on one scale around 0.
 
     Args:
-      kernel: (kh, kw, C_in, C_out). Filters on three channels are drawn in colour, grey for 0, as red, green and blue
+      kernel: (kh, kw, C_in, C_out). Filters on three channels are drawn in color, gray for 0, as red, green and blue
         (give `kernel[:, :, ::-1]` of a network that takes BGR); those on one channel by sign; of any other number, a
         row is a filter and its columns are its first channels.
       most: images that are drawn at most.
       title: above them.
 
     Returns:
-      A figure with an axes for each image, and a colour bar unless they are in colour.
+      A figure with an axes for each image, and a color bar unless they are in color.
 
     Raises:
       ValueError: another shape; a `most` below 1.
@@ -80,7 +80,7 @@ def filters(kernel: Any, *, most: int = 64, title: str = "Learned filters") -> F
     if columns < per_filter:
         parts.append(f"{columns} of {channels} channels")
     if channels == 3:
-        parts.append("grey is 0")
+        parts.append("gray is 0")
     fig.suptitle(", ".join(parts), fontsize="large")
     return fig
 
@@ -177,7 +177,7 @@ def filter_path(
       pool: the path of a pool; by default the first one after the convolution, or of all.
 
     Returns:
-      A figure with three axes and two colour bars, of one scale.
+      A figure with three axes and two color bars, of one scale.
 
     Raises:
       ValueError: no such convolution followed by a pool, another convolution between them, a channel that is not there,
@@ -287,7 +287,7 @@ def _draw(ax: Axes, values: np.ndarray, **options: Any) -> Any:
 
 
 def _draw_signal(ax: Axes, values: np.ndarray, *, ylim: tuple[float, float] | None = None) -> None:
-    """Lines over positions, with 0 in grey."""
+    """Lines over positions, with 0 in gray."""
     ax.set_axis_on()
     ax.grid(False)
     ax.set(xticks=[], yticks=[])
@@ -299,7 +299,7 @@ def _draw_signal(ax: Axes, values: np.ndarray, *, ylim: tuple[float, float] | No
 
 
 def _scale(values: np.ndarray) -> dict[str, Any]:
-    """Colours in which 0 is always the same."""
+    """Colors in which 0 is always the same."""
     size = np.abs(values)
     top = float(np.percentile(size, 99.5) or size.max()) or 1.0  # not what a few outliers need
     signed = values.min() < 0

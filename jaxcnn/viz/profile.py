@@ -119,13 +119,13 @@ class Profile:
         left.set_title("Each layer alone")
         left.set_ylim(len(groups) - 0.4, -0.6)  # the first on top
         start = [0.0] * len(groups)
-        for label, colour, column in (
+        for label, color, column in (
             ("weights", VERMILION, "parameter_bytes"),
             ("output", GREEN, "output_bytes"),
             ("temporary", ORANGE, "temporary_bytes"),
         ):
             sizes = [sum(getattr(row, column) or 0 for row in rows) / 2**20 for _, rows in groups]
-            right.barh(places, sizes, left=start, color=colour, label=label)
+            right.barh(places, sizes, left=start, color=color, label=label)
             start = [a + b for a, b in zip(start, sizes, strict=True)]
         right.set(xlabel="memory (MiB)", title="Bytes of each layer")
         fig.legend(loc="outside lower right", ncols=3, frameon=False)
@@ -150,7 +150,7 @@ def profile(
     """The time and bytes of each layer at inference, and of the whole network.
 
     Each layer is compiled alone and run on random values of the shape that it gets in the network. So the layers
-    together take longer than the network: there XLA fuses what is elementwise (ReLU, batch norm) with its neighbours,
+    together take longer than the network: there XLA fuses what is elementwise (ReLU, batch norm) with its neighbors,
     and nothing is written out between them; a call by itself costs some microseconds besides. Take the rows for which
     layers count, and the whole network's row for how long it takes. What joins layers (a residual's sum, the
     concatenation of branches) has no row of its own. The layers take turns, so that what disturbs the machine for a

@@ -119,7 +119,7 @@ def receptive_field(model: Model | Layer, layer: str, *, unit: Unit | None = Non
 
     Returns:
       A figure of two axes, image and layer; one for a layer whose units have no positions. What the unit does not see
-      is faded. Dashed: what it would see if padding were more of the image. Dotted: what its neighbour sees.
+      is faded. Dashed: what it would see if padding were more of the image. Dotted: what its neighbor sees.
 
     Raises:
       ValueError, TypeError: as `pixels_seen`; an input that is no image.

@@ -23,7 +23,7 @@ def report(run_dir: str | os.PathLike, test: Dataset) -> tuple[dict[str, float],
 
     Args:
       run_dir: the folder that `fit` wrote.
-      test: labelled images.
+      test: labeled images.
 
     Returns:
       (scores, matrix): loss and accuracy, and the confusion matrix `(true, predicted)`.

@@ -28,7 +28,7 @@ class Sight:
     Args:
       seen: their edges, in the input; padding sees nothing.
       wide: the edges if padding were more of the image, on and on: these are what lies on a regular grid.
-      step: by axis of the input, how far the wide boxes of neighbours are apart. The edges tell as well, but for an
+      step: by axis of the input, how far the wide boxes of neighbors are apart. The edges tell as well, but for an
         axis with a single position.
     """
 

@@ -45,14 +45,14 @@ def curves(history: History) -> Figure:
 
 
 def confusion(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
-    """A confusion matrix: rows are the true classes, columns the predicted ones; colour is the part of the row.
+    """A confusion matrix: rows are the true classes, columns the predicted ones; color is the part of the row.
 
     Args:
       matrix: counts `(classes, classes)`, from `jaxcnn.train.metrics.confusion_matrix`.
       classes: their names.
 
     Returns:
-      A figure with one axes and its colour bar.
+      A figure with one axes and its color bar.
 
     Raises:
       ValueError: a matrix that is not square or does not fit the names.

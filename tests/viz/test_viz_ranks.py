@@ -73,7 +73,7 @@ def test_others_that_draw_images_only(net):
     sentence = rf"draws 2-D images; the input of net{rank} is {rank}-D"
     for call in (
         lambda: viz.maximal_input(model, params, state, layer="conv1", channel=0, key=KEY),
-        lambda: viz.activation_maximisation(model, params, state, layer="conv1", key=KEY),
+        lambda: viz.activation_maximization(model, params, state, layer="conv1", key=KEY),
         lambda: viz.receptive_field(model, "conv1"),
     ):
         with pytest.raises(ValueError, match=sentence):

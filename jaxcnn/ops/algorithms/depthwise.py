@@ -1,7 +1,7 @@
 """Depthwise: every channel has a kernel of its own, so there is no sum over channels and nothing for a matrix product.
 
 What is left is a multiply-add per tap between arrays of the same shape, which XLA fuses into one loop. It has no
-preferred order of axes: the arrays stay `(members, N, *spatial, C)`, laid out as their neighbours in a program want.
+preferred order of axes: the arrays stay `(members, N, *spatial, C)`, laid out as their neighbors in a program want.
 """
 
 from collections.abc import Sequence

@@ -2,7 +2,7 @@
 
 ARRANGED   x (G, C, B, *spatial, n), kernel (G, D, C, *window): rows of channels, for matrix products
 AS_GIVEN   x (members, N, *spatial, C), kernel (members, *window, C/groups, D): as they come, laid out in memory as
-           their neighbours in a program want
+           their neighbors in a program want
 """
 
 import itertools

@@ -35,7 +35,7 @@ class Product:
       dtype: of the operands; sums are kept in float32 at least.
       precision: of the matrix products.
       machine: what the choice is made for.
-      phase: whether it is of a stride's phases, whose neighbours in a tile of a transform lie far apart in the result:
+      phase: whether it is of a stride's phases, whose neighbors in a tile of a transform lie far apart in the result:
         there is none then, lest what is not finite spreads that far.
     """
 

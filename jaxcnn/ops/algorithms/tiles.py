@@ -21,7 +21,7 @@ from jaxcnn.ops.windows import accumulator
 class Tiles:
     """Pieces of (groups, images, rows), all of one size; they partition groups and images.
 
-    The last band of rows is moved back to end where the output ends, so it may overlap its neighbour: a product writes
+    The last band of rows is moved back to end where the output ends, so it may overlap its neighbor: a product writes
     the same values twice; for a sum, `cotangent` blanks what an earlier band has counted.
 
     Args:

@@ -1,7 +1,7 @@
 """Winograd's minimal filtering along one axis: F(m, r) gives m outputs of a filter of r taps from m + r − 1 products.
 
 F(4, 3) needs 6 products where the definition takes 12, so the matrix products halve; what is added are sums of a few
-neighbours before and after. Along the other axes the taps are laid out as patches are. In matrices,
+neighbors before and after. Along the other axes the taps are laid out as patches are. In matrices,
 
     y = Aᵀ [(G w) ⊙ (Bᵀ x)]      dw = Gᵀ [(Bᵀ x) ⊙ (A dy)]
 
@@ -63,7 +63,7 @@ def saving(p: Product) -> float:
 
 
 def tile(p: Product) -> int:
-    """How many neighbouring outputs are computed together; of a product that fits."""
+    """How many neighboring outputs are computed together; of a product that fits."""
     axis = _axis(p)
     return _minimal(p.out[axis], p.window.size[axis], p.machine.winograd_sum_cost)[0]
 

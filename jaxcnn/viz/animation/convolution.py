@@ -147,7 +147,7 @@ def slide_transpose(
                     (Grid("x[i, j] · w", share, dict.fromkeys(np.ndindex(w.shape), SEEN)),),
                     (
                         Grid(
-                            "y so far, grey is cut off" if cut else "y so far",
+                            "y so far, gray is cut off" if cut else "y so far",
                             canvas.copy(),
                             dict.fromkeys(taps, NEW),
                             cut,

@@ -21,7 +21,7 @@ FAINT_FILL, FAINT_INK, INK, LINE = "#EDEDED", "#707070", "#000000", "#9A9A9A"
 
 @dataclass(frozen=True)
 class Shape:
-    """A polygon: its corners in pixels from the upper left, its colours, and its line's width."""
+    """A polygon: its corners in pixels from the upper left, its colors, and its line's width."""
 
     corners: tuple[tuple[float, float], ...]
     fill: str
@@ -37,7 +37,7 @@ class Words:
     y: float
     text: str
     size: float
-    colour: str = INK
+    color: str = INK
 
 
 class Stage:
@@ -98,8 +98,8 @@ class Stage:
         if grid.box:
             yield self._shape(turn.transform(_corners(*grid.box)), "none", BLUE, 0.07)
 
-    def _words(self, x: float, y: float, text: str, size: float, colour: str = INK) -> Words:
-        return Words(self._pixels(x), self._pixels(y), text, self._pixels(size), colour)
+    def _words(self, x: float, y: float, text: str, size: float, color: str = INK) -> Words:
+        return Words(self._pixels(x), self._pixels(y), text, self._pixels(size), color)
 
     def _shape(self, corners: np.ndarray, fill: str, line: str, width: float) -> Shape:
         points = tuple((self._pixels(x), self._pixels(y)) for x, y in corners)

@@ -16,7 +16,7 @@ class Grid:
     Args:
       title: written above.
       values: (rows, columns); a NaN is a cell that has no number yet.
-      marks: colour by (row, column).
+      marks: color by (row, column).
       faint: the cells that are no values but zeros put around or between them.
       box: (top, left, height, width) of the outline of a window, which may stand beyond the grid's end.
       turn: degrees, against the clock, by which the whole grid is turned about its middle.

@@ -18,7 +18,7 @@ from jaxcnn.viz.style import BLUE
 from jaxcnn.weights.files import replacing
 
 SECONDS = 0.7  # that a frame stays
-COLOURS = 24  # of a GIF: a few fills and the greys of letters
+COLORS = 24  # of a GIF: a few fills and the grays of letters
 DPI = 100
 PLAYER = Path(__file__).with_name("player.html")
 PAGE = (
@@ -67,7 +67,7 @@ class Animation:
                 self._axes.add_patch(patch)
             else:
                 size = item.size * 72 / DPI
-                self._axes.text(item.x, item.y, item.text, ha="center", va="center", size=size, color=item.colour)
+                self._axes.text(item.x, item.y, item.text, ha="center", va="center", size=size, color=item.color)
         return self.figure
 
     def save(self, path: str | os.PathLike, *, seconds: float | None = None) -> None:
@@ -130,7 +130,7 @@ class Animation:
         sheet = Image.new("RGB", (width, 3 * height + 20), BLUE)  # a strip of it: the window's outline is but a line
         for place, picture in enumerate((pictures[0], pictures[len(pictures) // 2], pictures[-1])):
             sheet.paste(picture, (0, place * height))
-        palette = sheet.quantize(COLOURS, method=Image.Quantize.MEDIANCUT)
+        palette = sheet.quantize(COLORS, method=Image.Quantize.MEDIANCUT)
         return [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
 
 
@@ -139,4 +139,4 @@ def _as_json(item: Shape | Words) -> dict[str, str | float]:
     if isinstance(item, Shape):
         points = " ".join(f"{x:g},{y:g}" for x, y in item.corners)
         return {"points": points, "fill": item.fill, "stroke": item.line, "stroke-width": item.width}
-    return {"text": item.text, "x": item.x, "y": item.y, "font-size": item.size, "fill": item.colour}
+    return {"text": item.text, "x": item.x, "y": item.y, "font-size": item.size, "fill": item.color}

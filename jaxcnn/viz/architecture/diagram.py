@@ -86,10 +86,10 @@ class _Box:
         )
         for row, line in enumerate(self.lines):
             first = row == 0
-            colour = INK if first or row == len(self.lines) - 1 else SOFT
+            color = INK if first or row == len(self.lines) - 1 else SOFT
             middle = y + PAD + (row + 0.5) * LINE
             weight = "bold" if first else "normal"
-            ax.text(x, middle, line, ha="center", va="center", size=7.5 if first else 8, weight=weight, color=colour)
+            ax.text(x, middle, line, ha="center", va="center", size=7.5 if first else 8, weight=weight, color=color)
 
 
 class _Stack:
@@ -152,7 +152,7 @@ class _Group:
                 way.draw(ax, middle, top)
                 _arrow(ax, [(middle, top + way.height), (middle, meet), (x, meet)], head=False)
             else:
-                _arrow(ax, [(x, split), (middle, split), (middle, meet), (x, meet)], colour=VERMILION, head=False)
+                _arrow(ax, [(x, split), (middle, split), (middle, meet), (x, meet)], color=VERMILION, head=False)
             left += way.width + GAP
         _arrow(ax, [(x, meet), (x, meet + GAP)])
         self.end.draw(ax, x, meet + GAP)
@@ -250,10 +250,10 @@ def _drawn(columns: Sequence[_Stack], title: str) -> Figure:
     return fig
 
 
-def _arrow(ax: Axes, points: Sequence[tuple[float, float]], *, colour: str = INK, head: bool = True) -> None:
+def _arrow(ax: Axes, points: Sequence[tuple[float, float]], *, color: str = INK, head: bool = True) -> None:
     """A line through points, with a head at its end."""
     xs, ys = zip(*points, strict=True)
-    ax.plot(xs, ys, color=colour, lw=1, solid_joinstyle="miter")
+    ax.plot(xs, ys, color=color, lw=1, solid_joinstyle="miter")
     if head:
-        look = {"arrowstyle": "-|>", "color": colour, "lw": 1, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 8}
+        look = {"arrowstyle": "-|>", "color": color, "lw": 1, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 8}
         ax.annotate("", points[-1], points[-2], arrowprops=look)

@@ -71,10 +71,10 @@ def maximal_input(
     Deep inside convolutional networks (2013), section 2, for classes; Olah et al., Feature visualization (2017), for
     waves and shifts.
     """
-    return _maximised("maximal_input", model, params, state, layer, channel, steps, key, input_shape)[0]
+    return _maximized("maximal_input", model, params, state, layer, channel, steps, key, input_shape)[0]
 
 
-def activation_maximisation(
+def activation_maximization(
     model: Model | Layer,
     params: Tree,
     state: Tree,
@@ -97,10 +97,10 @@ def activation_maximisation(
     Raises:
       ValueError, TypeError: as `maximal_input`; no channels.
     """
-    op = "activation_maximisation"
+    op = "activation_maximization"
     if not len(channels):
         raise ValueError(f"viz.{op}: `channels` must not be empty")
-    results = [_maximised(op, model, params, state, layer, c, steps, key, input_shape) for c in channels]
+    results = [_maximized(op, model, params, state, layer, c, steps, key, input_shape) for c in channels]
     columns = min(8, len(results))
     rows = -(-len(results) // columns)
     fig, axes = figure(rows, columns, (2.0 * columns, 2.4 * rows + 0.2))
@@ -116,7 +116,7 @@ def activation_maximisation(
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def _maximised(op: str, model, params, state, path, channel, steps, key, input_shape) -> tuple[jax.Array, jax.Array]:
+def _maximized(op: str, model, params, state, path, channel, steps, key, input_shape) -> tuple[jax.Array, jax.Array]:
     """The image, and the channel's mean for it."""
     network = Network(op, model)
     if input_shape is None:
