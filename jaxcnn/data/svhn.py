@@ -28,7 +28,7 @@ _REMOTES = tuple(
 
 
 def read_svhn(data_dir: Path | None, mirror: str | None) -> Splits:
-    """SVHN from the user's folder, else fetched; the arguments are those of `read_relative`."""
+    """Read SVHN from the user's folder, or fetch it; arguments as in `read_relative`."""
     found: list[Path | None] = [None, None]
     if data_dir is not None:
         place = Place(data_dir, "svhn")

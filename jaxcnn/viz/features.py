@@ -43,7 +43,7 @@ def filters(kernel: Any, *, most: int = 64, title: str = "Learned filters") -> F
     kernel = np.asarray(kernel, float)
     if kernel.ndim in (3, 5) and kernel.size:
         raise ValueError(
-            f"viz.filters draws 2-D kernels, (kh, kw, C_in, C_out); got a {kernel.ndim - 2}-D one, {kernel.shape}"
+            f"viz.filters: `kernel` must be 2-D, (kh, kw, C_in, C_out); got a {kernel.ndim - 2}-D one, {kernel.shape}"
         )
     if kernel.ndim != 4 or not kernel.size:
         raise ValueError(f"viz.filters: `kernel` must be (kh, kw, C_in, C_out); got {kernel.shape}")

@@ -58,5 +58,5 @@ def check_rank(op: str, model: Any, ranks: Collection[int] = (2,), instead: str 
     if own and len(own) - 1 not in ranks:
         drawn = " and ".join(f"{rank}-D" for rank in ranks)
         raise ValueError(
-            f"viz.{op} draws {drawn} images; the input of {model.name} is {len(own) - 1}-D, {tuple(own)}{instead}"
+            f"viz.{op}: draws {drawn} images; the input of {model.name} is {len(own) - 1}-D, {tuple(own)}{instead}"
         )

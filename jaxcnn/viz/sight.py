@@ -71,9 +71,7 @@ def _equation(eqn: Equation, values: list[Any]) -> list[Any]:
         result = eqn.primitive.bind(*values, **eqn.params)  # such as the indices that an older JAX slices by
         return list(result) if eqn.primitive.multiple_results else [result]
     if name not in RULES:
-        raise ValueError(
-            f"receptive field: there is no rule for what {name!r}, which the layer computes, sees of its input"
-        )
+        raise ValueError(f"receptive_field: there is no rule for the primitive {name!r}, which the layer computes")
     result = RULES[name](eqn, *values)
     results = [result] if isinstance(result, Sight) else result
     return [part.broadcast(v.aval.shape) for part, v in zip(results, eqn.outvars, strict=True)]

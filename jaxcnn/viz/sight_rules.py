@@ -139,7 +139,7 @@ def _back(window: Window, size: Sequence[int], x: Sight, first_axis: int) -> Sig
 
 def _conv(eqn: Equation, x: Any, kernel: Any) -> Sight:
     if not isinstance(x, Sight) or isinstance(kernel, Sight):
-        raise ValueError("receptive field: the layer makes a kernel of its input, which then has no fixed geometry")
+        raise ValueError("receptive_field: the layer makes a kernel of its input, so windows have no fixed geometry")
     form, channels = eqn.params["form"], eqn.outvars[0].aval.shape[-1]
 
     def of_group(edge):

@@ -101,7 +101,7 @@ def samples(
     """
     images, labels, probabilities = np.asarray(images), np.asarray(labels), np.asarray(probabilities)
     if images.ndim != 4:
-        raise ValueError(f"viz.samples draws 2-D images, (N, H, W, C); got {images.shape}")
+        raise ValueError(f"viz.samples: `images` must be 2-D, (N, H, W, C); got {images.shape}")
     if not len(images) or not len(images) == len(labels) == len(probabilities):
         raise ValueError(
             "viz.samples: `images`, `labels` and `probabilities` must have one length, at least 1; "
