@@ -92,7 +92,7 @@ class Tiles:
         return part
 
     def output(self, step: Callable, x: jax.Array, weights: jax.Array, dtype: jnp.dtype) -> jax.Array:
-        """y from its tiles `step(t, weights of its groups)`, (g, D, b, rows, *out[1:], n); `weights` has groups first."""
+        """y of tiles `step(t, weights of its groups)`, (g, D, b, rows, *out[1:], n); `weights` has groups first."""
         p = self.product
         shape = (p.groups, p.channels[1], p.images[0], *p.out, x.shape[-1])
         if self.count == 1:
