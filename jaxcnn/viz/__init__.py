@@ -1,7 +1,7 @@
 """Pictures (matplotlib, the extra `plots`).
 
-What draws returns a Matplotlib figure, or an `Animation`, and needs no display. The numbers under a picture have
-functions of their own: those whose names end in _map, `maximal_input`, `field_of_view`, `pixels_seen` and `profile`.
+A function that draws returns a Matplotlib figure, or an `Animation`, and needs no display. Other functions return the
+numbers behind a picture: those whose names end in _map, `maximal_input`, `field_of_view`, `pixels_seen` and `profile`.
 """
 
 from jaxcnn.moved import moved

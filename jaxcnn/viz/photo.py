@@ -1,4 +1,4 @@
-"""What the lectures' filters make of a photo."""
+"""A photo under the lectures' filters."""
 
 from collections.abc import Mapping
 from fractions import Fraction
@@ -26,10 +26,10 @@ def photo_filters(photo: Any, filters: Mapping[str, Any] | None = None) -> Figur
     """A photo, its brightness, and the brightness under filters: y = x ⊗ w, without padding.
 
     Args:
-      photo: (H, W), (H, W, 1) or (H, W, 3), uint8 or floating of 0 to 1. Of one of about 200 pixels the eye can see
-        what 3×3 filters do.
-      filters: by name, (kh, kw) numbers; by default the lectures' four, `LECTURE_FILTERS`. One whose numbers sum to 0
-        answers to changes: its answers are drawn around gray. Any other is drawn as a photo.
+      photo: (H, W), (H, W, 1) or (H, W, 3), uint8 or floating of 0 to 1. With about 200 pixels per side, the eye can
+        see what 3×3 filters do.
+      filters: by name, (kh, kw) numbers; by default the lectures' four, `LECTURE_FILTERS`. The output of a filter whose
+        numbers sum to 0 shows changes, and is drawn with gray for 0; any other output is drawn as a photo.
 
     Returns:
       A figure with an axes for the photo, if it has colors, one for its brightness and one per filter, the filter's
@@ -84,7 +84,7 @@ def _kernel(name: str, numbers: Any, size: tuple[int, ...]) -> np.ndarray:
 
 
 def _written(kernel: np.ndarray) -> str:
-    """The numbers of a filter in rows, as fractions where they are simple ones."""
+    """The numbers of a filter in rows, written as fractions if those are simple."""
 
     def word(value):
         simple = Fraction(value).limit_denominator(20)
@@ -96,7 +96,7 @@ def _written(kernel: np.ndarray) -> str:
 
 
 def _draw(ax: Axes, values: np.ndarray, title: str, below: str, *, around_zero: bool = False) -> None:
-    """A picture; one around zero with 0 as gray, cut at its 99th percentile."""
+    """Draw a picture; with `around_zero`, 0 is gray and the scale ends at the 99th percentile."""
     top = float(np.percentile(np.abs(values), 99)) or 1.0 if around_zero else 1.0
     ax.imshow(values, cmap="gray", vmin=-top if around_zero else 0, vmax=top)
     ax.grid(False)
