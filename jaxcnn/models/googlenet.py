@@ -44,8 +44,8 @@ def googlenet(
 ) -> Model:
     """GoogLeNet, 22 layers, with batch norm; 6,624,904 parameters besides those of its auxiliary classifiers.
 
-    In training `apply` gives (logits, auxiliary logits after inception4a, after inception4d); the loss is that of the
-    first and 0.3 times that of each of the others. At inference it gives the logits.
+    In training `apply` returns a tuple: the logits, and the auxiliary logits after inception4a and after inception4d.
+    The loss is the main classifier's plus 0.3 times that of each auxiliary one. At inference it returns the logits.
 
     Args:
       num_classes: units of the last layer.

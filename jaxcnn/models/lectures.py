@@ -1,7 +1,7 @@
 """The small networks of the lectures, and ours for the embedded digits. Each is a list of widths.
 
-Options that all of them have: `in_channels` and `input_size`, an int or (height, width), of the image; `include_top`,
-without which the network ends before the dense layers, with a feature map.
+All of them have the options `in_channels` and `input_size` (an int or (height, width)) of the image, and `include_top`:
+without it the network ends before the dense layers, with a feature map.
 """
 
 from collections.abc import Sequence
@@ -97,8 +97,8 @@ def zero_one(*, in_channels: int = 1, input_size: Size = 28, include_top: bool =
 
     Args:
       in_channels, input_size, include_top: of the image, and whether there are dense layers; sizes from 4.
-      filters: of the convolution; the lecture's listing leaves it open. As there, nothing stands between it and the
-        pool.
+      filters: how many filters the convolution has; the lecture's listing leaves that open. As in the listing, no
+        activation is between convolution and pool.
     """
     top = (*_hidden(100), _last("zero_one", 2))
     shape = image_shape("zero_one", input_size, in_channels, least=4)
@@ -123,7 +123,7 @@ def cats_vs_dogs_cnn(
 
 
 def digits_cnn(*, num_classes: int = 10, in_channels: int = 1, input_size: Size = 8, include_top: bool = True) -> Model:
-    """Ours, for 8×8 scans: three 3×3 convolutions, one pool, a hidden layer, with He's initial values.
+    """A network of our own for 8×8 scans: three 3×3 convolutions, one pool, a hidden layer, with He's initial values.
 
     Args:
       num_classes: units of the last layer.

@@ -93,6 +93,6 @@ def mobilenet_v2(
 
 
 def _divisible(channels: float) -> int:
-    """The nearest multiple of 8, at least 8 and not below nine tenths of it."""
+    """The multiple of 8 nearest to `channels`, but at least 8 and at least nine tenths of `channels`."""
     nearest = max(8, int(channels + 4) // 8 * 8)
     return nearest if nearest >= 0.9 * channels else nearest + 8
