@@ -52,8 +52,7 @@ def evaluate(
 def predict(
     model: Any, train_state: TrainState, x: Any, *, batch_size: int, policy: Policy | None = None
 ) -> np.ndarray:
-    """Class probabilities of images; after a loss function of your own, the plain outputs (see
-    `losses.Classification`).
+    """Class probabilities of images; after a loss of your own, the plain outputs (see `losses.Classification`).
 
     Args:
       model, train_state, batch_size, policy: as in `evaluate`.

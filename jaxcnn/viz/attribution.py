@@ -181,7 +181,7 @@ def _attributed(op: str, function: Callable, model, params, state, image, target
         target = operator.index(target)
     network, x = Network(op, model), image_of(op, model, image, ranks=SHAPES)
     values, scores = function(network, params, state, x, target, *arguments, op=op, **static)
-    if target is not None and not 0 <= target < scores.size:  # known only now: the number of classes is that of the logits
+    if target is not None and not 0 <= target < scores.size:  # known only now: there is a class for each logit
         raise ValueError(f"viz.{op}: `target` must be a class from 0 to {scores.size - 1}; got {target}")
     return values
 

@@ -38,7 +38,7 @@ class Grid:
     @property
     def texts(self) -> list[list[str]]:
         """The texts of the cells."""
-        least = 1e-6 * np.nanmax(np.abs(self.values), initial=0)  # below that, it is the rounding error of a sum that is 0
+        least = 1e-6 * np.nanmax(np.abs(self.values), initial=0)  # smaller values are rounding errors of a sum of 0
         return [[number(v if np.isnan(v) or abs(v) > least else 0) for v in row] for row in self.values]
 
 
