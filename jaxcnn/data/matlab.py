@@ -28,7 +28,7 @@ _COMPLEX = 0x0800
 
 
 class _Malformed(Exception):
-    """What is wrong with an element."""
+    """An element that breaks the format; the message says how."""
 
 
 def read_matlab(file: Path) -> dict[str, np.ndarray]:

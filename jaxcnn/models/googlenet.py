@@ -50,7 +50,7 @@ def googlenet(
     Args:
       num_classes: units of the last layer.
       in_channels: channels of the image.
-      input_size: of the image, (height, width) or an int for both; at least 15.
+      input_size: size of the image, (height, width) or an int for both; at least 15.
       include_top: without it, the feature map of H/32×W/32×1024; there are no auxiliary classifiers either.
       auxiliary: whether there are auxiliary classifiers.
       remat: whether training keeps the input of each module only, and computes the rest again for the gradient.

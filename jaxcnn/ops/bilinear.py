@@ -33,7 +33,7 @@ PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 @dataclass(frozen=True)
 class Target:
-    """What an operation is lowered for.
+    """The target of a lowering: the platform, and what is known of the program.
 
     Args:
       platform: one of `PLATFORMS`, or None where it is not known.

@@ -111,7 +111,7 @@ def pixels_seen(
 
 
 def receptive_field(model: Model | Layer, layer: str, *, unit: Unit | None = None, image: Any | None = None) -> Figure:
-    """What a unit sees, drawn on the input, beside its place in the layer's output.
+    """A picture of the input with the pixels that a unit sees, beside the unit's place in the layer's output.
 
     Args:
       model: a `Model`; a `Layer` needs an image.
