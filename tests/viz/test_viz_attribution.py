@@ -306,7 +306,7 @@ AUXILIARY = auxiliaries(serial(a=Conv(2, 1), b=Flatten(), c=Dense(2)), early=("a
         (lambda: saliency_map(*NET, IMAGE, target="cat"), TypeError, "`target` must be the number of a class; got"),
         (lambda: saliency_map("net", {}, {}, IMAGE), TypeError, "`model` must be a Model or a Layer; got 'net'"),
         (lambda: saliency_map(Relu(), {}, {}, IMAGE), ValueError, r"`model` must give logits .*; got \(1, 6, 5"),
-        (lambda: smooth_grad_map(*NET, IMAGE, noise=-1, key=KEY), ValueError, "`noise` is a part of the range"),
+        (lambda: smooth_grad_map(*NET, IMAGE, noise=-1, key=KEY), ValueError, "`noise` is a share of the range"),
         (lambda: smooth_grad_map(*NET, IMAGE, samples=0, key=KEY), ValueError, "`samples` must be an integer of at"),
         (lambda: cam(layer="conv2"), ValueError, "there is no 'conv2'; those of this serial are conv1,"),
         (lambda: cam(layer="conv1/x"), ValueError, "in 'conv1/x' there is no 'x'; this conv has none"),
