@@ -1,7 +1,7 @@
 """jaxcnn: convolutional networks for JAX on hand-written sliding-window primitives.
 
 ops         convolution and pooling: numbers and their derivatives
-textbook    the same, as the lectures define it
+textbook    the operations as a lecture defines them, slow on purpose
 layers      parameters: (init, apply) pairs, and how they are put together
 models      networks by name
 data        images: sources, batches, augmentation

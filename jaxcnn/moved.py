@@ -26,3 +26,20 @@ def moved(room: str, names: Mapping[str, str]) -> Callable[[str], Any]:
         return getattr(importlib.import_module(module), new)
 
     return attribute
+
+
+def moved_field(of: str, old: str, new: str) -> property:
+    """The old name of a class's field: put into the class as `old = moved_field("room.Class", "old", "new")`.
+
+    Args:
+      of: the class, for the warning.
+      old, new: the two names.
+    """
+
+    def value(self: Any) -> Any:
+        warnings.warn(
+            f"{of}.{old} is now {of}.{new}; the old name goes with the next version", DeprecationWarning, stacklevel=2
+        )
+        return getattr(self, new)
+
+    return property(value)

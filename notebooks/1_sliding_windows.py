@@ -139,7 +139,7 @@ numbers({"image": x, "slid as it is": slide(x, vertical), "turned by 180°": sli
 # ## Filters on a real picture
 #
 # Four filters, nine numbers each, and four very different pictures. The two edge filters sum to 0, so an even surface
-# gives 0, whatever its brightness. So does the third one, which compares a pixel with its eight neighbours. The last
+# gives 0, whatever its brightness. So does the third one, which compares a pixel with its eight neighbors. The last
 # is their average, and sums to 1.
 
 # %%
@@ -157,7 +157,7 @@ viz.photo_filters(photo)
 # %% [markdown]
 # A bright square on a dark ground shows how each comes about. Read the numbers along its edges and at its corners:
 # the edge filters answer to *one* direction, and the corners answer most to the third filter, because a corner pixel
-# has the fewest bright neighbours.
+# has the fewest bright neighbors.
 
 # %%
 square = np.pad(np.ones((4, 4), np.float32), 2)
@@ -224,7 +224,7 @@ for n, k, s, padding, (before, after) in (
     (6, 3, 1, "VALID", (0, 0)),
     (6, 3, 1, "FULL", (2, 2)),
     (6, 3, 1, "SAME", (1, 1)),
-    (6, 4, 1, "SAME", (1, 2)),  # an even filter cannot be centred: the odd zero goes after
+    (6, 4, 1, "SAME", (1, 2)),  # an even filter cannot be centered: the odd zero goes after
 ):
     formula = (n + before + after - k) // s + 1
     found = jax.eval_shape(
@@ -237,7 +237,7 @@ for n, k, s, padding, (before, after) in (
 # %% [markdown]
 # ## Channels
 #
-# A colour photo has three numbers per pixel, and the window is then a small *box*: it sees all channels at once, and
+# A color photo has three numbers per pixel, and the window is then a small *box*: it sees all channels at once, and
 # adds everything up into one number. One filter is $k \times k \times C$ numbers and gives **one** output channel;
 # $D$ filters give $D$ of them.
 #
@@ -246,20 +246,20 @@ for n, k, s, padding, (before, after) in (
 # So a filter on three channels is the sum of three filters, one on each:
 
 # %%
-colour = jnp.array(photo, jnp.float32) / 255
+color = jnp.array(photo, jnp.float32) / 255
 kernel = jax.random.normal(jax.random.key(2), (3, 3, 3, 4))  # 4 filters of 3×3 on 3 channels
-together = ops.conv(colour, kernel)
-apart = sum(ops.conv(colour[:, :, c : c + 1], kernel[:, :, c : c + 1]) for c in range(3))
-print(f"{colour.shape} ⊗ {kernel.shape} → {together.shape}; largest difference {abs(together - apart).max():.1e}")
+together = ops.conv(color, kernel)
+apart = sum(ops.conv(color[:, :, c : c + 1], kernel[:, :, c : c + 1]) for c in range(3))
+print(f"{color.shape} ⊗ {kernel.shape} → {together.shape}; largest difference {abs(together - apart).max():.1e}")
 
 # %% [markdown]
 # Even a filter of 1×1 is of use: it mixes channels, pixel by pixel. Red minus the average of green and blue shows
 # where the photo is red, whatever the brightness:
 
 # %%
-redness = ops.conv(colour, jnp.array([1, -0.5, -0.5]).reshape(1, 1, 3, 1))[:, :, 0]
+redness = ops.conv(color, jnp.array([1, -0.5, -0.5]).reshape(1, 1, 3, 1))[:, :, 0]
 fig, axes = viz.style.figure(1, 2, (9, 3.2))
-for ax, picture, title in zip(axes[0], (colour, redness), ("photo", "red − (green + blue) / 2"), strict=True):
+for ax, picture, title in zip(axes[0], (color, redness), ("photo", "red − (green + blue) / 2"), strict=True):
     shown = ax.imshow(picture, cmap=viz.style.SEQUENTIAL, vmin=0)
     ax.set(title=title, xticks=[], yticks=[])
     ax.grid(False)
@@ -345,10 +345,10 @@ def change(images, pixels):
 
 fig, axes = viz.style.figure(1, 1, (6, 3.6))
 ax = axes[0, 0]
-for pixels, colour in zip((1, 2, 3), (viz.style.BLUE, viz.style.ORANGE, viz.style.GREEN), strict=True):
+for pixels, color in zip((1, 2, 3), (viz.style.BLUE, viz.style.ORANGE, viz.style.GREEN), strict=True):
     changes = change(roomy, pixels)
     print(f"shifted by {pixels}:", ", ".join(f"{c:.0%} at {n}×{n}" for n, c in zip(WINDOWS, changes, strict=True)))
-    ax.plot(WINDOWS, changes, color=colour, marker="o", label=f"shifted by {pixels} pixel{'s' * (pixels > 1)}")
+    ax.plot(WINDOWS, changes, color=color, marker="o", label=f"shifted by {pixels} pixel{'s' * (pixels > 1)}")
 ax.set(
     xlabel="window of the pool (pixels)", ylabel="change (share of the output's length)", xscale="log", xticks=WINDOWS
 )

@@ -296,12 +296,12 @@ losses = {
 steps = 10.0 ** np.arange(-10, 3)
 fig, axes = viz.style.figure(1, 1, (6.5, 3.8))
 ax = axes[0, 0]
-for (name, loss), colour in zip(losses.items(), (viz.style.BLUE, viz.style.ORANGE), strict=True):
+for (name, loss), color in zip(losses.items(), (viz.style.BLUE, viz.style.ORANGE), strict=True):
     slope = jnp.vdot(jax.grad(loss)(w), direction)
     between = jax.jit(lambda step, loss=loss: (loss(w + step * direction) - loss(w - step * direction)) / (2 * step))
     errors = np.array([abs(between(step) / slope - 1) for step in steps])
     print(f"{name:28} error " + ", ".join(f"{errors[i]:.1e} at ε = {steps[i]:g}" for i in (0, 5, 10)))
-    ax.loglog(steps, np.maximum(errors, 1e-17), color=colour, marker="o", label=name)
+    ax.loglog(steps, np.maximum(errors, 1e-17), color=color, marker="o", label=name)
 ax.set(xlabel="step ε", ylabel="relative error", title="Finite differences against the rule", ylim=(1e-18, 1e2))
 ax.legend()
 display(fig)

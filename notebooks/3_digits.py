@@ -251,7 +251,7 @@ ask(from_text(DRAWING))
 # ### From an image file
 #
 # A network only knows what its training images look like: white ink on black, and the digit fills the frame from top
-# to bottom. A photo of your handwriting is none of this, so it has to be brought into that form: grey, turned to
+# to bottom. A photo of your handwriting is none of this, so it has to be brought into that form: gray, turned to
 # white on black, cut out, and averaged down to 8×8. To have a file at all, the next cell paints a 7 of 200×200
 # pixels, in blue ink on white paper. Put the name of your own file in its place (in Colab, upload it by the folder
 # symbol on the left).
@@ -260,16 +260,16 @@ ask(from_text(DRAWING))
 # %%
 def from_file(path):
     """(8, 8, 1), 0 to 1, from a picture of one digit on even ground."""
-    grey = Image.fromarray(data.read_image(path, (None, None, 1))[..., 0])  # upright, as the phone held it
-    pixels = np.asarray(grey, np.float32)
+    gray = Image.fromarray(data.read_image(path, (None, None, 1))[..., 0])  # upright, as the phone held it
+    pixels = np.asarray(gray, np.float32)
     if np.median(pixels) > 127:  # dark ink on bright paper
-        grey = ImageOps.invert(grey)
-    grey = ImageOps.autocontrast(grey)
-    inked = grey.point(lambda value: 255 * (value > 96)).getbbox()
+        gray = ImageOps.invert(gray)
+    gray = ImageOps.autocontrast(gray)
+    inked = gray.point(lambda value: 255 * (value > 96)).getbbox()
     left, top, right, bottom = inked
     side = max(right - left, bottom - top)
     square = Image.new("L", (side, side))
-    square.paste(grey.crop(inked), ((side - (right - left)) // 2, (side - (bottom - top)) // 2))
+    square.paste(gray.crop(inked), ((side - (right - left)) // 2, (side - (bottom - top)) // 2))
     small = square.resize((8, 8), Image.Resampling.BOX)  # averages
     return np.asarray(small, np.float32)[..., None] / 255
 

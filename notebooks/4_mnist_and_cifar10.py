@@ -147,7 +147,7 @@ viz.samples(zeros_ones.test.images, zeros_ones.test.labels, answers, zeros_ones.
 # %% [markdown]
 # ## CIFAR-10
 #
-# Ten kinds of animals and vehicles, 32×32 pixels in colour. A cat has no fixed place, posture or colour, so this is
+# Ten kinds of animals and vehicles, 32×32 pixels in color. A cat has no fixed place, posture or color, so this is
 # much harder than digits. The lecture's network has two pairs of convolutions and drops a part of its units in
 # training, so that none can rely on another. Mirrored images are free examples: a horse that looks left is a horse.
 
@@ -198,9 +198,9 @@ viz.confusion(matrix, test.classes)
 viz.samples(test.images, test.labels, probabilities, test.classes)
 
 # %% [markdown]
-# The filters of the first layer now have three channels, so each is a small colour picture. After so short a training
+# The filters of the first layer now have three channels, so each is a small color picture. After so short a training
 # most still look like the noise that they began as. Notebook 5 shows those of a network that has seen a million photos
-# (where its weights are to be had): edges of all directions, and patches of colours.
+# (where its weights are to be had): edges of all directions, and patches of colors.
 
 # %%
 viz.filters(fitted.params["conv1"]["kernel"])

@@ -116,7 +116,7 @@ else:
 print(f"{pretrained.name}: {', '.join(pretrained.layer.children)}")
 
 # %% [markdown]
-# Its first layer has found edges and colours. That is no matter of classes: what others have seen of the world is of
+# Its first layer has found edges and colors. That is no matter of classes: what others have seen of the world is of
 # use for your cats. (The filters of SqueezeNet as they see RGB.)
 
 # %%
@@ -265,9 +265,9 @@ def draw(ax, dataset, i, title):
 
 
 fig, axes = figure(len(asked), 5, (6.0, 1.4 * len(asked)))
-for row, i, neighbours in zip(axes, asked, nearest, strict=True):
+for row, i, neighbors in zip(axes, asked, nearest, strict=True):
     draw(row[0], test, i, f"asked: {test.classes[test.labels[i]]}")
-    for ax, j in zip(row[1:], neighbours, strict=True):
+    for ax, j in zip(row[1:], neighbors, strict=True):
         draw(ax, training, j, training.classes[training.labels[j]])
 fig.suptitle("Left, the image asked for; beside it, the nearest of the training set", fontsize="medium")
 display(fig)

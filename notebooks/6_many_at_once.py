@@ -331,4 +331,4 @@ display(fig)
 #    own seed). Does the ensemble become better, and do its members?
 # 2. Sweep two numbers at once: the learning rate and the `momentum`, every pair of them, and draw the losses as a map.
 # 3. Which images of the *training* set have the largest gradient norms at the end? Draw twelve with `viz.samples`.
-#    Would you have labelled them as they are?
+#    Would you have labeled them as they are?

@@ -321,9 +321,9 @@ for event in json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]:
 fig, axes = figure(1, 1, (6.4, 3.6))
 ax = axes[0, 0]
 left = np.zeros(len(names))
-for (way, of_layers), colour in zip(times.items(), (BLUE, ORANGE), strict=True):
+for (way, of_layers), color in zip(times.items(), (BLUE, ORANGE), strict=True):
     widths = np.array([of_layers[name] for name in names])
-    ax.barh(names, widths, left=left, color=colour, label=way)
+    ax.barh(names, widths, left=left, color=color, label=way)
     left += widths
 ax.invert_yaxis()
 ax.set(xlabel="time per step (ms, summed over threads)", title=f"A training step by layers, {len(batch[0])} images")

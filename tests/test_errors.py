@@ -1,4 +1,8 @@
-"""One base for what is no bad argument."""
+"""One base for errors that are no bad arguments, and one form for the messages of those that are."""
+
+import ast
+import re
+from pathlib import Path
 
 import pytest
 
@@ -13,3 +17,39 @@ from jaxcnn import data, train, weights
 def test_all_errors_of_our_own_have_one_base(error, also):
     assert issubclass(error, jaxcnn.JaxcnnError) and issubclass(error, also)
     assert not issubclass(ValueError, jaxcnn.JaxcnnError)
+
+
+PACKAGE = Path(jaxcnn.__file__).parent
+APART = ("weights", "images.py")  # what is wrong with a file comes after the file's name
+FILES = [p for p in sorted(PACKAGE.rglob("*.py")) if not set(APART) & set(p.relative_to(PACKAGE).parts)]
+BEGINNING = re.compile(r"([\w.]*(…[\w.]*)?|Dataset …): |`[\w…]+`")  # … is a value
+
+
+def messages(source):
+    """The texts of the errors that a source raises for bad arguments."""
+    for node in ast.walk(ast.parse(source)):
+        raised = node.exc if isinstance(node, ast.Raise) else None
+        if isinstance(raised, ast.Call) and getattr(raised.func, "id", None) in ("ValueError", "TypeError"):
+            yield node.lineno, written(raised.args[0])
+
+
+def written(node):
+    if isinstance(node, ast.JoinedStr):
+        return "".join(written(part) for part in node.values)
+    return node.value if isinstance(node, ast.Constant) else "…"
+
+
+def is_in_form(message):
+    """As docs/design.md#errors has it."""
+    has_two_sentences = re.search(r"[.] [A-Z`…]", message)
+    return BEGINNING.match(message) and (has_two_sentences or not message.endswith("."))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_message_begins_with_what_was_called_and_one_sentence_has_no_period(path):
+    assert not [found for found in messages(path.read_text(encoding="utf-8")) if not is_in_form(found[1])]
+
+
+def test_the_search_finds_what_it_is_for():
+    source = 'raise ValueError(f"conv: `x` is {x}.")\nraise TypeError("wrong")\nraise ValueError(f"{op}: `x`; got {x}")'
+    assert [bool(is_in_form(message)) for _, message in messages(source)] == [False, False, True]

@@ -225,3 +225,23 @@ def test_the_search_reads_messages_and_docstrings(tmp_path, monkeypatch):
 def test_every_exception_is_needed():
     assert set(EXCEPTIONS) <= {span for text in TEXTS for span in text.spans}
     assert all(faults_of(span, set()) for span in EXCEPTIONS)
+
+
+BRITISH = re.compile(
+    "isation|([lntr]|[xnt]im)is(e|ing|ed|er)(_|$)|colour|centre|grey|behaviour|neighbour|licence|labell"
+)
+
+
+@pytest.mark.parametrize("room", sorted(name for name in modules() if hasattr(modules()[name], "__all__")))
+def test_public_names_have_american_spelling(room):
+    """docs/design.md#how-it-is-written: public names, their parameters and their fields."""
+    public = [getattr(modules()[room], name) for name in modules()[room].__all__]
+    named = {value.__name__ for value in public if hasattr(value, "__name__")}
+    found = named.union(*(parameters(value) or () for value in public if callable(value)))
+    assert not {name for name in found if BRITISH.search(name)}
+
+
+def test_the_search_finds_british_spelling():
+    assert all(map(BRITISH.search, ("normalise", "activation_maximisation", "colour", "maximising", "licence")))
+    others = ("noise", "depthwise", "pairwise", "raises", "precise", "promised", "normalize")
+    assert not any(map(BRITISH.search, others))

@@ -181,7 +181,7 @@ def test_the_luminosity_filter_lights_the_outline_and_most_the_corners(by):
         [
             [0, 0, 0, 0, 0, 0, 0, 0],
             [0, -1, -2, -3, -3, -2, -1, 0],
-            [0, -2, 5, 3, 3, 5, -2, 0],  # a corner has three bright neighbours, 8 − 3, an edge five, 8 − 5
+            [0, -2, 5, 3, 3, 5, -2, 0],  # a corner has three bright neighbors, 8 − 3, an edge five, 8 − 5
             [0, -3, 3, 0, 0, 3, -3, 0],  # inside all eight are bright, 8 − 8
             [0, -3, 3, 0, 0, 3, -3, 0],
             [0, -2, 5, 3, 3, 5, -2, 0],

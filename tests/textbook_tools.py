@@ -16,7 +16,7 @@ def normal(*shape, seed=0):
 
 
 def distinct(*shape, seed=0):
-    """No two numbers alike, neighbours at least 1/size apart: no ties for a maximum, also not nearly."""
+    """No two numbers alike, neighbors at least 1/size apart: no ties for a maximum, also not nearly."""
     size = int(np.prod(shape))
     return (np.random.default_rng(seed).permutation(size).reshape(shape) - size / 2 + 0.25) / size
 

@@ -17,7 +17,7 @@ from jaxcnn import ops
 from jaxcnn.ops.algorithms import winograd
 from jaxcnn.viz.style import BLUE, VERMILION, figure, save
 
-WHITE, GREY = "#FFFFFF", "#E5E5E5"
+WHITE, GRAY = "#FFFFFF", "#E5E5E5"
 PALE_BLUE, PALE_ORANGE, PALE_GREEN, PALE_RED = "#BBD9EC", "#F8DFAE", "#B3E0D2", "#F2C7AD"
 PALE = (PALE_BLUE, PALE_ORANGE, PALE_GREEN, PALE_RED)
 CELL = 0.42  # inches
@@ -33,11 +33,11 @@ def patches() -> Figure:
 
     fig, ax = _canvas(26, 10.4)
     _table(ax, x, at=(0, 3.5), title="x, and what\ntwo windows see")
-    for place, colour in ((0, BLUE), (1, VERMILION)):
-        ax.add_patch(Rectangle((place + 0.08, place + 3.58), 2.84, 2.84, fill=False, edgecolor=colour, linewidth=3))
+    for place, color in ((0, BLUE), (1, VERMILION)):
+        ax.add_patch(Rectangle((place + 0.08, place + 3.58), 2.84, 2.84, fill=False, edgecolor=color, linewidth=3))
     _table(ax, w.reshape(1, 9), at=(5, 5), title="w: a row for each filter")
     _sign(ax, "×", 14.75, 5.5)
-    edge_columns = {(i, j): colour for j, colour in ((0, PALE_BLUE), (3, PALE_RED)) for i in range(9)}
+    edge_columns = {(i, j): color for j, color in ((0, PALE_BLUE), (3, PALE_RED)) for i in range(9)}
     _table(ax, columns, edge_columns, at=(15.5, 1), title="patches: a column\nfor each window")
     _sign(ax, "=", 20.25, 5.5)
     _table(ax, y.reshape(1, 4), {(0, 0): PALE_BLUE, (0, 3): PALE_RED}, at=(21, 5), title="y")
@@ -48,11 +48,11 @@ def overlap() -> Figure:
     """In one dimension: the product of every tap with every position, added where its tap puts it."""
     x, w = np.array([1, 2, 0, 3]), np.array([1, -1, 2])
     products = np.outer(w, x)
-    colours = {(k, i): PALE[k] for k in range(3) for i in range(4)}
+    colors = {(k, i): PALE[k] for k in range(3) for i in range(4)}
     fig, ax = _canvas(20.5, 6)
     _table(ax, x[None], at=(4, 1), title="first the product,\nevery tap by every position")
     _table(ax, w[:, None], {(k, 0): PALE[k] for k in range(3)}, at=(2, 2.5))
-    _table(ax, products, colours, at=(4, 2.5))
+    _table(ax, products, colors, at=(4, 2.5))
     ax.text(3.7, 1.5, "x", ha="right", va="center")
     ax.text(1.7, 4, "taps of w", ha="right", va="center")
     for k in range(3):
@@ -67,7 +67,7 @@ def overlap() -> Figure:
 
 
 def minimal() -> Figure:
-    """F(2, 3): two neighbouring outputs of a filter of three taps from four products instead of six."""
+    """F(2, 3): two neighboring outputs of a filter of three taps from four products instead of six."""
     at, g, bt = winograd.matrices(2, 3)
     x, w = np.array([3.0, 1, 2, 4]), np.array([1.0, 2, -1])
     u, v = g @ w, bt @ x
@@ -94,13 +94,13 @@ def minimal() -> Figure:
 
 def phases() -> Figure:
     """Stride 2, a 3×3 kernel: the inputs fall into four phases, each met by its own taps."""
-    colours = {(i, j): PALE[2 * (i % 2) + j % 2] for i in range(6) for j in range(6)}
+    colors = {(i, j): PALE[2 * (i % 2) + j % 2] for i in range(6) for j in range(6)}
     names = np.array([[f"{i},{j}" for j in range(3)] for i in range(3)])
     met = np.array([len(range(i % 2, 3, 2)) for i in range(6)])  # the taps of an axis that reach position i
     fig, ax = _canvas(17, 7.5)
-    _table(ax, names, {c: colours[c] for c in colours if max(c) < 3}, at=(1, 2.5), title="w: its taps,\nby phase")
-    title = "dx: each pixel meets the taps of its colour alone,\nso many of them"
-    _table(ax, np.multiply.outer(met, met), colours, at=(8, 1.2), title=title)
+    _table(ax, names, {c: colors[c] for c in colors if max(c) < 3}, at=(1, 2.5), title="w: its taps,\nby phase")
+    title = "dx: each pixel meets the taps of its color alone,\nso many of them"
+    _table(ax, np.multiply.outer(met, met), colors, at=(8, 1.2), title=title)
     return fig
 
 
@@ -109,8 +109,8 @@ def tiles() -> Figure:
     fig, ax = _canvas(26, 8.2)
     bands = ((1, PALE_BLUE), (3, PALE_ORANGE), (5, PALE_GREEN))
     for left, title in ((0, "x, of all images"), (19.5, "y")):
-        for top, colour in bands:
-            ax.add_patch(Rectangle((left, top), 6, 2, facecolor=colour, edgecolor="black"))
+        for top, color in bands:
+            ax.add_patch(Rectangle((left, top), 6, 2, facecolor=color, edgecolor="black"))
         ax.text(left + 3, 0.6, title, ha="center", va="bottom")
     ax.add_patch(Rectangle((-0.15, 2.5), 6.3, 3, fill=False, edgecolor=VERMILION, linewidth=3))
     ax.text(3, 7.4, "a band reads a row more on either side", ha="center", va="top", fontsize="small", color="#9A4200")
@@ -125,8 +125,8 @@ def tiles() -> Figure:
 
 def choice() -> Figure:
     """What `ops.explain` answers, over channels and windows."""
-    colours = {"taps": GREY, "patches": PALE_ORANGE, "overlap": PALE_RED, "winograd": PALE_BLUE, "fft": PALE_GREEN}
-    names = list(colours)
+    colors = {"taps": GRAY, "patches": PALE_ORANGE, "overlap": PALE_RED, "winograd": PALE_BLUE, "fft": PALE_GREEN}
+    names = list(colors)
     channels, windows = (1, 3, 8, 32, 128), (1, 2, 3, 5, 7, 9, 11, 15)
     fig, axes = figure(1, 3, (8.6, 3.8), sharey=True)
     for ax, part, title in zip(axes[0], ("forward", "dx", "dw"), ("y = x ⊗ w", "dx", "dw"), strict=True):
@@ -136,9 +136,9 @@ def choice() -> Figure:
                 about = ops.explain((32, 28, 28, c), (k, k, c, 32), padding="SAME", platform="cpu")
                 found[row, column] = names.index(getattr(about, part).algorithm)
             ends = [0, *(np.flatnonzero(np.diff(found[row])) + 1), len(channels)]
-            for first, last in itertools.pairwise(ends):  # one label for neighbours that are alike
+            for first, last in itertools.pairwise(ends):  # one label for neighbors that are alike
                 ax.text((first + last - 1) / 2, row, names[found[row, first]], ha="center", va="center", fontsize=8)
-        ax.imshow(found, cmap=ListedColormap(list(colours.values())), vmin=0, vmax=len(names) - 1, aspect="auto")
+        ax.imshow(found, cmap=ListedColormap(list(colors.values())), vmin=0, vmax=len(names) - 1, aspect="auto")
         ax.grid(False)
         ax.invert_yaxis()
         ax.set_xticks(range(len(channels)), channels)
@@ -168,13 +168,13 @@ def _canvas(columns: float, rows: float) -> tuple[Figure, Axes]:
     return fig, ax
 
 
-def _table(ax: Axes, values: np.ndarray, colours: dict | None = None, *, at: tuple, title: str = "") -> None:
+def _table(ax: Axes, values: np.ndarray, colors: dict | None = None, *, at: tuple, title: str = "") -> None:
     """Numbers, or words, as cells from (column, row) on."""
     left, top = at
     for (i, j), value in np.ndenumerate(values):
         text = value if isinstance(value, str) else f"{value:g}".replace("-", "−")
-        colour = (colours or {}).get((i, j), WHITE)
-        ax.add_patch(Rectangle((left + j, top + i), 1, 1, facecolor=colour, edgecolor="#555555", linewidth=0.8))
+        color = (colors or {}).get((i, j), WHITE)
+        ax.add_patch(Rectangle((left + j, top + i), 1, 1, facecolor=color, edgecolor="#555555", linewidth=0.8))
         ax.text(left + j + 0.5, top + i + 0.5, text, ha="center", va="center")
     ax.text(left + values.shape[1] / 2, top - 0.2, title, ha="center", va="bottom", fontsize="medium")
 

@@ -1,4 +1,4 @@
-"""What a notebook says first: versions, devices, and an accelerator that waits in vain."""
+"""The first lines of a notebook: versions, devices, and a hint if an accelerator is not used."""
 
 import jax
 import jaxlib
@@ -8,10 +8,10 @@ from jaxcnn.cli.accelerators import plugins, seen, unused
 
 
 def about() -> str:
-    """Versions and devices in one line; in a second, where a GPU or TPU is there and JAX does not use it, what to do.
+    """Versions and devices in one line and, if a GPU or TPU is not used, what to do about it in a second line.
 
     Returns:
-        Text to print.
+      Text to print.
 
     Example:
         >>> print(about())

@@ -1,4 +1,4 @@
-"""GPUs and TPUs: which seem to be there, which JAX uses, and what to do where the two differ."""
+"""GPUs and TPUs: which the machine seems to have, which JAX uses, and what to do if it uses none."""
 
 import importlib.metadata
 import os
@@ -16,7 +16,7 @@ PLUGIN = re.compile(r"jax-(cuda|rocm)(\d+)-(plugin|pjrt)$")
 
 
 def seen(environment: Mapping[str, str] = os.environ, devices: Path = Path("/dev")) -> dict[str, str]:
-    """What speaks for an accelerator, by "GPU" and "TPU"."""
+    """The signs that the machine has an accelerator, under the keys "GPU" and "TPU"."""
     found = {}
     if any(any(devices.glob(pattern)) for pattern in GPU_DEVICES):
         found["GPU"] = "its device is there"
@@ -43,14 +43,14 @@ def unused(
     jaxlib: str,
     environment: Mapping[str, str] = os.environ,
 ) -> str:
-    """What is not used though it is there, and the cure; "" where all is well.
+    """The accelerator that JAX does not use, and the cure, in words; "" if JAX uses all.
 
     Args:
-        backend: JAX's default.
-        found: as from `seen`.
-        installed: as from `plugins`.
-        jaxlib: its version.
-        environment: for JAX_PLATFORMS.
+      backend: JAX's default.
+      found: as from `seen`.
+      installed: as from `plugins`.
+      jaxlib: its version.
+      environment: for JAX_PLATFORMS.
 
     Example:
         >>> unused("cpu", {"GPU": "nvidia-smi is there"}, {}, "0.10.2", {})
@@ -78,10 +78,10 @@ def unused(
 
 
 def default_backend() -> str:
-    """The platform that JAX computes on; a plugin that cannot start leaves the CPU."""
+    """The platform that JAX computes on; it is the CPU if a plugin cannot start."""
     return jax.default_backend()
 
 
 def _release(version: str) -> tuple[str, ...]:
-    """The first three numbers of a version: what may follow is of the same jaxlib."""
+    """The first three numbers of a version; a plugin with the same three fits the same jaxlib."""
     return tuple(re.findall(r"\d+", version)[:3])

@@ -1,4 +1,4 @@
-"""Flags and their values: what they may be, and what is said where they are not."""
+"""Flags, the values that they take, and the errors for other values."""
 
 import argparse
 import math
@@ -11,7 +11,7 @@ from jaxcnn.cli.wording import UsageError, alike, known
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are a `UsageError` in the command's words. Flags that are not given are not there."""
+    """A parser that raises `UsageError` in the command's words; a flag that is not given is not in its result."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self.flags: list[str] = []
@@ -32,7 +32,7 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message.removeprefix('argument ')}; see {self.prog} --help")
 
     def refuse(self, unknown: Sequence[str]) -> None:
-        """UsageError for arguments that nothing took."""
+        """UsageError for arguments that no flag takes."""
         for word in unknown:
             if word.startswith("-") and word != "-":
                 close = alike(word.partition("=")[0], self.flags)
@@ -42,7 +42,7 @@ class Parser(argparse.ArgumentParser):
             raise UsageError(f"{self.prog} has no use for {' '.join(unknown)}; see {self.prog} --help")
 
 
-MOST = 2**31 - 1  # what steps are counted in
+MOST = 2**31 - 1  # the largest int32: steps are counted in one
 
 
 def whole(least: int) -> Callable[[str], int]:
@@ -51,7 +51,7 @@ def whole(least: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         if not re.fullmatch(r"[+-]?\d+", text):
             raise argparse.ArgumentTypeError(f"must be a whole number of at least {least}; got {text}")
-        value = int(text[:30])  # where there are more digits these are beyond any bound
+        value = int(text[:30])  # 30 digits are beyond any bound
         if value < least:
             raise argparse.ArgumentTypeError(f"must be at least {least}; got {text:.40}")
         if value > MOST:
@@ -85,7 +85,7 @@ def number(*, above: float | None = None, least: float | None = None, below: flo
 
 
 def one_of(what: str, names: Sequence[str]) -> Callable[[str], str]:
-    """One of some words; `known` says which was meant."""
+    """One of some words; for another, `known` says which may have been meant."""
 
     def parse(text: str) -> str:
         return known(what, text, names)
@@ -103,7 +103,7 @@ def size(text: str) -> tuple[int, int]:
 
 
 def path(text: str) -> Path:
-    """A path; the empty word is none."""
+    """A path; an empty word is an error."""
     if not text:
         raise argparse.ArgumentTypeError("must be a path; got an empty word")
     return Path(text).expanduser()

@@ -1,4 +1,4 @@
-"""Subcommands, errors in one line, exit codes."""
+"""The command: its subcommands, its errors in one line, its exit codes."""
 
 import importlib.util
 import os
@@ -17,14 +17,14 @@ CODES = "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a subcommand and return its exit code: what the command `jaxcnn` starts."""
+    """Run a subcommand and return its exit code: the entry point of the command `jaxcnn`."""
     if not all(importlib.util.find_spec(name) for name in ("matplotlib", "sklearn", "PIL", "pooch")):
         print(EXTRA, file=sys.stderr)
         return WRONG_USAGE
     flags: list[str] = []
     try:
         code = _run(list(sys.argv[1:] if arguments is None else arguments), flags)
-        sys.stdout.flush()  # here, where a reader that has gone is no surprise
+        sys.stdout.flush()  # here, where a closed pipe is handled
         return code
     except BrokenPipeError:
         _close_output()
@@ -76,7 +76,7 @@ def _run(arguments: list[str], flags: list[str]) -> int:
 
 
 def _said(error: Exception) -> str:
-    """An error in words: those that are raised for a user say all; of others, where to look."""
+    """An error in words: its own for an error that is meant for users, else the advice where to look."""
     from jaxcnn.data import DataError
 
     if isinstance(error, OSError):
@@ -95,7 +95,7 @@ def _failed(message: str, code: int) -> int:
 
 
 def _close_output() -> None:
-    """Nothing more is written to a pipe that nobody reads, also not when Python ends."""
+    """Write nothing more to a pipe that nobody reads, not even when Python ends."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)

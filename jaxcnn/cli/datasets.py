@@ -1,4 +1,4 @@
-"""`jaxcnn datasets`: what there is to train with."""
+"""`jaxcnn datasets`: the list of datasets."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,12 +16,12 @@ def arguments(parser: Parser) -> None:
 
 
 def command(given: Mapping[str, Any]) -> int:
-    """Print it."""
+    """Print the datasets."""
     for name in data.names():
         source = data.describe(name)
         print(wrapped(f"{name}: {source.description}"))
         if source.sizes and source.image_shape:
             training, test = source.sizes
             print(wrapped(f"{training:,} training and {test:,} test images of {size_of(source.image_shape)}", "    "))
-        print(wrapped(source.licence, "    "))
+        print(wrapped(source.license, "    "))
     return 0

@@ -26,7 +26,7 @@ def arguments(parser: Parser) -> None:
 
 
 def command(given: Mapping[str, Any]) -> int:
-    """Print a verdict, and what it rests on; 1 where jaxcnn itself computes wrongly."""
+    """Print a verdict and its reasons; 1 if jaxcnn itself computes wrongly."""
     about = versions()
     errors = {name: check() for name, check in CHECKS.items()}
     wrong = {name: error for name, error in errors.items() if not error < TOLERANCE}
@@ -75,7 +75,7 @@ def convolution_error() -> float:
 
 
 def pooling_error() -> float:
-    """The same of `ops.max_pool` and `textbook.max_pool2d`."""
+    """The largest relative difference of `ops.max_pool` and `textbook.max_pool2d`, in value and gradient."""
     keys = jax.random.split(jax.random.key(1), 2)
     x = jax.random.normal(keys[0], (4, 12, 12, 5))
     return _error(lambda x: ops.max_pool(x, 2), lambda x: textbook.max_pool2d(x, 2), x, key=keys[1])
@@ -85,7 +85,7 @@ CHECKS = {"convolution": convolution_error, "pooling": pooling_error}
 
 
 def _error(fast: Callable, slow: Callable, *arguments: jax.Array, key: jax.Array) -> float:
-    """In full precision: some devices multiply in fewer bits unless they are asked not to."""
+    """The largest relative difference of two functions, in full precision: some devices use fewer bits by default."""
     with jax.default_matmul_precision("highest"):
         y, of_fast = jax.vjp(fast, *arguments)
         expected, of_slow = jax.vjp(slow, *arguments)

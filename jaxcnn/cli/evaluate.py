@@ -55,7 +55,7 @@ def report(run_dir: Path, test: data.Dataset) -> tuple[np.ndarray, bool]:
     """Print a run's score, and write it and the pictures into its folder.
 
     Returns:
-        (matrix, written): the confusion matrix, and whether all could be written; what hindered it has been said.
+      (matrix, written): the confusion matrix, and whether all files could be written; if not, the reason is printed.
     """
     found = scored(run_dir, test)
     loss, accuracy = found.scores["loss"], found.scores["accuracy"]

@@ -1,6 +1,6 @@
-"""Known faults of jaxlib, each with a small program that shows it where it is.
+"""Known faults of jaxlib, each with a small program that shows whether this jaxlib has it.
 
-jaxcnn's own functions go around them; a program of your own may meet them.
+jaxcnn's own functions avoid these faults; a program of your own may meet them.
 """
 
 import time
@@ -18,9 +18,9 @@ class Fault:
     """A fault of some versions.
 
     Args:
-        name: one word.
-        found: what is wrong on the default device, in words; "" where nothing is.
-        about: what it is, where it is reported, and what avoids it.
+      name: one word.
+      found: runs the program, and says what is wrong on the default device; "" if nothing is.
+      about: what the fault is, where it is reported, and how to avoid it.
     """
 
     name: str
@@ -36,12 +36,12 @@ def sums() -> str:
     identity = jnp.eye(3)
     norms = jax.jit(jax.vmap(lambda row: jnp.sum((identity @ row) ** 2)))(rows)
     error = float(jnp.abs(norms - i**2).max() / (i**2).max())
-    # a device that multiplies in few bits is off by up to 2**-7, in all sums alike; the first one is exact everywhere
+    # On a device that multiplies in few bits all sums are off by up to 2**-7; the first sum is exact everywhere.
     return f"off by {error:.1e}" if error > 1e-4 and float(norms[1]) == 1 else ""
 
 
 def shifts() -> str:
-    """An array that a shifted slice of itself is written into, and that is reshaped: [1, 1, 2, 3]."""
+    """Writing a shifted slice of an array into itself and reshaping it, which should give [1, 1, 2, 3]."""
 
     def shifted(x):
         base = x + np.int32(1)
@@ -52,13 +52,13 @@ def shifts() -> str:
 
 
 def maxima() -> str:
-    """The maximum of some thousand numbers, one of which is no number."""
+    """The maximum of some thousand numbers, one of which is NaN."""
     found = float(jax.jit(jnp.max)(jnp.ones(4096).at[0].set(jnp.nan)))
     return "" if np.isnan(found) else f"{found:g} in place of nan"
 
 
 def loops() -> str:
-    """Writing one number at a time into a small and into a large array: it should take as long."""
+    """Writing one number at a time into a small and into a large array, which should take the same time."""
     trips, sizes = 2_000, (2_000, 1_000_000)
 
     def seconds(size: int) -> float:
@@ -67,7 +67,7 @@ def loops() -> str:
             return lax.fori_loop(0, trips, lambda i, x: x.at[i].set(x[i] + 1), x)
 
         best = float("inf")
-        for _ in range(4):  # the first one compiles
+        for _ in range(4):  # the first round compiles
             x = jax.block_until_ready(jnp.zeros(size))
             start = time.perf_counter()
             jax.block_until_ready(fill(x))

@@ -1,4 +1,4 @@
-"""`jaxcnn models`: the catalogue."""
+"""`jaxcnn models`: the list of models."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +18,7 @@ def arguments(parser: Parser) -> None:
 
 
 def command(given: Mapping[str, Any]) -> int:
-    """Print it."""
+    """Print the models."""
     lines = [("model", "input", "parameters", "multiply-adds", "published top-1")]
     sources = {}
     for name in names():

@@ -1,4 +1,4 @@
-"""`jaxcnn predict`: what a run's model takes image files for."""
+"""`jaxcnn predict`: the classes of image files, by a run's model."""
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ def arguments(parser: Parser) -> None:
 
 
 def command(given: Mapping[str, Any]) -> int:
-    """Predict; 1 where an image could not be read, the others being answered."""
+    """Predict the class of each image; 1 if an image could not be read, after the others are predicted."""
     model, train_state, about = run.load_model(given["run"])
     files, unreadable = given["images"], 0
     for first in range(0, len(files), AT_ONCE):
@@ -47,7 +47,7 @@ def command(given: Mapping[str, Any]) -> int:
             continue
         predicted = train.predict(model, train_state, np.stack(inputs), batch_size=min(AT_ONCE, len(files)))
         for file, values in zip(readable, predicted, strict=True):
-            if model.loss is None:  # trained by a loss of one's own: what the outputs mean is not known
+            if model.loss is None:  # trained with a loss function of the user: the outputs have no known meaning
                 print(f"{file}: " + ", ".join(f"{value:.5g}" for value in values), flush=True)
                 continue
             best = np.argsort(-values, kind="stable")[: given.get("top", 3)]
@@ -59,14 +59,14 @@ def command(given: Mapping[str, Any]) -> int:
 def _read(
     files: Sequence[Path], model: Model, preprocessing: Preprocessing | None
 ) -> Iterator[tuple[Path, np.ndarray | DataError]]:
-    """Each file with what the model gets of it, or with what is wrong."""
+    """Each file with its pixels for the model, or with the reason why it cannot be read."""
     for file in files:
         try:
             if preprocessing is None:
                 rows, columns, channels = model.input_shape
                 yield file, read_image(file, (rows, columns, channels))
             else:
-                # only a resize that keeps proportions needs the image as it is; any other is the decoder's own
+                # only a resize that keeps proportions needs the image's own size; the decoder does any other
                 height, width = preprocessing.size if preprocessing.resize is None else (None, None)
                 pixels = jnp.asarray(read_image(file, (height, width, 3)))
                 yield file, np.asarray(preprocessing(pixels[None]))[0]

@@ -1,4 +1,4 @@
-"""What `train` does for a dataset when nothing else is asked; which model fits it; how its images are read."""
+"""The defaults of `train` for each dataset, the model that fits it, and how its images are read."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from jaxcnn.models import Model, create
 
 @dataclass(frozen=True)
 class Recipe:
-    """What suits a dataset.
+    """The default settings for a dataset.
 
     Args:
-        model: of the catalogue.
-        epochs, batch_size: of the training.
-        augment: names in `AUGMENTS`.
-        size: to which images of any size are read; None where the dataset's have one.
+      model: a name of the catalogue.
+      epochs, batch_size: of the training.
+      augment: names in `AUGMENTS`.
+      size: the size that images are resized to; None if all images of the dataset have one size.
     """
 
     model: str
@@ -37,7 +37,7 @@ RECIPES = {
     "svhn": Recipe("cifar10_cnn", 6, 128),
     "cifar10": Recipe("cifar10_cnn", 12, 128, ("flip",)),
     "cifar100": Recipe("cifar10_cnn", 30, 128, ("flip",)),
-    # No batch norm, whose statistics a few photos do not settle, and any number of classes.
+    # A model without batch norm, whose statistics need more than a few photos, and for any number of classes.
     "image_folder": Recipe("cifar10_cnn", 10, 32, ("flip",), (64, 64)),
 }
 AUGMENTS = {"flip": augment.flip(), "shift": augment.shift(1), "crop": augment.crop(4), "cutout": augment.cutout(8)}
@@ -67,7 +67,7 @@ def images(
 
 
 def fitting(name: str, shape: Sequence[int], num_classes: int) -> Model:
-    """The catalogue's model made for images (H, W, C) of so many classes; UsageError where it cannot be."""
+    """A model of the catalogue, made for images (H, W, C) and so many classes; UsageError if it cannot be."""
     model = create(name)
     options: dict = {}
     if tuple(shape[:2]) != model.input_shape[:2]:
@@ -93,7 +93,7 @@ def fitting(name: str, shape: Sequence[int], num_classes: int) -> Model:
 
 
 def with_validation(training: data.Dataset, fraction: float) -> tuple[data.Dataset, data.Dataset | None]:
-    """The images to train with, and those to watch the training by."""
+    """The images to train with, and the images for validation."""
     if not fraction:
         return training, None
     try:

@@ -1,4 +1,4 @@
-"""What a run folder holds: how far the run came, and its model."""
+"""The content of a run folder: the epochs that are finished, and the model."""
 
 import shlex
 from pathlib import Path
@@ -15,12 +15,12 @@ CHECKPOINT, MODEL = "checkpoint.safetensors", "model.safetensors"
 
 
 def is_begun(run_dir: Path) -> bool:
-    """Whether there is something to go on from."""
+    """Whether the folder holds a run that can be resumed."""
     return (run_dir / CHECKPOINT).is_file()
 
 
 def finished_epochs(run_dir: Path) -> int:
-    """How many epochs a run has finished, by its checkpoint; DataError where that is damaged."""
+    """How many epochs a run has finished, by its checkpoint; DataError if the checkpoint is damaged."""
     file = run_dir / CHECKPOINT
     if not file.is_file():
         return 0
@@ -28,21 +28,21 @@ def finished_epochs(run_dir: Path) -> int:
         return len(tensors.metadata(file)["history"])
     except WeightsError:
         raise
-    except Exception as error:  # whatever stands there in place of a history
+    except Exception as error:  # whatever the file holds in place of a history
         raise DataError(file, "the history of a run", f"{type(error).__name__}: {error}") from None
 
 
 def go_on_by(run_dir: Path) -> str:
-    """The whole command that goes on with a run."""
+    """The command line that resumes a run."""
     return f"jaxcnn train --resume {shlex.quote(str(run_dir))}"
 
 
 def load_model(run: Path) -> tuple[Model, TrainState, dict]:
-    """The model of a run folder, or of a .safetensors file that jaxcnn wrote; its weights, and what is said of them.
+    """The model, the weights and their description in a run folder, or in a .safetensors file that jaxcnn wrote.
 
     Raises:
-        UsageError: no such folder, or none with a model that has been trained for an epoch.
-        WeightsError: a damaged file.
+      UsageError: no such folder, or a run without a finished epoch.
+      WeightsError: a damaged file.
     """
     file = run if run.suffix == ".safetensors" and run.is_file() else run / MODEL
     if file.parent == run:

@@ -1,4 +1,4 @@
-"""All that a run was asked for, in command.json: written when it begins, read when it is gone on with or evaluated."""
+"""The settings of a run, in command.json: written when it begins, read when it is resumed or evaluated."""
 
 import dataclasses
 import math
@@ -40,13 +40,13 @@ class Settings:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(H, W, C) as images of any size are read."""
+        """(H, W, C) that images of any size are resized to."""
         height, width, channels = create(self.model).input_shape
         return (*(self.size or (height, width)), channels)
 
 
 def settings(given: Mapping[str, Any]) -> Settings:
-    """Those given, and for the others what suits the dataset."""
+    """The given settings, and for all others the dataset's defaults."""
     dataset = given.get("dataset", "digits")
     recipe = RECIPES[dataset]
     usual: dict[str, Any] = {
@@ -70,7 +70,7 @@ def settings(given: Mapping[str, Any]) -> Settings:
 
 
 def _checked(asked: Settings) -> Settings:
-    """UsageError where flags do not go together."""
+    """The settings; UsageError if flags contradict each other."""
     if asked.patience is not None and asked.keep != "best":
         raise UsageError(
             "--patience stops after the best epoch, whose model only --keep best keeps: give both, or neither"
@@ -87,10 +87,10 @@ def _checked(asked: Settings) -> Settings:
 
 
 def gone_on_with(recorded: Settings, given: Mapping[str, Any], run_dir: Path, finished: int) -> Settings:
-    """The settings of a run that goes on: its own. More epochs and another place of the data may be given.
+    """The settings of a run that is resumed: its own, but `given` may have more epochs and another folder of the data.
 
     Raises:
-        UsageError: another value of any other flag, naming both.
+      UsageError: another value of any other flag; the message names both values.
     """
     may_change = {"epochs", "data_dir"}
     differing = [
@@ -100,7 +100,7 @@ def gone_on_with(recorded: Settings, given: Mapping[str, Any], run_dir: Path, fi
     ]
     if differing:
         raise UsageError(
-            f"{run_dir} is gone on with as it began, so it cannot take {', '.join(differing)}; leave that out, or "
+            f"{run_dir} is resumed with its own settings, so it cannot take {', '.join(differing)}; leave that out, or "
             "begin another run"
         )
     if given.get("epochs", recorded.epochs) < finished:
@@ -109,7 +109,7 @@ def gone_on_with(recorded: Settings, given: Mapping[str, Any], run_dir: Path, fi
 
 
 def write(run_dir: Path, asked: Settings) -> None:
-    """command.json of a run folder."""
+    """Write command.json into a run folder."""
     place = str(asked.data_dir.resolve()) if asked.data_dir else None
     json_files.write_json(run_dir / FILE, vars(asked) | {"data_dir": place})
 
@@ -118,7 +118,7 @@ def read(run_dir: Path) -> Settings:
     """The settings of a run.
 
     Raises:
-        UsageError: no run folder of `jaxcnn train`. DataError: a damaged file, naming what is wrong in it.
+      UsageError: no run folder of `jaxcnn train`. DataError: a damaged file; the message says what is wrong.
     """
     path = run_dir / FILE
     if not path.exists():
@@ -139,7 +139,7 @@ def read(run_dir: Path) -> Settings:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A file that holds an object by name; DataError naming the file for anything else."""
+    """The JSON object in a file; a DataError names a file that holds anything else."""
     try:
         return json_files.read_json(path)
     except ValueError as error:

@@ -21,7 +21,7 @@ def arguments(parser: Parser) -> None:
 
 
 def command(given: Mapping[str, Any]) -> int:
-    """Print it."""
+    """Print the table."""
     name, options = given["model"], {key: given[key] for key in ("num_classes",) if key in given}
     if name not in names() and Path(name).exists():
         if options:

@@ -1,4 +1,4 @@
-"""How wide the terminal is, and text that fits it."""
+"""The terminal's width, and text that fits it."""
 
 import os
 import shutil
@@ -7,7 +7,7 @@ import textwrap
 
 
 def width() -> int | None:
-    """Columns of the terminal; None where the output goes elsewhere, and lines may be as long as they are."""
+    """The columns of the terminal; None if the output goes to a file or a pipe, where lines may be long."""
     if sys.stdout.isatty() or "COLUMNS" in os.environ:
         return shutil.get_terminal_size().columns
     return None

@@ -109,7 +109,7 @@ def arguments(parser: Parser) -> None:
 
 
 def command(given: Mapping[str, Any]) -> int:
-    """Train by the flags given; 0, or 1 for a training that did not reach its end."""
+    """Train with the given flags; 0, or 1 if the training did not reach its end."""
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     if NONE in given.get("augment", ()):
         if len(given["augment"]) > 1:
@@ -117,7 +117,7 @@ def command(given: Mapping[str, Any]) -> int:
         given["augment"] = ()
     run_dir, asked, finished = _place(given)
     shape = data.describe(asked.dataset).image_shape or asked.shape
-    fitting(asked.model, shape, create(asked.model).num_classes)  # refuses before anything is read
+    fitting(asked.model, shape, create(asked.model).num_classes)  # an error before anything is read
     splits = images(asked.dataset, asked.data_dir, shape, asked.classes, skip_unreadable=asked.skip_unreadable)
     model = fitting(asked.model, splits.train.input_shape, len(splits.train.classes))
     training, held_out = with_validation(splits.train, asked.validation)
@@ -145,7 +145,7 @@ def command(given: Mapping[str, Any]) -> int:
 
 
 def _place(given: Mapping[str, Any]) -> tuple[Path, Settings, int]:
-    """The run folder, all settings, and how many epochs it has behind it."""
+    """The run folder, all settings, and how many epochs are finished."""
     resume = given.get("resume")
     if resume is True:
         resume = given.get("run_dir")
@@ -172,7 +172,7 @@ def _place(given: Mapping[str, Any]) -> tuple[Path, Settings, int]:
         asked = settings.gone_on_with(settings.read(resume), given, resume, finished)
         if run.is_begun(resume):
             config = resume / "config.json"
-            if "model" not in settings.read_json(config):  # what is wrong in it is to be said by its name
+            if "model" not in settings.read_json(config):  # an error about the file should name it
                 raise data.DataError(config, "what was asked of the training", "no model")
         else:
             print(f"{resume} has no checkpoint yet: begun anew", flush=True)
@@ -198,7 +198,7 @@ def _trained(
     batch_size = min(asked.batch_size, len(training))
     if batch_size < asked.batch_size:
         print(f"a batch of {asked.batch_size:,} is more than there are images: each step takes all {batch_size:,}")
-    # A warm-up of 30 % of fewer steps than 4 has no step, and the oldest optax divides by their number.
+    # With fewer than 4 steps, a warm-up of 30 % has no step, and the oldest optax would divide by 0.
     steps = max(_steps(asked, training), 4)
     callbacks: list[train.Callback] = []
     if asked.patience:
@@ -230,11 +230,11 @@ def _save(run_dir: Path, model: Model, train_state: train.TrainState, training: 
 
 
 def _tell_of(stop: BaseException, asked: Settings, run_dir: Path, test: data.Dataset) -> None:
-    """How far a training came that did not reach its end, and the command that goes on."""
+    """Print how far a stopped training came, and the command that resumes it."""
     finished = run.finished_epochs(run_dir)
     by_hand = isinstance(stop, KeyboardInterrupt)
     if by_hand:
-        print(file=sys.stderr)  # after ^C and what is left of the progress bar
+        print(file=sys.stderr)  # a new line after ^C and the rest of the progress bar
     if finished:
         report(run_dir, test)
     if by_hand:
@@ -253,12 +253,12 @@ def _tell_of(stop: BaseException, asked: Settings, run_dir: Path, test: data.Dat
 
 @contextlib.contextmanager
 def _ended_by_sigterm() -> Iterator[None]:
-    """SIGTERM is met as Ctrl-C is."""
+    """While the block runs, SIGTERM stops the training as Ctrl-C does."""
 
     def end(number: int, frame: Any) -> None:
         raise KeyboardInterrupt("TERM")
 
-    if threading.current_thread() is not threading.main_thread():  # where Python lets no signal be handled
+    if threading.current_thread() is not threading.main_thread():  # Python handles signals in the main thread only
         yield
         return
     before = signal.signal(signal.SIGTERM, end)

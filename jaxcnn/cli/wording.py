@@ -1,14 +1,14 @@
-"""The command's own words: what is not known, how many there are, and errors of the library without its Python."""
+"""The command's wording: unknown names, plurals, and errors of the library in the words of its flags."""
 
 import difflib
 import re
 from collections.abc import Iterable, Sequence
 
-NONE = "none"  # of what may be some of several words
+NONE = "none"  # for a flag that takes some of several words
 
 
 class UsageError(Exception):
-    """A command that cannot be carried out as it was given."""
+    """An error in how the command was called."""
 
 
 def known(what: str, name: str, names: Sequence[str]) -> str:
@@ -34,7 +34,7 @@ def known(what: str, name: str, names: Sequence[str]) -> str:
 
 
 def alike(name: str, names: Iterable[str]) -> list[str]:
-    """Those that differ in case and punctuation only, or begin so, or the few that are spelled alike."""
+    """The names that differ from `name` in case and punctuation only, or begin with it, or are spelled like it."""
     plain = {each: _plain(each) for each in names}
     same = [each for each, word in plain.items() if word == _plain(name)]
     same = same or [each for each, word in plain.items() if len(_plain(name)) > 2 and word.startswith(_plain(name))]
@@ -48,22 +48,24 @@ def _plain(name: str) -> str:
 
 def plural(number: int, noun: str) -> str:
     """
-    >>> plural(1, "epoch"), plural(1293, "image")
-    ('1 epoch', '1,293 images')
+    Example:
+      >>> plural(1, "epoch"), plural(1293, "image")
+      ('1 epoch', '1,293 images')
     """
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def size_of(shape: Sequence[int]) -> str:
     """
-    >>> size_of((32, 32, 3))
-    '32×32×3'
+    Example:
+      >>> size_of((32, 32, 3))
+      '32×32×3'
     """
     return "×".join(map(str, shape))
 
 
 def own_words(message: str, flags: Iterable[str] = ()) -> str:
-    """An error of the library in one line, as the command would say it: its arguments are flags here.
+    """An error of the library in one line, with the flags of the command in place of arguments.
 
     Example:
       >>> own_words("fit: `batch_size` must be at least 1; see skip_unreadable", ["--batch-size", "--skip-unreadable"])
@@ -80,5 +82,5 @@ def own_words(message: str, flags: Iterable[str] = ()) -> str:
 
 
 def said_of(error: OSError) -> str:
-    """Which file, and what is the matter with it."""
+    """The file of an OSError, and the reason."""
     return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)

@@ -1,15 +1,15 @@
-"""Pixels before the network: where they come from, how they are batched and varied.
+"""Datasets: read from files, cut into batches and augmented.
 
-dataset.py    labelled images in memory: Dataset, Splits, split
-pairs.py      as_pair: images and labels out of what people pass
+dataset.py    labeled images in memory: Dataset, Splits, split
+pairs.py      as_pair: images and labels from a user's arrays, lists or tensors
 sources.py    the catalogue: names, describe, load
-places.py, fetch.py    the user's folder; the network, checked and cached
-mnist.py, cifar.py, svhn.py    the published datasets, each in the forms that it has
-idx.py, npz.py, csv_file.py, matlab.py    the formats; bounds.py: how large a packed file may say that it is
-folder.py, folder_layouts.py    images in folders, as people lay them out
-stand_in.py   load_or_digits: the digits where a dataset is not to be had
+places.py, fetch.py    files in the user's folder; files from the network, checked and cached
+mnist.py, cifar.py, svhn.py    the published datasets, in every form in which they are published
+idx.py, npz.py, csv_file.py, matlab.py    the file formats; bounds.py: a bound on the unpacked size that a file states
+folder.py, folder_layouts.py    images in folders, in the usual layouts
+stand_in.py   load_or_digits: the digits in place of a dataset whose files are missing
 batching.py   epoch_plan, batches, to_float
-augment.py    flip, shift, crop, cutout, normalise; chain, per_image
+augment.py    flip, shift, crop, cutout, normalize; chain, per_image
 """
 
 from jaxcnn.data import augment

@@ -16,7 +16,7 @@ __all__ = ["Batch", "batches", "epoch_plan", "to_float"]
 
 
 class Batch(NamedTuple):
-    """Images (B, …, C), labels (B, …) and which of them count, bool (B,)."""
+    """Images (B, …, C), labels (B, …), and a mask, bool (B,), of the examples that count."""
 
     images: Any
     labels: Any
@@ -24,31 +24,32 @@ class Batch(NamedTuple):
 
 
 def epoch_plan(n: int, batch_size: int, *, seed: int | None = None, epoch: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Which examples stand in which batch of one epoch.
+    """Which examples are in which batch of one epoch.
 
-    Every example is in the plan once under the mask. The places left over in the last batch are filled with real
-    examples from the start of the order, masked False: all batches have one shape, so one compiled step serves them
-    all, and a mean weighted by the mask is the mean over the examples.
+    Every example has one place where the mask is True. Places that are left over in the last batch are filled with
+    examples from the start of the order, and the mask is False there. So all batches have one shape, one compiled
+    step serves them all, and a mean weighted by the mask is the mean over the examples.
 
     Args:
-        n: number of examples, at least 0.
-        batch_size: examples per batch, at least 1.
-        seed: of the shuffle, at least 0; None keeps the order.
-        epoch: counts from 0; each has an order of its own under the same seed.
+      n: number of examples, at least 0.
+      batch_size: examples per batch, at least 1.
+      seed: the seed of the shuffle, at least 0; None keeps the order.
+      epoch: its number, from 0. With one seed, every epoch has another order.
 
     Returns:
-        indices int32 (steps, batch_size) and mask bool (steps, batch_size), steps = ceil(n / batch_size).
+      indices int32 (steps, batch_size) and mask bool (steps, batch_size), steps = ceil(n / batch_size).
 
     Raises:
-        ValueError: an argument is out of range.
+      ValueError: an argument is out of range.
 
-    >>> indices, mask = epoch_plan(5, 2)
-    >>> indices.tolist(), mask.tolist()
-    ([[0, 1], [2, 3], [4, 0]], [[True, True], [True, True], [True, False]])
+    Example:
+      >>> indices, mask = epoch_plan(5, 2)
+      >>> indices.tolist(), mask.tolist()
+      ([[0, 1], [2, 3], [4, 0]], [[True, True], [True, True], [True, False]])
     """
     for name, value, least in (("n", n, 0), ("batch_size", batch_size, 1), ("epoch", epoch, 0)):
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-            raise ValueError(f"epoch_plan: `{name}` must be an integer of at least {least}; got {value!r}.")
+            raise ValueError(f"epoch_plan: `{name}` must be an integer of at least {least}; got {value!r}")
     order = np.arange(n) if seed is None else permutation(n, seed, epoch)
     steps = -(-n // batch_size)
     places = steps * batch_size
@@ -63,18 +64,19 @@ def batches(
     """The batches of one epoch, all of one shape.
 
     Args:
-        data: a `Dataset`, or (images, labels).
-        batch_size, seed, epoch: see `epoch_plan`.
+      data: a `Dataset`, or (images, labels).
+      batch_size, seed, epoch: see `epoch_plan`.
 
     Returns:
-        Iterator of `Batch`.
+      Iterator of `Batch`.
 
     Raises:
-        TypeError, ValueError: the data are no labelled images (see `as_pair`) or an argument is out of range.
+      TypeError, ValueError: the data are not labeled images (see `as_pair`), or an argument is out of range.
 
-    >>> data = (np.zeros((5, 8, 8, 1), np.uint8), np.arange(5))
-    >>> [(batch.labels.tolist(), batch.mask.tolist()) for batch in batches(data, 3)]
-    [([0, 1, 2], [True, True, True]), ([3, 4, 0], [True, True, False])]
+    Example:
+      >>> data = (np.zeros((5, 8, 8, 1), np.uint8), np.arange(5))
+      >>> [(batch.labels.tolist(), batch.mask.tolist()) for batch in batches(data, 3)]
+      [([0, 1, 2], [True, True, True]), ([3, 4, 0], [True, True, False])]
     """
     images, labels = as_pair(data, name="data")
     plan = epoch_plan(len(images), batch_size, seed=seed, epoch=epoch)
@@ -84,31 +86,32 @@ def batches(
 
 @partial(jax.jit, static_argnames="dtype")
 def to_float(images: Any, dtype: Any = jnp.float32) -> jax.Array:
-    """Pixels as floats: bytes 0..255 become 0..1, floats keep their values.
+    """Pixels as floats: bytes 0 to 255 become 0 to 1, floats keep their values.
 
-    The division runs on the device, so bytes travel there, a quarter of what float32 would take.
+    Bytes are divided on the device: moving them there takes a quarter of what float32 would take.
 
     Args:
-        images: uint8 or floating, any shape.
-        dtype: floating dtype of the result.
+      images: uint8 or floating, any shape.
+      dtype: floating dtype of the result.
 
     Returns:
-        The same shape in `dtype`.
+      The same shape in `dtype`.
 
     Raises:
-        TypeError: images of another dtype, or a `dtype` that is not floating.
+      TypeError: images of another dtype, or a `dtype` that is not floating.
 
-    >>> to_float(np.array([0, 255], np.uint8)).tolist()
-    [0.0, 1.0]
+    Example:
+      >>> to_float(np.array([0, 255], np.uint8)).tolist()
+      [0.0, 1.0]
     """
     if not jnp.issubdtype(dtype, jnp.floating):
-        raise TypeError(f"to_float: `dtype` must be floating; got {dtype}.")
+        raise TypeError(f"to_float: `dtype` must be floating; got {dtype}")
     if not hasattr(images, "dtype"):
-        raise TypeError(f"to_float: `images` must be an array; got {type(images).__name__}: np.asarray makes one.")
+        raise TypeError(f"to_float: `images` must be an array; got {type(images).__name__}: np.asarray makes one")
     if jnp.issubdtype(images.dtype, jnp.floating):
         return jnp.asarray(images, dtype)
     if images.dtype != jnp.uint8:
-        raise TypeError(f"to_float: `images` must be uint8 or floating; got {images.dtype}.")
-    # Halves have 11 bits or fewer: divide in float32 and round once.
+        raise TypeError(f"to_float: `images` must be uint8 or floating; got {images.dtype}")
+    # A 16-bit float has 11 bits of precision or fewer, so divide in float32 and round once.
     wide = jnp.promote_types(dtype, jnp.float32)
     return (images.astype(wide) / 255).astype(dtype)

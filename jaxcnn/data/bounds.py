@@ -1,4 +1,4 @@
-"""How large a packed file may say that it is, before anything of it is unpacked."""
+"""A bound on the unpacked size that a packed file states, checked before it is unpacked."""
 
 import os
 
@@ -6,14 +6,14 @@ from jaxcnn.data.errors import DataError
 
 __all__ = ["check_unpacked"]
 
-# Real images and labels shrink by less than 20 (MNIST's by 5, its labels by 2); a bomb by 1,000, the most that deflate
-# can. What is small either way may be anything.
+# Compression shrinks real images and labels by a factor below 20 (MNIST's images by 5, its labels by 2), and a
+# decompression bomb by 1,000, the most that deflate can. Data below `_MOST_BYTES` may have any ratio.
 _MOST_BYTES = 2**28
 _MOST_RATIO = 100
 
 
 def check_unpacked(file: str | os.PathLike[str], unpacked: int, packed: int) -> None:
-    """Raise `DataError` where so many bytes out of so few are a decompression bomb."""
+    """Raise `DataError` where `unpacked` bytes out of `packed` ones must be a decompression bomb."""
     if unpacked > _MOST_BYTES and unpacked > _MOST_RATIO * packed:
         raise DataError(
             file,

@@ -26,18 +26,18 @@ _PIXELS = 3 * 32 * 32  # bytes of an image
 
 @dataclass(frozen=True)
 class Cifar:
-    """One of the two datasets.
+    """CIFAR-10 or CIFAR-100.
 
     Args:
-        name: the dataset's name.
-        classes: one name per label.
-        folder: of its files, inside the archive as well.
-        train_files: names of the training files, in order.
-        test_file: of the test file.
-        records: most that a file holds.
-        label_bytes: before each image; the last of them is the label.
-        python_folder: of the version that is made of pickles.
-        remote: the published archive.
+      name: the dataset's name.
+      classes: one name per label.
+      folder: the folder of the files, on the disk and inside the archive.
+      train_files: names of the training files, in order.
+      test_file: name of the test file.
+      records: the most records that a file holds.
+      label_bytes: bytes before each image; the last of them is the label.
+      python_folder: the folder of the version that is made of pickles.
+      remote: the published archive.
     """
 
     name: str
@@ -104,15 +104,15 @@ def read_cifar10(source: str | os.PathLike[str]) -> Splits:
     The archive is read in memory, never unpacked onto the disk, so no path inside it can reach outside.
 
     Args:
-        source: the file `cifar-10-binary.tar.gz`, or an unpacked folder `cifar-10-batches-bin`. Files may hold fewer
-            than the official 10,000 records each.
+      source: the file `cifar-10-binary.tar.gz`, or an unpacked folder `cifar-10-batches-bin`. Files may hold fewer
+        than the official 10,000 records each.
 
     Returns:
-        Images (N, 32, 32, 3): the five training files in order, and the test file.
+      Images (N, 32, 32, 3): the five training files in order, and the test file.
 
     Raises:
-        DataError: a file is missing, damaged, no whole number of records, or holds a label above 9; or it is the
-            version made of pickles, which are not read.
+      DataError: a file is missing, damaged, no whole number of records, or holds a label above 9; or the source is
+        the version made of pickles, which is not read.
     """
     return _read(CIFAR10, Path(source))
 
@@ -121,19 +121,19 @@ def read_cifar100(source: str | os.PathLike[str]) -> Splits:
     """Read CIFAR-100 with its 100 fine labels from its archive, or from the folder of its two files.
 
     Args:
-        source: the file `cifar-100-binary.tar.gz`, or an unpacked folder `cifar-100-binary`.
+      source: the file `cifar-100-binary.tar.gz`, or an unpacked folder `cifar-100-binary`.
 
     Returns:
-        Images (N, 32, 32, 3).
+      Images (N, 32, 32, 3).
 
     Raises:
-        DataError: as `read_cifar10`.
+      DataError: as `read_cifar10`.
     """
     return _read(CIFAR100, Path(source))
 
 
 def read_cifar(cifar: Cifar, data_dir: Path | None, mirror: str | None) -> Splits:
-    """One of the two from the user's folder or file, else fetched; the arguments are those of `read_relative`."""
+    """Read CIFAR-10 or CIFAR-100 from the user's folder or file, or fetch it; arguments as in `read_relative`."""
     if data_dir is None:
         return _read(cifar, fetch(cifar.remote, mirror=mirror))
     if data_dir.is_file() and data_dir.suffix != ".npz":
@@ -156,7 +156,7 @@ def read_cifar(cifar: Cifar, data_dir: Path | None, mirror: str | None) -> Split
 
 def _checked(cifar: Cifar, part: Dataset, file: Path) -> Dataset:
     if part.input_shape != (32, 32, 3):
-        raise DataError(file, "images of 32×32, three colours", f"images {part.input_shape}")
+        raise DataError(file, "images of 32×32, three colors", f"images {part.input_shape}")
     return part
 
 
@@ -226,8 +226,10 @@ def _records(cifar: Cifar, data: bytes, file: Path) -> tuple[np.ndarray, np.ndar
 
 
 def _limit(cifar: Cifar) -> int:
-    """Bytes that are read at most: one more than the official size is no whole number of records, so that `_records`
-    sees an oversize file without its being read."""
+    """The most bytes that are read of a file: one more than the official size.
+
+    That is no whole number of records, so `_records` refuses a file that is too large without reading all of it.
+    """
     return cifar.records * (cifar.label_bytes + _PIXELS) + 1
 
 

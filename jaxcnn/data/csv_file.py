@@ -12,7 +12,7 @@ from jaxcnn.data.errors import DataError, check_labels
 
 __all__ = ["read_csv"]
 
-_LABEL = ("label", "class", "target", "y", "digit")  # what a header calls the column of labels
+_LABEL = ("label", "class", "target", "y", "digit")  # names of the column of labels in a header
 _LONGEST_LINE = 1 << 20  # characters
 
 
@@ -23,28 +23,29 @@ def read_csv(
     classes: tuple[str, ...] | None = None,
     name: str | None = None,
 ) -> Dataset:
-    """Read a CSV file of labelled images.
+    """Read a CSV file of labeled images.
 
     Args:
-        path: the file, comma-separated; a row is a label and the pixels of an image, row by row, 0 to 255. With a
-            header the label may stand in any column called `label`, `class` or `target`; without one it is the first.
-        shape: (H, W, C) of an image; by default a square, grey or of three colours, by the number of columns.
-        classes: one name per label; by default the numbers of the labels.
-        name: the dataset's name, by default the file's.
+      path: the file, comma-separated; a row is a label and the pixels of an image, row by row, 0 to 255. With a
+        header the label may stand in any column called `label`, `class` or `target`; without one it is the first.
+      shape: (H, W, C) of an image; by default a square, gray or of three colors, by the number of columns.
+      classes: one name per label; by default the numbers of the labels.
+      name: the dataset's name, by default the file's.
 
     Returns:
-        Images uint8 (N, H, W, C).
+      Images uint8 (N, H, W, C).
 
     Raises:
-        DataError: no such file, no labels, rows of other lengths, or values that are no pixels; the message names them.
+      DataError: no such file, no labels, rows of other lengths, or values that are no pixels; the message says which.
 
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     file = Path(folder, "made.csv")
-    ...     count = file.write_text("label,pixel0,pixel1,pixel2,pixel3\\n2,0,255,7,0\\n0,1,2,3,4\\n")
-    ...     made = read_csv(file)
-    >>> made.labels.tolist(), made.images[0, :, :, 0].tolist()
-    ([2, 0], [[0, 255], [7, 0]])
+    Example:
+      >>> import tempfile
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     file = Path(folder, "made.csv")
+      ...     count = file.write_text("label,pixel0,pixel1,pixel2,pixel3\\n2,0,255,7,0\\n0,1,2,3,4\\n")
+      ...     made = read_csv(file)
+      >>> made.labels.tolist(), made.images[0, :, :, 0].tolist()
+      ([2, 0], [[0, 255], [7, 0]])
     """
     file = Path(path)
     try:
@@ -67,7 +68,7 @@ def read_csv(
 
 
 def lacks_labels(path: Path) -> bool:
-    """Whether the header names no column of labels: Kaggle's tables of images that one is to label."""
+    """Whether the header names no column of labels, as in Kaggle's tables of test images."""
     with path.open(encoding="utf-8-sig", errors="replace") as text:
         header = _words(text.readline(_LONGEST_LINE))
     return "pixel" in header[0] and not set(header) & set(_LABEL)
@@ -78,7 +79,7 @@ def _words(line: str) -> list[str]:
 
 
 def _table(text: TextIO, file: Path) -> tuple[np.ndarray, list[str]]:
-    """All rows as bytes, and the words of the header, if it has one."""
+    """All rows as bytes, and the words of the header, or no words where there is no header."""
     first = text.readline(_LONGEST_LINE)
     if not first.strip():
         raise DataError(file, "a CSV file of images", "an empty file" if not first else "an empty first line")
@@ -101,7 +102,7 @@ def _table(text: TextIO, file: Path) -> tuple[np.ndarray, list[str]]:
 
 
 def _whole_floats(text: TextIO) -> np.ndarray | None:
-    """Bytes that were written as 255.0; None if they are anything else."""
+    """Rows whose bytes are written as floats, such as 255.0; None if a value is not a whole number of 0 to 255."""
     try:
         values = np.loadtxt(text, np.float32, delimiter=",", ndmin=2)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Labelled images in memory, and how they are divided."""
+"""Labeled images in memory, and how a set of them is divided into two."""
 
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -12,21 +12,22 @@ __all__ = ["Dataset", "Splits", "split"]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
-    """Images with the class of each.
+    """Images and the class of each.
 
     Args:
-        images: uint8 (N, H, W, C), 0 to 255.
-        labels: integers (N,), 0 to len(classes) − 1; kept as int32.
-        classes: one name per label.
-        name: what the set is called in messages and reports.
+      images: uint8 (N, H, W, C), 0 to 255.
+      labels: integers (N,), 0 to len(classes) − 1; kept as int32.
+      classes: one name per label.
+      name: the set's name in messages and reports.
 
     Raises:
-        TypeError: images or labels are no arrays of those dtypes.
-        ValueError: axes, counts, labels or class names disagree.
+      TypeError: images or labels are not NumPy arrays of those dtypes.
+      ValueError: axes, counts, labels or class names do not fit together.
 
-    >>> tiny = Dataset(np.zeros((3, 8, 8, 1), np.uint8), np.array([0, 1, 1]), ("cat", "dog"), "pets")
-    >>> len(tiny), tiny.input_shape, len(tiny[1:]), tiny.only("dog").labels.tolist()
-    (3, (8, 8, 1), 2, [0, 0])
+    Example:
+      >>> tiny = Dataset(np.zeros((3, 8, 8, 1), np.uint8), np.array([0, 1, 1]), ("cat", "dog"), "pets")
+      >>> len(tiny), tiny.input_shape, len(tiny[1:]), tiny.only("dog").labels.tolist()
+      (3, (8, 8, 1), 2, [0, 0])
     """
 
     images: np.ndarray
@@ -40,27 +41,27 @@ class Dataset:
         if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
             scaled = getattr(images, "dtype", None) is not None and "float" in str(images.dtype)
             cure = "; floats of 0 to 1 become it by (images * 255).round().astype(np.uint8)" if scaled else ""
-            raise TypeError(f"{where}: `images` must be a uint8 NumPy array; got {kind(images)}{cure}.")
+            raise TypeError(f"{where}: `images` must be a uint8 NumPy array; got {kind(images)}{cure}")
         if not isinstance(labels, np.ndarray) or not np.issubdtype(labels.dtype, np.integer):
-            raise TypeError(f"{where}: `labels` must be a NumPy array of integers; got {kind(labels)}.")
+            raise TypeError(f"{where}: `labels` must be a NumPy array of integers; got {kind(labels)}")
         if images.ndim != 4:
-            cure = "; grey images get their last axis by images[..., None]" if images.ndim == 3 else ""
-            raise ValueError(f"{where}: `images` must have the axes (N, H, W, C); got shape {images.shape}{cure}.")
+            cure = "; gray images get their last axis by images[..., None]" if images.ndim == 3 else ""
+            raise ValueError(f"{where}: `images` must have the axes (N, H, W, C); got shape {images.shape}{cure}")
         if labels.shape != images.shape[:1]:
             column = labels.shape == (len(images), 1)
             cure = "; labels[:, 0] makes a row of the column" if column else ""
             shapes = f"images {images.shape}, labels {labels.shape}"
-            raise ValueError(f"{where}: `labels` must be one per image, (N,); {shapes}{cure}.")
+            raise ValueError(f"{where}: `labels` must be one per image, (N,); {shapes}{cure}")
         if not isinstance(classes, tuple) or not all(isinstance(name, str) for name in classes):
-            raise TypeError(f"{where}: `classes` must be a tuple of strings; got {classes!r}.")
+            raise TypeError(f"{where}: `classes` must be a tuple of strings; got {classes!r}")
         if not classes or len(set(classes)) != len(classes):
-            raise ValueError(f"{where}: `classes` must be different names, at least one; got {classes}.")
+            raise ValueError(f"{where}: `classes` must be different names, at least one; got {classes}")
         outside = np.flatnonzero((labels < 0) | (labels >= len(classes)))
         if outside.size:
             at = outside[0]
             raise ValueError(
                 f"{where}: `labels` must be 0 to {len(classes) - 1} for {len(classes)} classes; "
-                f"got {labels[at]} at position {at}."
+                f"got {labels[at]} at position {at}"
             )
         object.__setattr__(self, "labels", labels.astype(np.int32, copy=False))
 
@@ -75,7 +76,7 @@ class Dataset:
         if not isinstance(index, slice):
             positions = np.asarray(index, int) if isinstance(index, list) and not index else np.asarray(index)
             if positions.ndim != 1 or not (positions.dtype == bool or np.issubdtype(positions.dtype, np.integer)):
-                # Also what ends `for example in dataset`, which would otherwise look like a walk over examples.
+                # `for example in dataset` ends here, too: without this error it would seem to loop over examples.
                 raise TypeError(
                     f"Dataset {self.name!r}: the index must be a slice, positions or a mask; got {index!r}. "
                     "One example is `dataset[i:i + 1]`, or `dataset.images[i], dataset.labels[i]`."
@@ -90,22 +91,22 @@ class Dataset:
         return height, width, channels
 
     def only(self, *class_names: str) -> "Dataset":
-        """The examples of some classes, labelled 0 to k − 1 in the order the names are given.
+        """The examples of some classes, labeled 0 to k − 1 in the order the names are given.
 
         Args:
-            *class_names: names out of `classes`, at least one, none twice.
+          *class_names: names out of `classes`, at least one, none twice.
 
         Returns:
-            Those examples, in their order.
+          The examples of these classes, in the dataset's order.
 
         Raises:
-            ValueError: no name, a name twice, or an unknown one.
+          ValueError: no name, a name twice, or an unknown one.
         """
         unknown = [name for name in class_names if name not in self.classes]
         if unknown or not class_names or len(set(class_names)) != len(class_names):
             raise ValueError(
                 f"Dataset {self.name!r}: `only` takes different names out of {', '.join(self.classes)}; "
-                f"got {class_names}."
+                f"got {class_names}"
             )
         relabel = np.full(len(self.classes), -1, np.int32)
         for label, name in enumerate(class_names):
@@ -115,7 +116,7 @@ class Dataset:
 
 
 class Splits(NamedTuple):
-    """A dataset to learn from and one to be judged on."""
+    """A training set and a test set."""
 
     train: Dataset
     test: Dataset
@@ -125,21 +126,22 @@ def split(dataset: Dataset, fraction: float, *, seed: int = 0) -> tuple[Dataset,
     """Divide a dataset in two, every class by the same fraction.
 
     Args:
-        dataset: what to divide.
-        fraction: share of each class that goes into the second part, above 0 and below 1, rounded to whole examples.
-        seed: which examples go; at least 0.
+      dataset: the examples.
+      fraction: share of each class that goes into the second part, above 0 and below 1, rounded to whole examples.
+      seed: decides which examples go there; at least 0.
 
     Returns:
-        (rest, part), each in the dataset's order.
+      (rest, part), both in the dataset's order.
 
     Raises:
-        TypeError: `dataset` is no Dataset.
-        ValueError: the fraction is out of range, or leaves one of the two without examples.
+      TypeError: `dataset` is no Dataset.
+      ValueError: the fraction is out of range, or leaves one of the two parts without examples.
 
-    >>> pets = Dataset(np.zeros((20, 2, 2, 1), np.uint8), np.arange(20) % 2, ("cat", "dog"), "pets")
-    >>> rest, part = split(pets, 0.2)
-    >>> len(rest), np.bincount(part.labels).tolist()
-    (16, [2, 2])
+    Example:
+      >>> pets = Dataset(np.zeros((20, 2, 2, 1), np.uint8), np.arange(20) % 2, ("cat", "dog"), "pets")
+      >>> rest, part = split(pets, 0.2)
+      >>> len(rest), np.bincount(part.labels).tolist()
+      (16, [2, 2])
     """
     if not isinstance(dataset, Dataset):
         raise TypeError(
@@ -152,9 +154,9 @@ def split(dataset: Dataset, fraction: float, *, seed: int = 0) -> tuple[Dataset,
 
 
 def part_of(labels: np.ndarray, classes: int, fraction: float, seed: int) -> np.ndarray:
-    """Which examples of these labels `split` puts into the part: bool (N,)."""
+    """Which examples `split` puts into the second part, given their labels: bool (N,)."""
     if not 0 < fraction < 1:
-        raise ValueError(f"split: `fraction` must lie between 0 and 1; got {fraction}.")
+        raise ValueError(f"split: `fraction` must lie between 0 and 1; got {fraction}")
     in_part = np.zeros(len(labels), bool)
     for label in range(classes):
         members = np.flatnonzero(labels == label)
@@ -168,11 +170,11 @@ def check_sides(in_part: np.ndarray, fraction: float, name: str) -> None:
     if in_part.all() or not in_part.any():
         raise ValueError(
             f"split: `fraction` {fraction} of {name!r} puts {in_part.sum()} of {len(in_part)} examples in the part; "
-            "both sides need at least one: a fraction of a class is rounded to whole examples."
+            "both sides need at least one: a fraction of a class is rounded to whole examples"
         )
 
 
 def kind(value: object) -> str:
-    """The type of a value, for messages: with the dtype, where it has one."""
+    """The type of a value and, if it has one, its dtype, for messages."""
     dtype = getattr(value, "dtype", None)
     return type(value).__name__ + (f" of {dtype}" if dtype is not None else "")

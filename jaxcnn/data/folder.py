@@ -8,12 +8,12 @@ import numpy as np
 
 from jaxcnn.data.dataset import Dataset, Splits, check_sides, part_of
 from jaxcnn.data.errors import DataError, require, tell
-from jaxcnn.data.folder_layouts import Labelled, class_images, labelled_parts
+from jaxcnn.data.folder_layouts import Labeled, class_images, labeled_parts
 from jaxcnn.files.images import check_size, read_image
 
 __all__ = ["read_image_folder", "read_image_folders"]
 
-_NAMED = 10  # unreadable images that a message names
+_NAMED = 10  # the most unreadable images that a message names
 
 
 def read_image_folders(
@@ -25,39 +25,39 @@ def read_image_folders(
     seed: int = 0,
     skip_unreadable: bool = False,
 ) -> Splits:
-    """Read a training and a test set, either of their own or divided by seed.
+    """Read a training and a test set of images in class folders; without a test set, divide by seed.
 
     Args:
-        folder: holds class folders, or a training set of class folders alone, or with a test or validation set
-            beside it. Usual names are known in any case: `train`, `training`, `training_set`, `seg_train`; `test`,
-            `testing`; `val`, `valid`, `validation`. Where there are a test and a validation set, the test set is taken;
-            one without labels is left out. All of it may lie in a folder of its own, and names such as `cat.0.jpg`
-            may stand in place of class folders.
-        size: (H, W) in pixels that every image is resized to.
-        channels: 3 for colour, 1 for grey.
-        fraction: share of each class for the test set, where there is no folder of its own.
-        seed: of that division.
-        skip_unreadable: leave out images that cannot be read, and say which, in place of an error.
+      folder: a folder of class folders; or of a training set of class folders, with or without a test or validation
+        set beside it. Usual names are known in any case: `train`, `training`, `training_set`, `seg_train`; `test`,
+        `testing`; `val`, `valid`, `validation`. Of a test and a validation set, the test set is read; a set without
+        labels is left out. All of it may lie in one more folder, and file names such as `cat.0.jpg` may stand in
+        place of class folders.
+      size: (H, W) in pixels that every image is resized to.
+      channels: 3 for color, 1 for gray.
+      fraction: share of each class for the test set, where the folder has no test set.
+      seed: the seed of that division.
+      skip_unreadable: leave out images that cannot be read, and say which, in place of an error.
 
     Returns:
-        Images (N, H, W, channels), labels in the alphabetical order of the class folders.
+      Images (N, H, W, channels), labels in the alphabetical order of the class folders.
 
     Raises:
-        DataError: as `read_image_folder`; or fewer than two classes, or two sets of different classes.
-        ValueError: a bad size, number of channels, fraction or seed.
+      DataError: as `read_image_folder`; or fewer than two classes, or two sets of different classes.
+      ValueError: a bad size, number of channels, fraction or seed.
     """
     require("PIL.Image", "reading image folders")
     folder = Path(folder)
     shape = check_size("image_folder", size, channels)
-    train, test = labelled_parts(folder)
+    train, test = labeled_parts(folder)
     name = folder.resolve().name
     if test is not None:
         return Splits(*_read((train, test), shape, name, skip_unreadable))
-    # Divided before anything is read: each image goes to its place at once, and no part is a copy.
+    # Divide before reading, so that each image is read into its place in one of the two arrays and none is copied.
     in_part = part_of(np.array(train.labels), len(train.classes), fraction, seed)
     sides = tuple(_chosen(train, np.flatnonzero(mask)) for mask in (~in_part, in_part))
     splits = Splits(*_read(sides, shape, name, skip_unreadable))
-    check_sides(in_part, fraction, name)  # last: that files are damaged is to be known first
+    check_sides(in_part, fraction, name)  # last, so that an error about damaged files comes first
     return splits
 
 
@@ -69,23 +69,23 @@ def read_image_folder(
     name: str | None = None,
     skip_unreadable: bool = False,
 ) -> Dataset:
-    """Read one folder per class; the folders' names are the classes.
+    """Read images in one folder per class; the names of the folders are the classes.
 
     Args:
-        folder: holds the class folders, or one folder that does. Images may lie deeper inside a class folder; files
-            that are no images by their suffix, and hidden ones, are passed over.
-        size: (H, W) in pixels that every image is resized to, bilinearly and without keeping its proportions.
-        channels: 3 for colour, 1 for grey.
-        name: the dataset's name, by default the folder's.
-        skip_unreadable: leave out images that cannot be read, and say which, in place of an error.
+      folder: the folder of the class folders, or a folder around it. Images may lie deeper inside a class folder.
+        Hidden files, and files whose suffix is not that of an image, are passed over.
+      size: (H, W) in pixels that every image is resized to, bilinearly and without keeping its proportions.
+      channels: 3 for color, 1 for gray.
+      name: the dataset's name, by default the folder's.
+      skip_unreadable: leave out images that cannot be read, and say which, in place of an error.
 
     Returns:
-        Images (N, H, W, channels) as `read_image` reads them, labels in the alphabetical order of the class folders.
+      Images (N, H, W, channels) as `read_image` reads them, labels in the alphabetical order of the class folders.
 
     Raises:
-        DataError: no class folders, one without images, or images that cannot be read; the message names them.
-        ValueError: a bad size or number of channels.
-        ImportError: Pillow is not installed.
+      DataError: no class folders, one without images, or images that cannot be read; the message names them.
+      ValueError: a bad size or number of channels.
+      ImportError: Pillow is not installed.
     """
     require("PIL.Image", "reading image folders")
     folder = Path(folder)
@@ -93,12 +93,12 @@ def read_image_folder(
     return _read((class_images(folder),), shape, name or folder.resolve().name, skip_unreadable)[0]
 
 
-def _chosen(part: Labelled, positions: np.ndarray) -> Labelled:
+def _chosen(part: Labeled, positions: np.ndarray) -> Labeled:
     return part._replace(files=[part.files[i] for i in positions], labels=[part.labels[i] for i in positions])
 
 
-def _read(parts: tuple[Labelled, ...], shape: tuple[int, int, int], name: str, skip_unreadable: bool) -> list[Dataset]:
-    """The images of all parts; one error for all that cannot be read."""
+def _read(parts: tuple[Labeled, ...], shape: tuple[int, int, int], name: str, skip_unreadable: bool) -> list[Dataset]:
+    """The images of all parts. One error lists all images that cannot be read."""
     from tqdm import tqdm  # type: ignore[import-untyped]
 
     count = sum(len(part.files) for part in parts)
@@ -127,7 +127,7 @@ def _read(parts: tuple[Labelled, ...], shape: tuple[int, int, int], name: str, s
     return datasets
 
 
-def _room(part: Labelled, shape: tuple[int, int, int]) -> np.ndarray:
+def _room(part: Labeled, shape: tuple[int, int, int]) -> np.ndarray:
     """An array for the images of a part."""
     try:
         return np.empty((len(part.files), *shape), np.uint8)
@@ -147,6 +147,6 @@ def _unreadable(failures: list[DataError], folder: Path, count: int) -> DataErro
 
 
 def _named(failures: list[DataError], folder: Path) -> str:
-    """The first of the unreadable images, each with what is wrong."""
+    """The first of the unreadable images, each with the reason."""
     shown = "; ".join(f"{os.path.relpath(error.file, folder)} ({error.found})" for error in failures[:_NAMED])
     return shown + (f"; and {len(failures) - _NAMED:,} more" if len(failures) > _NAMED else "")

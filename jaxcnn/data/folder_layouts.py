@@ -1,4 +1,4 @@
-"""How people lay out folders of images: which folder is the training set, which is a class, which is neither.
+"""Which folder of images is the training set, which is a class and which is neither, in the usual layouts.
 
 Known layouts, in any case of letters, each also one or more folders further down (`archive/PetImages/cat/…`):
     cat/… dog/…                              one folder per class, images in it or in folders below it
@@ -18,9 +18,9 @@ from typing import NamedTuple
 
 from jaxcnn.data.errors import DataError, tell
 
-__all__ = ["Labelled", "class_images", "labelled_parts"]
+__all__ = ["Labeled", "class_images", "labeled_parts"]
 
-# What is called an image by its name. Some of these nobody reads here: they are errors with a hint and not passed over.
+# Suffixes of images. Some of these formats cannot be read here: such a file is an error with a hint, not passed over.
 _SUFFIXES = {
     ".apng", ".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg",
     ".jxl", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".qoi", ".svg", ".tga", ".tif", ".tiff", ".webp",
@@ -34,7 +34,7 @@ _ROLES = {
     "val": "validation", "valid": "validation", "validation": "validation", "dev": "validation",
     "eval": "validation", "evaluation": "validation",
 }  # fmt: skip
-_HELD_OUT = ("test", "validation")  # the first that has labels is the test set
+_HELD_OUT = ("test", "validation")  # the first of these sets that has labels is the test set
 _FILLERS = {"set", "data", "dataset", "images", "image", "imgs", "img", "photos", "seg", "split", "folder"}
 _WORD = re.compile(rf"({'|'.join(sorted(_ROLES, key=len, reverse=True))})({'|'.join(_FILLERS)})?$")
 _NUMBERED = re.compile(r"(?P<label>.+)\.\d+$")  # the stem of cat.0.jpg
@@ -54,14 +54,14 @@ class Tree:
         return self.path.name
 
     def below(self) -> list[Path]:
-        """All images in it and further down."""
+        """All images in the folder and in the folders below it."""
         return self.images + [image for folder in self.folders for image in folder.below()]
 
     def has_images(self) -> bool:
         return bool(self.images) or any(folder.has_images() for folder in self.folders)
 
 
-class Labelled(NamedTuple):
+class Labeled(NamedTuple):
     """The images of one set: the folder they are in, the classes, each image and its label."""
 
     folder: Path
@@ -70,25 +70,25 @@ class Labelled(NamedTuple):
     labels: list[int]
 
 
-def class_images(folder: Path) -> Labelled:
+def class_images(folder: Path) -> Labeled:
     """The images of one folder of class folders.
 
     Raises:
-        DataError: no such folder, no classes, one without images, or a folder of a training and a test set.
+      DataError: no such folder, no classes, a class without images, or a folder of a training and a test set.
     """
     tree = _unwrapped(_scan(folder))
     train, held_out = _parts(tree)
     if train is not None and held_out:
         names = ", ".join(f"{part.name}/" for part in (train, *held_out))
         raise DataError(tree.path, "one folder per class", f"{names}: read_image_folders reads such sets, or name one")
-    return _labelled(_unwrapped(train) if train is not None else tree)
+    return _labeled(_unwrapped(train) if train is not None else tree)
 
 
-def labelled_parts(folder: Path) -> tuple[Labelled, Labelled | None]:
-    """The training set of a folder, and the test set if it has one of its own.
+def labeled_parts(folder: Path) -> tuple[Labeled, Labeled | None]:
+    """The training set of a folder, and its test set or None.
 
     Raises:
-        DataError: as `class_images`; fewer than two classes, two sets of different classes, or no training set.
+      DataError: as `class_images`; fewer than two classes, two sets of different classes, or no training set.
     """
     tree = _unwrapped(_scan(folder))
     train_tree, held_out = _parts(tree)
@@ -96,10 +96,10 @@ def labelled_parts(folder: Path) -> tuple[Labelled, Labelled | None]:
         if held_out and all(part.folders for part in held_out) and len(held_out) == len(_with_images(tree)):
             names = ", ".join(f"{part.name}/" for part in held_out)
             raise DataError(tree.path, f"a folder train/ beside {names}", "none")
-        return _two_classes(_labelled(tree)), None
-    train = _two_classes(_labelled(_unwrapped(train_tree)))
-    test_tree = next((part for part in held_out if _is_labelled(_unwrapped(part), train.classes)), None)
-    test = None if test_tree is None else _labelled(_unwrapped(test_tree))
+        return _two_classes(_labeled(tree)), None
+    train = _two_classes(_labeled(_unwrapped(train_tree)))
+    test_tree = next((part for part in held_out if _is_labeled(_unwrapped(part), train.classes)), None)
+    test = None if test_tree is None else _labeled(_unwrapped(test_tree))
     if test is not None and test.classes != train.classes:
         wanted = f"the classes of {train_tree.name}/, {', '.join(train.classes)}"
         raise DataError(test.folder, wanted, ", ".join(test.classes))
@@ -110,7 +110,7 @@ def labelled_parts(folder: Path) -> tuple[Labelled, Labelled | None]:
     return train, test
 
 
-def _two_classes(part: Labelled) -> Labelled:
+def _two_classes(part: Labeled) -> Labeled:
     if len(part.classes) < 2:
         raise DataError(part.folder, "at least two classes, one folder for each", f"one, {part.classes[0]}")
     return part
@@ -161,11 +161,11 @@ def _with_images(tree: Tree) -> list[Tree]:
 
 
 def _unwrapped(tree: Tree) -> Tree:
-    """Down through folders whose images all lie in one folder of folders, or of numbered names."""
+    """Go down while all images lie in one folder that has folders, or images with numbered names, in it."""
     while len(full := _with_images(tree)) == 1:
         beside = [folder for folder in tree.folders if folder is not full[0] and not folder.others]
         if beside or not (full[0].folders or _numbered(full[0])):
-            break  # an empty class stands beside it; or it is itself a class
+            break  # beside it is an empty class folder, or it is a class folder itself
         if tree.images:
             tell(f"{tree.path}: {_images(len(tree.images))} left out, beside {full[0].name}/ and so of no class")
         tree = full[0]
@@ -173,9 +173,9 @@ def _unwrapped(tree: Tree) -> Tree:
 
 
 def _parts(tree: Tree) -> tuple[Tree | None, list[Tree]]:
-    """The training set among the folders of a tree, if there is one, and what is held out, the best first.
+    """The training set among the folders of a tree or None, and the test and validation sets, the test set first.
 
-    A folder "train" is a class where it stands beside classes and nothing is held out: trains are vehicles, too.
+    A folder "train" beside class folders, without a test or validation set, is a class: trains are vehicles, too.
     """
     groups: dict[tuple[str, ...], dict[str, Tree]] = {}
     for folder in _with_images(tree):
@@ -193,10 +193,11 @@ def _parts(tree: Tree) -> tuple[Tree | None, list[Tree]]:
 
 
 def _role(name: str) -> tuple[str, tuple[str, ...]]:
-    """What a folder's name says that it is for ("" for nothing), and the words that say something else.
+    """The role that a folder's name states ("" for none), and the other words of the name.
 
-    >>> _role("Training_Set"), _role("testset"), _role("flowers-valid"), _role("trainer")
-    (('train', ()), ('test', ()), ('validation', ('flowers',)), ('', ('trainer',)))
+    Example:
+      >>> _role("Training_Set"), _role("testset"), _role("flowers-valid"), _role("trainer")
+      (('train', ()), ('test', ()), ('validation', ('flowers',)), ('', ('trainer',)))
     """
     role, rest = "", []
     for word in re.findall(r"[^\W\d_]+", name.lower()):
@@ -209,20 +210,20 @@ def _role(name: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _numbered(tree: Tree) -> bool:
-    """Whether its images are called by class and number, as cat.0.jpg and dog.1.jpg."""
+    """Whether the names of its images are a class and a number, such as cat.0.jpg and dog.1.jpg."""
     return bool(tree.images) and all(_NUMBERED.match(image.stem) for image in tree.images)
 
 
-def _is_labelled(tree: Tree, classes: tuple[str, ...]) -> bool:
+def _is_labeled(tree: Tree, classes: tuple[str, ...]) -> bool:
     names = {folder.name for folder in _with_images(tree)}
     return len(names) > 1 or bool(names & set(classes)) or _numbered(tree)
 
 
-def _labelled(tree: Tree) -> Labelled:
+def _labeled(tree: Tree) -> Labeled:
     if not tree.folders and _numbered(tree):
         by_name = [(_NUMBERED.match(image.stem)["label"], image) for image in tree.images]  # type: ignore[index]
         classes = tuple(sorted({label for label, _ in by_name}))
-        return Labelled(tree.path, classes, tree.images, [classes.index(label) for label, _ in by_name])
+        return Labeled(tree.path, classes, tree.images, [classes.index(label) for label, _ in by_name])
     if not tree.folders:
         tables = [path.name for path in tree.others if path.suffix.lower() == ".csv"]
         count = len(tree.images)
@@ -239,7 +240,7 @@ def _labelled(tree: Tree) -> Labelled:
         tell(f"{tree.path}: {_images(len(tree.images))} left out, beside the class folders and so of no class")
     files = [folder.below() for folder in tree.folders]
     labels = [label for label, members in enumerate(files) for _ in members]
-    return Labelled(
+    return Labeled(
         tree.path,
         tuple(folder.name for folder in tree.folders),
         [file for members in files for file in members],
@@ -252,7 +253,7 @@ def _images(count: int) -> str:
 
 
 def _check_apart(tree: Tree) -> None:
-    """Folders that all hold the same folders may be sets, whose folders are the classes: refused or told."""
+    """Folders that all hold folders of the same names may be sets of classes: an error or a printed line."""
     inner = [{folder.name for folder in _with_images(one)} for one in tree.folders]
     if len(inner) < 2 or len(inner[0]) < 2 or any(names != inner[0] for names in inner):
         return
@@ -264,6 +265,6 @@ def _check_apart(tree: Tree) -> None:
 
 
 def _instead(tree: Tree) -> str:
-    """What a folder without images holds."""
+    """What an empty class folder holds in place of images."""
     kinds = Counter(path.suffix.lower() or "no suffix" for path in tree.others)
     return f"none, but files with {', '.join(sorted(kinds))}" if kinds else "none"

@@ -31,20 +31,21 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     """Read one IDX file, gzip-compressed or not, whatever its name.
 
     Args:
-        path: the file.
+      path: the file.
 
     Returns:
-        The array, in the shape and the type that the header states.
+      The array, in the shape and dtype that the header states.
 
     Raises:
-        DataError: no such file, a wrong magic number, a length other than the header's, or damaged gzip data.
+      DataError: no such file, a wrong magic number, a length other than the header's, or damaged gzip data.
 
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     file = Path(folder, "labels-idx1-ubyte")
-    ...     count = file.write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 3, 5, 0, 4]))
-    ...     read_idx(file)
-    array([5, 0, 4], dtype=uint8)
+    Example:
+      >>> import tempfile
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     file = Path(folder, "labels-idx1-ubyte")
+      ...     count = file.write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 3, 5, 0, 4]))
+      ...     read_idx(file)
+      array([5, 0, 4], dtype=uint8)
     """
     path = Path(path)
     try:
@@ -55,7 +56,7 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
 
 
 def read_idx_stream(stream: IO[bytes], length: int, file: Path, check: Check | None = None) -> np.ndarray:
-    """As `read_idx`, of an open file of `length` bytes; `check` may refuse what the header states by DataError."""
+    """Read an open IDX file of `length` bytes; `check` may refuse its dtype and shape by a DataError."""
     try:
         compressed = stream.read(2) == _GZIP_MAGIC
         stream.seek(0)
@@ -86,8 +87,8 @@ def _read(
     if packed:
         check_unpacked(file, size, length)
 
-    # One byte more than stated is enough to see trailing data, and reaches the end where gzip checks its CRC. Read in
-    # chunks, so that a made-up header does not decide how much memory is taken.
+    # Reading one byte more than stated finds trailing data, and reaches the end, where gzip checks its CRC. Reading in
+    # chunks takes memory for the bytes that are there, whatever size a damaged header states.
     body = bytearray()
     while len(body) <= size and (chunk := stream.read(min(_CHUNK, size + 1 - len(body)))):
         body += chunk
@@ -96,6 +97,6 @@ def _read(
         raise DataError(file, f"{size:,} bytes of values for the shape {shape} in its header", found)
     try:
         values = np.ndarray(shape, dtype, body)
-    except ValueError:  # an empty axis beside others whose product no array can have
+    except ValueError:  # an axis of 0 beside others whose product is larger than an array can be
         raise DataError(file, "a shape that an array can have", f"{shape} in its header") from None
     return values.astype(dtype.newbyteorder("="), copy=False)

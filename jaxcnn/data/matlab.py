@@ -1,7 +1,7 @@
 """Arrays of numbers out of MATLAB's level 5 files.
 
-SciPy reads all of that format, but a damaged file crashes its reader and Python with it (SciPy 1.17). This little is
-what datasets need: little-endian, compressed or not, full real arrays.
+SciPy reads all of that format, but a damaged file crashes SciPy's reader, and Python with it (SciPy 1.17). This reader
+knows what datasets need: full real arrays, little-endian, compressed or not.
 
 Source: "MAT-File Format", The MathWorks, chapter 1: a header of 128 bytes, then elements of (type, length, data), each
 padded to 8 bytes; an array is an element whose data are elements again: flags, dimensions, name, values.
@@ -28,14 +28,14 @@ _COMPLEX = 0x0800
 
 
 class _Malformed(Exception):
-    """What is wrong with an element."""
+    """An element that breaks the format; the message says how."""
 
 
 def read_matlab(file: Path) -> dict[str, np.ndarray]:
-    """The arrays of numbers in a file, by name, each in its own shape; what is not of numbers is passed over.
+    """Read the arrays of numbers in a file, by name; cells, structs and other objects are passed over.
 
     Raises:
-        DataError: no such file, of another version, damaged, or larger unpacked than real data get.
+      DataError: no such file, another version of the format, damaged data, or more unpacked bytes than real data have.
     """
     try:
         content = memoryview(file.read_bytes())
@@ -57,11 +57,11 @@ def read_matlab(file: Path) -> dict[str, np.ndarray]:
 
 
 def _elements(content: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """(type, data) of one element after the other."""
+    """The elements in `content`, each as (type, data)."""
     at = 0
     while at < len(content):
         kind, length = struct.unpack_from("<II", content, at)
-        if kind >> 16:  # a short one: type and length in four bytes, the data in the next four
+        if kind >> 16:  # a short element has type and length in four bytes, and its data in the next four
             kind, length, start, end = kind & 0xFFFF, kind >> 16, at + 4, at + 8
         else:
             start = at + 8
@@ -73,7 +73,7 @@ def _elements(content: memoryview) -> Iterator[tuple[int, memoryview]]:
 
 
 def _unpacked(data: memoryview, file: Path) -> tuple[int, memoryview]:
-    """The element in a compressed one. Its length is read, and judged, before the rest is unpacked."""
+    """The element inside a compressed one. Its length is checked before the rest is unpacked."""
     unpack = zlib.decompressobj()
     head = unpack.decompress(data, 8)
     if len(head) < 8:

@@ -1,4 +1,4 @@
-"""MNIST and its relatives: grey images of 28×28 by name, from the user's folder or the network."""
+"""MNIST and its relatives: gray images of 28×28 by name, from the user's folder or the network."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,13 +35,13 @@ _EMNIST = Remote(
 
 @dataclass(frozen=True)
 class Relative:
-    """A dataset in four IDX files of MNIST's names.
+    """A dataset of four IDX files that have the names of MNIST's.
 
     Args:
-        name: the dataset's name.
-        classes: one name per label.
-        md5: of the four compressed files, in the order of `_FILES`.
-        urls: folders that serve them.
+      name: the dataset's name.
+      classes: one name per label.
+      md5: hashes of the four compressed files, in the order of `_FILES`.
+      urls: folders that serve the files.
     """
 
     name: str
@@ -97,23 +97,23 @@ KMNIST = Relative(
     ),
     ("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
 )
-# Whose compressed file it is by its md5: the files of these have the same names.
+# The dataset of a compressed file, by its md5: the files of these three datasets have the same names.
 _OWNERS = {md5: relative.name for relative in (MNIST, FASHION_MNIST, KMNIST) for md5 in relative.md5}
 
 
 def read_relative(relative: Relative, data_dir: Path | None, mirror: str | None) -> Splits:
-    """Read MNIST or one of its namesakes.
+    """Read MNIST or another dataset whose files have the same names.
 
     Args:
-        relative: which one.
-        data_dir: the user's folder or file, or None to fetch the files.
-        mirror: see `fetch`. With a folder and a mirror, what the folder lacks is fetched.
+      relative: the dataset.
+      data_dir: the user's folder or file, or None to fetch the files.
+      mirror: see `fetch`. With a folder and a mirror, files that the folder lacks are fetched.
 
     Returns:
-        (train, test), images (N, 28, 28, 1).
+      (train, test), images (N, 28, 28, 1).
 
     Raises:
-        DataError: files are missing, damaged, of another dataset, or they disagree.
+      DataError: files are missing, damaged, of another dataset, or of different counts.
     """
     parts = Parts(relative.name, relative.classes)
     remotes = relative.remotes()
@@ -132,19 +132,19 @@ def read_emnist(part: str, data_dir: Path | None, mirror: str | None) -> Splits:
     """Read one part of EMNIST, upright: the published images are transposed.
 
     Args:
-        part: one of `EMNIST_CLASSES`.
-        data_dir: the user's folder or file, or None to fetch the archive of all parts.
-        mirror: see `fetch`.
+      part: one of `EMNIST_CLASSES`.
+      data_dir: the user's folder or file, or None to fetch the archive of all parts.
+      mirror: see `fetch`.
 
     Returns:
-        (train, test), images (N, 28, 28, 1), labels from 0 (those of the letters are published from 1).
+      (train, test), images (N, 28, 28, 1), labels from 0 (the published labels of the letters begin at 1).
 
     Raises:
-        ValueError: no such part.
-        DataError: files are missing or damaged, or they disagree.
+      ValueError: no such part.
+      DataError: files are missing, damaged, or of different counts.
     """
     if part not in EMNIST_CLASSES:
-        raise ValueError(f"emnist: `split` must be one of {', '.join(EMNIST_CLASSES)}; got {part!r}.")
+        raise ValueError(f"data.load: `split` must be one of {', '.join(EMNIST_CLASSES)}; got {part!r}")
     parts = Parts(f"emnist_{part}", EMNIST_CLASSES[part], transposed=True, first_label=int(part == "letters"))
     files = [
         file.replace("train-", f"emnist-{part}-train-").replace("t10k-", f"emnist-{part}-test-") for file in _FILES
@@ -163,7 +163,7 @@ def read_emnist(part: str, data_dir: Path | None, mirror: str | None) -> Splits:
 
 
 def _variants(file: str) -> list[str]:
-    """How one file may be called: Kaggle writes a dot in place of a hyphen."""
+    """The names that one file may have: Kaggle writes a dot in place of a hyphen."""
     dotted = file.replace("-idx", ".idx")
     return [f"{file}.gz", file, f"{dotted}.gz", dotted]
 

@@ -32,7 +32,7 @@ class Idx:
 
     @property
     def file(self) -> Path:
-        """As messages name it."""
+        """The file's name in messages."""
         return self.path / self.member
 
     def read(self, check: Check) -> np.ndarray:
@@ -67,7 +67,7 @@ class Npz:
 
 @dataclass(frozen=True)
 class Parts:
-    """How the files of one dataset become its two parts."""
+    """How the files of one dataset become its training and its test set."""
 
     name: str
     classes: tuple[str, ...]
@@ -75,7 +75,7 @@ class Parts:
     first_label: int = 0
 
     def read(self, files: Sequence[Idx | Npz]) -> Splits:
-        """From images and labels of the training part, images and labels of the test part."""
+        """The two sets, from four files: training images, training labels, test images, test labels."""
         return Splits(*(self._pair(images, labels) for images, labels in (files[:2], files[2:])))
 
     def _pair(self, images: Idx | Npz, labels: Idx | Npz) -> Dataset:
@@ -94,11 +94,12 @@ class Parts:
         return self._dataset(pixels[..., None], targets, labels.file)
 
     def read_tables(self, place: Place, files: Sequence[str], found: Sequence[Path | None]) -> Splits:
-        """Where IDX files are missing: from an .npz or from CSV files, else the error that says what is missing."""
-        npz = None if self.transposed else place.find_npz()  # EMNIST is not published so: which way up, nobody says
+        """The two sets from an .npz or from CSV files, where IDX files are missing; else an error that lists those."""
+        # EMNIST is not published as an .npz, so nobody says whether the images of one are upright.
+        npz = None if self.transposed else place.find_npz()
         if npz is not None:
             return Splits(*(self._checked(part, npz) for part in read_npz(npz, name=self.name)))
-        # As the authors of KMNIST publish it beside the IDX files.
+        # The authors of KMNIST publish these .npz files beside the IDX files.
         arrays = [
             place.find(f"{self.name}-{part}-{kind}.npz") for part in ("train", "test") for kind in ("imgs", "labels")
         ]
@@ -115,7 +116,7 @@ class Parts:
         raise place.nothing(wanted)
 
     def _is_table(self, part: str, path: Path) -> bool:
-        """Whether a table's name is mnist_train or the like; bare "train" is what Kaggle calls MNIST's."""
+        """Whether a table's name is mnist_train or the like; Kaggle calls MNIST's tables "train" and "test"."""
         stem, folder = plain(path.stem), plain(path.parent.name)
         bare = folder == plain(self.name) or (self.name == "mnist" and "mnist" not in folder)
         return stem == plain(self.name) + part or (stem == part and bare)
@@ -131,11 +132,11 @@ class Parts:
 
     def _checked(self, part: Dataset, file: Path) -> Dataset:
         if part.input_shape != (*_SIZE, 1):
-            raise DataError(file, f"images of {_SIZE[0]}×{_SIZE[1]}, grey", f"images {part.input_shape}")
+            raise DataError(file, f"images of {_SIZE[0]}×{_SIZE[1]}, gray", f"images {part.input_shape}")
         return self._dataset(part.images, part.labels, file)
 
     def _dataset(self, images: np.ndarray, labels: np.ndarray, file: Path) -> Dataset:
-        """Upright, and labelled from 0."""
+        """The dataset of images turned upright and labels that begin at 0."""
         if self.transposed:
             images = np.ascontiguousarray(images.swapaxes(1, 2))
         if self.first_label:

@@ -17,7 +17,7 @@ from jaxcnn.data.idx import Check
 
 __all__ = ["read_npz", "read_npz_array"]
 
-# What the arrays are called, in any case: x_train, X_train, train_images, train_x, …
+# Names of the arrays, in any case: x_train, X_train, train_images, train_x, …
 _IMAGES, _LABELS = ("x", "images", "image", "data"), ("y", "labels", "label", "targets", "target")
 _TRAIN, _TEST = ("train", "training"), ("test", "testing")
 
@@ -33,28 +33,29 @@ def read_npz(
     """Read images and labels from an `.npz` file; nothing is unpickled.
 
     Args:
-        path: the file. Its arrays are `x_train`, `y_train`, `x_test`, `y_test`, or `train_images`, `train_labels`, … in
-            any case and order of words; or only `x` and `y` (`images`, `labels`), which are divided.
-        classes: one name per label; by default the numbers of the labels.
-        name: the dataset's name, by default the file's.
-        fraction: share of each class for the test set, where the file has none.
-        seed: of that division.
+      path: the file. Its arrays are `x_train`, `y_train`, `x_test`, `y_test`, or `train_images`, `train_labels`, … in
+        any case and order of words; or only `x` and `y` (`images`, `labels`), which are divided.
+      classes: one name per label; by default the numbers of the labels.
+      name: the dataset's name, by default the file's.
+      fraction: share of each class for the test set, where the file has none.
+      seed: the seed of that division.
 
     Returns:
-        (train, test), images (N, H, W, C) of uint8; C is 1 where the file has (N, H, W).
+      (train, test), images (N, H, W, C) of uint8; C is 1 where the file has (N, H, W).
 
     Raises:
-        DataError: no such file, damaged, larger than a real one can be, without such arrays, or with images that are
-            not uint8 or integers of 0 to 255.
-        ValueError: a bad fraction or seed.
+      DataError: no such file, damaged, larger than a real one can be, without such arrays, or with images that are
+        not uint8 or integers of 0 to 255.
+      ValueError: a bad fraction or seed.
 
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     file = Path(folder, "made.npz")
-    ...     images = np.zeros((4, 8, 8), np.uint8)
-    ...     np.savez(file, x_train=images, y_train=[0, 1, 2, 1], x_test=images[:1], y_test=[0])
-    ...     read_npz(file).train
-    <Dataset 'made': 4 images (8, 8, 1), 3 classes>
+    Example:
+      >>> import tempfile
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     file = Path(folder, "made.npz")
+      ...     images = np.zeros((4, 8, 8), np.uint8)
+      ...     np.savez(file, x_train=images, y_train=[0, 1, 2, 1], x_test=images[:1], y_test=[0])
+      ...     read_npz(file).train
+      <Dataset 'made': 4 images (8, 8, 1), 3 classes>
     """
     file = Path(path)
     with _opened(file) as archive:
@@ -70,7 +71,7 @@ def read_npz(
 
 
 def read_npz_array(file: Path, check: Check) -> np.ndarray:
-    """The only array of a file; `check` may refuse its dtype and shape by DataError."""
+    """Read the only array of a file; `check` may refuse its dtype and shape by a DataError."""
     with _opened(file) as archive:
         members = archive.infolist()
         if len(members) != 1:
@@ -80,7 +81,7 @@ def read_npz_array(file: Path, check: Check) -> np.ndarray:
 
 @contextlib.contextmanager
 def _opened(file: Path) -> Iterator[zipfile.ZipFile]:
-    """The archive; what goes wrong with it is a DataError."""
+    """Open the archive; every error while it is open becomes a DataError."""
     try:
         with zipfile.ZipFile(file) as archive:
             yield archive
@@ -88,7 +89,7 @@ def _opened(file: Path) -> Iterator[zipfile.ZipFile]:
         raise
     except OSError as error:
         raise DataError(file, "a readable .npz file", error.strerror or str(error)) from None
-    except Exception as error:  # zipfile and NumPy's header raise what they stumble on
+    except Exception as error:  # on damaged data zipfile and NumPy raise exceptions of many types
         raise DataError(file, "a whole .npz file of NumPy", f"damaged data ({error})") from None
 
 
@@ -114,7 +115,7 @@ def _parts(archive: zipfile.ZipFile, file: Path) -> list[tuple[np.ndarray, np.nd
 
 
 def _key(members: dict[str, zipfile.ZipInfo], kinds: tuple[str, ...], parts: tuple[str, ...]) -> str:
-    """The name that says what it is, and of which set where `parts` are given; "" where there is none."""
+    """The array's name that has a word of `kinds` and, where `parts` are given, one of `parts`; "" if none has."""
     for name in members:
         words = name.replace("-", "_").split("_")
         if len(words) == 1 + bool(parts) and set(words) & set(kinds) and (not parts or set(words) & set(parts)):
@@ -123,7 +124,7 @@ def _key(members: dict[str, zipfile.ZipInfo], kinds: tuple[str, ...], parts: tup
 
 
 def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, file: Path, check: Check | None = None) -> np.ndarray:
-    """One array. What its header promises is compared with what the archive holds before memory is taken."""
+    """Read one array. The size in its header is compared with the bytes in the archive before memory is taken."""
     with archive.open(info) as stream:
         version = npy.read_magic(stream)
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
@@ -168,7 +169,7 @@ def _images(images: np.ndarray, file: Path) -> np.ndarray:
 
 
 def _labels(labels: np.ndarray, file: Path, key: str) -> np.ndarray:
-    if labels.ndim == 2 and labels.shape[1] == 1:  # as Keras has those of CIFAR-10
+    if labels.ndim == 2 and labels.shape[1] == 1:  # as in Keras' CIFAR-10
         labels = labels[:, 0]
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         cure = "; labels.argmax(axis=1) makes them of one-hot rows" if labels.ndim == 2 else ""

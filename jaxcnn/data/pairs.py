@@ -1,4 +1,4 @@
-"""Images and labels out of what people pass: arrays as they are, lists and tensors as arrays, a recipe for the rest."""
+"""Images and labels from a user's arrays, lists or tensors; for anything else, an error that says how to make them."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -15,73 +15,74 @@ def as_pair(data: Any, *, name: str) -> tuple[Any, Any]:
     """The images and labels of a `Dataset` or of an `(images, labels)` pair, checked against each other.
 
     Args:
-        data: a `Dataset`, or a pair: images (N, …, C) of uint8 or floats, labels (N,), (N, K) one-hot or multi-target,
-            or what else a loss of one's own takes. Arrays of NumPy and JAX stay what they are; lists, tensors of
-            PyTorch or TensorFlow and columns of pandas become NumPy's.
-        name: the argument's name, for messages.
+      data: a `Dataset`, or a pair: images (N, …, C) of uint8 or floats, labels (N,), (N, K) one-hot or multi-target,
+        or whatever a loss function of the user takes. NumPy and JAX arrays stay as they are; lists, tensors of
+        PyTorch or TensorFlow and columns of pandas become NumPy arrays.
+      name: the argument's name in error messages, which begin with it.
 
     Returns:
-        (images, labels), arrays.
+      (images, labels), both arrays.
 
     Raises:
-        TypeError: `data` is neither (the message says how to make a pair of a DataLoader, a tf.data or Hugging Face
-            dataset, a dict or a generator), or an array has another dtype.
-        ValueError: the counts differ, there are no examples, or axes are missing.
+      TypeError: `data` is neither a Dataset nor a pair, or an array has another dtype. The message says how to make a
+        pair of a DataLoader, a tf.data or Hugging Face dataset, a dict or a generator.
+      ValueError: the counts differ, there are no examples, or axes are missing.
 
-    >>> images, labels = as_pair((np.zeros((4, 8, 8, 1)), [0, 1, 1, 0]), name="data")
-    >>> images.shape, labels.shape
-    ((4, 8, 8, 1), (4,))
+    Example:
+      >>> images, labels = as_pair((np.zeros((4, 8, 8, 1)), [0, 1, 1, 0]), name="data")
+      >>> images.shape, labels.shape
+      ((4, 8, 8, 1), (4,))
     """
     if isinstance(data, Dataset):
         images, labels = data.images, data.labels
     elif isinstance(data, Splits):
-        raise TypeError(f"`{name}` is a Splits, a training and a test set: pass its `.train` or its `.test`.")
+        raise TypeError(f"`{name}` is a Splits, a training and a test set: pass its `.train` or its `.test`")
     elif isinstance(data, tuple | list) and len(data) == 2:
         images, labels = (_array(part, name, what) for part, what in zip(data, ("images", "labels"), strict=True))
     else:
-        raise TypeError(f"`{name}` must be a Dataset or a pair of arrays (images, labels); got {_got(data)}.")
+        raise TypeError(f"`{name}` must be a Dataset or a pair of arrays (images, labels); got {_got(data)}")
     if images.dtype != np.uint8 and not jax.numpy.issubdtype(images.dtype, np.floating):
         hint = "; `.astype(np.uint8)` for pixels of 0 to 255" if np.issubdtype(images.dtype, np.integer) else ""
-        raise TypeError(f"`{name}`: images must be uint8 or floating; got {images.dtype}{hint}.")
+        raise TypeError(f"`{name}`: images must be uint8 or floating; got {images.dtype}{hint}")
     if not any(jax.numpy.issubdtype(labels.dtype, number) for number in (np.integer, np.floating, np.bool_)):
         named = labels.dtype.kind in "UST"
         hint = "; `classes, labels = np.unique(labels, return_inverse=True)` numbers names" if named else ""
-        raise TypeError(f"`{name}`: labels must be integers, floats or bools; got {labels.dtype}{hint}.")
+        raise TypeError(f"`{name}`: labels must be integers, floats or bools; got {labels.dtype}{hint}")
     shapes = f"images {images.shape}, labels {labels.shape}"
     if images.ndim < 2 or labels.ndim < 1:
-        raise ValueError(f"`{name}` needs images (N, …, C) and labels (N,) or (N, …); got {shapes}.")
+        raise ValueError(f"`{name}` needs images (N, …, C) and labels (N,) or (N, …); got {shapes}")
     if len(images) != len(labels):
-        raise ValueError(f"`{name}` needs one label per image; got {shapes}.")
+        raise ValueError(f"`{name}` needs one label per image; got {shapes}")
     if len(images) == 0:
-        raise ValueError(f"`{name}` holds no examples; got {shapes}.")
+        raise ValueError(f"`{name}` holds no examples; got {shapes}")
     return images, labels
 
 
 def _array(part: Any, name: str, what: str) -> Any:
-    """One of the pair as an array."""
+    """The images or the labels as an array."""
     if isinstance(part, np.ndarray | jax.Array):
         return part
     if isinstance(part, list | tuple) or (hasattr(part, "__array__") and not isinstance(part, Mapping)):
         try:
             # A tensor of PyTorch may ask for a gradient or lie on an accelerator.
             array = np.asarray(part.detach().cpu() if hasattr(part, "detach") else part)
-        except (TypeError, ValueError, RuntimeError) as error:  # of different shapes, or of a type that NumPy has not
+        except (TypeError, ValueError, RuntimeError) as error:  # items of different shapes, or of no type of NumPy
             reason = str(error).partition(". ")[0]
-            raise TypeError(f"`{name}`: the {what} do not make one array: {reason}; got {kind(part)}.") from None
+            raise TypeError(f"`{name}`: the {what} do not make one array: {reason}; got {kind(part)}") from None
         if array.dtype != object:
             return array
-    raise TypeError(f"`{name}` must be a Dataset or a pair of arrays (images, labels); got {what}: {_got(part)}.")
+    raise TypeError(f"`{name}` must be a Dataset or a pair of arrays (images, labels); got {what}: {_got(part)}")
 
 
 def _got(data: Any) -> str:
-    """What was passed, and how to make a pair of it."""
+    """What was passed, and how to make a pair of arrays from it."""
     if isinstance(data, tuple | list):
         kinds = ", ".join(kind(part) for part in data[:4]) + (", …" if len(data) > 4 else "")
         got = f"{kind(data)} of {len(data)}: {kinds}" if data else f"an empty {kind(data)}"
         if len(data) == 3 and all(hasattr(part, "shape") for part in data):
             return f"{got}. Weights of examples have no place here: weigh them in a loss of your own"
         if data and all(isinstance(part, tuple | list) and len(part) == 2 for part in data):
-            return f"{got}. Of (image, label) pairs: {_STACKED.format('pairs')}"
+            return f"{got}. From (image, label) pairs: {_STACKED.format('pairs')}"
         return got
     got = kind(data)
     if isinstance(data, str) or hasattr(data, "__fspath__"):
@@ -100,41 +101,41 @@ _STACKED = "`images, labels = map(np.stack, zip(*{}))`"
 _JOINED = "`images, labels = map(np.concatenate, zip(*{}))`"
 _LAST = "; channels are last here: `x.permute(0, 2, 3, 1)`"
 
-# By what an object can do, for none of these packages need be installed. The first that fits.
+# A kind of object is known by its attributes, since its package need not be installed; the first row that fits holds.
 _RECIPES = (
     (
         lambda data: hasattr(data, "as_numpy_iterator"),
-        "Of a tf.data dataset: " + _STACKED.format("ds.unbatch().as_numpy_iterator()"),
+        "From a tf.data dataset: " + _STACKED.format("ds.unbatch().as_numpy_iterator()"),
     ),
     (
         lambda data: hasattr(data, "column_names") and hasattr(data, "with_format"),
-        "Of a Hugging Face dataset: `ds = ds.with_format('numpy'); images, labels = np.stack(ds['image'][:]), "
+        "From a Hugging Face dataset: `ds = ds.with_format('numpy'); images, labels = np.stack(ds['image'][:]), "
         "np.asarray(ds['label'][:])`, with its own names of columns",
     ),
     (
         lambda data: hasattr(data, "tensors"),
-        "Of a TensorDataset: `x, y = ds.tensors`" + _LAST,
+        "From a TensorDataset: `x, y = ds.tensors`" + _LAST,
     ),
     (
         lambda data: hasattr(data, "dataset") and hasattr(data, "batch_size"),
-        "Of a DataLoader: " + _JOINED.format("[(x.numpy(), y.numpy()) for x, y in loader]") + _LAST,
+        "From a DataLoader: " + _JOINED.format("[(x.numpy(), y.numpy()) for x, y in loader]") + _LAST,
     ),
     (
         lambda data: isinstance(data, Iterator),
-        "It gives what it has once. Of batches that fit into memory: "
+        "An iterator gives its items once. From batches that fit into memory: "
         + _JOINED.format("batches")
         + "; of single examples with np.stack in place of np.concatenate",
     ),
     (
         lambda data: hasattr(data, "__getitem__") and hasattr(data, "on_epoch_end"),
-        "Of a Keras PyDataset: " + _JOINED.format("[ds[i] for i in range(len(ds))]"),
+        "From a Keras PyDataset: " + _JOINED.format("[ds[i] for i in range(len(ds))]"),
     ),
     (
         lambda data: hasattr(data, "__getitem__") and hasattr(data, "__len__"),
-        "Of a dataset of (image, label) pairs: " + _STACKED.format("[ds[i] for i in range(len(ds))]"),
+        "From a dataset of (image, label) pairs: " + _STACKED.format("[ds[i] for i in range(len(ds))]"),
     ),
     (
         lambda data: hasattr(data, "__iter__"),
-        "Of (image, label) pairs that fit into memory: " + _STACKED.format("data"),
+        "From (image, label) pairs that fit into memory: " + _STACKED.format("data"),
     ),
 )

@@ -1,4 +1,4 @@
-"""The embedded digits in place of a dataset that is not to be had, so that a lesson runs anywhere."""
+"""The embedded digits in place of a dataset whose files are missing, so that a lesson runs anywhere."""
 
 import inspect
 import os
@@ -14,38 +14,41 @@ __all__ = ["load_or_digits"]
 
 
 def load_or_digits(name: str, *, data_dir: str | os.PathLike[str] | None = None, **options: Any) -> Splits:
-    """As `load`, but where the files are neither there nor to be fetched, the digits in the same shape, said in print.
+    """Load a dataset or, where its files are neither there nor can be fetched, the digits in its shape.
 
-    For notebooks and examples. A result on the digits is none on the dataset: look at what is printed, or at
-    `splits.train.name`.
+    For notebooks and examples, which then run anywhere. A result on the digits says nothing about the dataset: a
+    printed line says which of the two it is, and so does `splits.train.name`.
 
     Args:
-        name: as for `load`.
-        data_dir: as for `load`; without it the environment's `JAXCNN_DATA_DIR`, if set. `image_folder` needs it here.
-        **options: as for `load`.
+      name: as for `load`.
+      data_dir: as for `load`; without it the environment's `JAXCNN_DATA_DIR`, if set. `image_folder` needs it here.
+      **options: as for `load`.
 
     Returns:
-        (train, test) of that dataset, or of `digits`, resized to (H, W, C) of that dataset. With `JAXCNN_SMALL` in the
-        environment it is always the digits: small runs open no files and no connections.
+      (train, test) of that dataset, or of `digits`, resized to (H, W, C) of that dataset. With `JAXCNN_SMALL` in the
+      environment it is always the digits: small runs open no files and no connections.
 
     Raises:
-        ValueError, TypeError, ImportError: as `load`. What makes `load` raise DataError is printed.
+      ValueError, TypeError, ImportError: as `load`. A DataError of `load` is printed, not raised.
 
-    >>> splits = load_or_digits("mnist", data_dir="no/such/folder")
-    no/such/folder: expected an existing data folder; found no such folder
-    In place of mnist: the embedded digits, resized from 8×8×1 to 28×28×1.
-    >>> splits.train
-    <Dataset 'digits': 1438 images (28, 28, 1), 10 classes>
+    Example:
+      >>> splits = load_or_digits("mnist", data_dir="no/such/folder")
+      no/such/folder: expected an existing data folder; found no such folder
+      In place of mnist: the embedded digits, resized from 8×8×1 to 28×28×1.
+      >>> splits.train
+      <Dataset 'digits': 1438 images (28, 28, 1), 10 classes>
     """
     if name == "digits":
         return load(name, data_dir=data_dir, **options)
     source = describe(name)
     if source.image_shape is None and (data_dir is None or "size" not in options):
-        raise TypeError(f"dataset {name!r} needs `data_dir`, a folder of class folders, and `size`, (H, W) in pixels.")
+        raise TypeError(
+            f"load_or_digits: {name!r} needs `data_dir`, a folder of class folders, and `size`, (H, W) in pixels"
+        )
     if source.image_shape is not None and data_dir is None:
         data_dir = os.environ.get("JAXCNN_DATA_DIR") or None
     if "JAXCNN_SMALL" in os.environ:
-        inspect.signature(source.read).bind(data_dir, **options)  # a wrong option is not to wait for the full size
+        inspect.signature(source.read).bind(data_dir, **options)  # so that a small run finds a wrong option, too
         print("JAXCNN_SMALL is set")
     else:
         try:
@@ -65,14 +68,14 @@ def _digits_like(name: str, **options: Any) -> Splits:
 
 
 def _resized(dataset: Dataset, shape: tuple[int, int, int]) -> Dataset:
-    """Bilinearly, the one channel repeated."""
+    """The images resized bilinearly, their one channel repeated."""
     image = require("PIL.Image", "resizing the digits")
     height, width, channels = shape
     scans = [
         image.fromarray(scan).resize((width, height), image.Resampling.BILINEAR) for scan in dataset.images[..., 0]
     ]
-    grey = np.stack([np.asarray(scan) for scan in scans])[..., None]  # (N, H, W, 1)
-    return Dataset(np.repeat(grey, channels, axis=-1), dataset.labels, dataset.classes, dataset.name)
+    gray = np.stack([np.asarray(scan) for scan in scans])[..., None]  # (N, H, W, 1)
+    return Dataset(np.repeat(gray, channels, axis=-1), dataset.labels, dataset.classes, dataset.name)
 
 
 def _by(shape: tuple[int, ...]) -> str:

@@ -1,7 +1,7 @@
 """SVHN, street view house numbers: digits cut out of photos, in two MATLAB files.
 
 Source: http://ufldl.stanford.edu/housenumbers/, "Format 2: Cropped Digits": X (32, 32, 3, N), y (N, 1), the digit 0 is
-labelled 10.
+labeled 10.
 """
 
 from pathlib import Path
@@ -29,7 +29,7 @@ _REMOTES = tuple(
 
 
 def read_svhn(data_dir: Path | None, mirror: str | None) -> Splits:
-    """SVHN from the user's folder, else fetched; the arguments are those of `read_relative`."""
+    """Read SVHN from the user's folder, or fetch it; arguments as in `read_relative`."""
     found: list[Path | None] = [None, None]
     if data_dir is not None:
         place = Place(data_dir, "svhn")

@@ -11,7 +11,7 @@ from jaxcnn.ops.sharding import placed_like
 
 
 def Relu(max_value: float | None = None) -> Layer:
-    """max(x, 0), and min of that and `max_value` where one is given; its derivative at both ends is 0.
+    """max(x, 0), or min(max(x, 0), max_value) if a `max_value` is given; the derivative at both ends is 0.
 
     Raises:
       ValueError: a max_value that is not positive. TypeError: one that is no number.
@@ -76,7 +76,7 @@ def Softmax() -> Layer:
 
 
 def Dropout(rate: float) -> Layer:
-    """In training each value is 0 with probability `rate`, else divided by 1 − rate; otherwise nothing happens.
+    """In training, set each value to 0 with probability `rate` and divide the rest by 1 − rate; else do nothing.
 
     Args:
       rate: the probability of dropping, 0 ≤ rate < 1.
@@ -92,15 +92,15 @@ def Dropout(rate: float) -> Layer:
       >>> sorted(set(y.tolist()))
       [0.0, 2.0]
 
-    Source: Srivastava et al., Dropout (2014); scaled in training, so that inference is left alone.
+    Source: Srivastava et al., Dropout (2014); scaled in training, so that inference needs no factor.
     """
     return _dropping("Dropout", "dropout", rate, lambda x: x.shape)
 
 
 def DropPath(rate: float) -> Layer:
-    """In training each example is 0 as a whole with probability `rate`, else divided by 1 − rate: stochastic depth.
+    """Stochastic depth: in training, set whole examples to 0 with probability `rate` and divide the others by 1 − rate.
 
-    It stands at the end of a residual body, so that an example now and then skips the block.
+    Put it at the end of a residual body: an example that is set to 0 skips the block.
 
     Args:
       rate: the probability of dropping, 0 ≤ rate < 1.

@@ -1,7 +1,7 @@
 """Initial values by name, or by any function `(key, shape, dtype) -> array` such as those of `jax.nn.initializers`.
 
-Fans are those of a convolution kernel (*window, in, out): fan_in = window·in, fan_out = window·out. A dense kernel is
-the case without a window.
+Fans are those of a convolution kernel (*window, in, out): fan_in = window·in, fan_out = window·out. A dense kernel has
+no window.
 
 XLA compiles each new shape of a draw, which takes half a second. So a flat array of a rounded size is drawn, and a
 kernel takes the first numbers of it: many layers then share one program.
@@ -28,12 +28,12 @@ DISTRIBUTIONS: dict[str, Callable[..., jax.Array]] = {  # each of variance 1
 
 
 def normal(stddev: float) -> Initializer:
-    """Normal of mean 0, whatever the shape."""
+    """Normal draws of mean 0 and this standard deviation, whatever the shape."""
     return lambda key, shape, dtype=jnp.float32: _drawn("normal", key, shape, dtype, stddev)
 
 
 def variance_scaling(scale: float, fan: str, distribution: str) -> Initializer:
-    """Of variance scale/fan, the fan being "fan_in", "fan_out" or their mean, "fan_avg"; by `DISTRIBUTIONS`."""
+    """Draws of variance scale/fan; the fan is "fan_in", "fan_out" or their mean, "fan_avg"."""
 
     def initializer(key, shape, dtype=jnp.float32):
         inputs, outputs = (max(math.prod(shape[:-2]) * channels, 1) for channels in shape[-2:])
@@ -72,7 +72,7 @@ BIAS: dict[str, Callable[[tuple[int, ...]], Initializer]] = {
 
 
 def kernel_initializer(layer: str, init: str | Initializer) -> Initializer:
-    """The function behind a name; ValueError for an unknown name."""
+    """The initializer of a name; ValueError for an unknown name."""
     if callable(init):
         return init
     if init not in KERNEL:
@@ -81,7 +81,7 @@ def kernel_initializer(layer: str, init: str | Initializer) -> Initializer:
 
 
 def bias_initializer(layer: str, init: str | Initializer, kernel_shape: tuple[int, ...]) -> Initializer:
-    """The function behind a name (torch's biases depend on the kernel's fan_in); ValueError for an unknown name."""
+    """The initializer of a name; ValueError for an unknown name. torch's biases depend on the kernel's fan_in."""
     if callable(init):
         return init
     if init not in BIAS:

@@ -1,7 +1,7 @@
 """What a layer is, and how layers are put together.
 
-A layer is a pair of pure functions. Parameters are what gradients change, state is what training only counts (running
-statistics); both are plain nested dicts, and layers without any have none in the dict.
+A layer is a pair of pure functions. Gradients change the parameters; training also updates the state, such as running
+statistics. Both are plain nested dicts, in which a layer without any has no entry.
 """
 
 import zlib
@@ -51,7 +51,7 @@ class Layer:
 
 
 def stateless(kind: str, function: Callable[[jax.Array], jax.Array], **settings: Any) -> Layer:
-    """The layer of a function of x alone: no parameters, no state, the same in training.
+    """A layer made of a function of x, without parameters and state, and the same in training and at inference.
 
     Args:
       kind: a word for what it does.
@@ -70,7 +70,7 @@ def stateless(kind: str, function: Callable[[jax.Array], jax.Array], **settings:
 
 
 def along_channels(values: jax.Array, x: jax.Array) -> jax.Array:
-    """One value per channel, with the axes of x: under `jax_numpy_rank_promotion="raise"` nothing else is broadcast."""
+    """One value per channel, with as many axes as x, as `jax_numpy_rank_promotion="raise"` demands."""
     return values.reshape((1,) * (x.ndim - values.ndim) + values.shape)
 
 
@@ -114,8 +114,8 @@ def with_auxiliaries(body: Layer, **heads: tuple[str, Layer]) -> Layer:
 
     Returns:
       A Layer with the parameters of the body's layers and of the heads, side by side. In training `apply` gives the
-      tuple (output of the body, output of the first head, …), each head having drawn nothing from the others' keys;
-      otherwise the output of the body alone, and the heads are not computed.
+      tuple (output of the body, output of the first head, …), and each head has random numbers of its own. Otherwise it
+      gives the output of the body, and the heads are not computed.
 
     Raises:
       ValueError: a place that the body does not have, a name that it has already. TypeError: a body that is no chain.
@@ -254,7 +254,7 @@ def fold_name(key: jax.Array | None, name: str) -> jax.Array | None:
 
 
 def _cure(op: str, given: Any) -> str:
-    """What was meant by that which is no layer."""
+    """A hint for an argument that is no layer."""
     if isinstance(given, list | tuple):
         return f"; layers are arguments of their own: {op}(first, second), or {op}(*layers)"
     if isinstance(getattr(given, "layer", None), Layer):
@@ -314,7 +314,7 @@ def _apply_child(name, layer, params, state, x, train, key, new_state) -> jax.Ar
 
 
 class _noting:
-    """Says in which layer an error arose."""
+    """A context that adds to an error the name of the layer in which it was raised."""
 
     def __init__(self, name: str, input_shape: tuple[int, ...]):
         self.note = f"in layer {name!r}, whose input is {tuple(input_shape)}"

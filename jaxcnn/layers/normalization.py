@@ -20,18 +20,18 @@ def BatchNorm(
     use_scale: bool = True,
     use_bias: bool = True,
 ) -> Layer:
-    """Each channel to mean 0 and variance 1 over batch and positions; then scale and bias.
+    """Bring each channel to mean 0 and variance 1 over batch and positions; then scale it and add a bias.
 
-    In training the batch's own statistics are used, and the running ones move towards them:
+    In training the batch's own statistics are used, and the running statistics move toward them:
 
         new = momentum · old + (1 − momentum) · batch
 
-    Otherwise the running statistics are used. The running variance is that of the batch itself (divided by n, as Keras
-    and Flax keep it; PyTorch divides by n − 1 there, and its `momentum` is one minus this one). A batch without values
-    leaves them as they are.
+    Otherwise the running statistics are used. The running variance is an average of batch variances divided by n, as in
+    Keras and Flax; PyTorch divides by n − 1, and its `momentum` is one minus this one. A batch without values does not
+    change the statistics.
 
     Args:
-      momentum: the part of the old statistics that is kept, in [0, 1).
+      momentum: the share of the old statistics that is kept, in [0, 1).
       eps: added to the variance.
       axis_name: a `vmap` or `shard_map` axis over which the statistics are shared, so that batches in several parts
         are normalized as one.
@@ -83,7 +83,7 @@ def BatchNorm(
 
 
 def LayerNorm(eps: float = 1e-5, *, use_scale: bool = True, use_bias: bool = True) -> Layer:
-    """The channels of each position to mean 0 and variance 1; then scale and bias.
+    """Bring the channels of each position to mean 0 and variance 1; then scale them and add a bias.
 
     Args:
       eps: added to the variance.
@@ -106,7 +106,7 @@ def LayerNorm(eps: float = 1e-5, *, use_scale: bool = True, use_bias: bool = Tru
 
 
 def GroupNorm(groups: int, eps: float = 1e-5, *, use_scale: bool = True, use_bias: bool = True) -> Layer:
-    """Each group of channels of each image, over all positions, to mean 0 and variance 1; then scale and bias.
+    """Bring each group of channels of an image, over all positions, to mean 0 and variance 1; then scale, add a bias.
 
     Args:
       groups: into how many groups the channels are cut; it divides their number.
@@ -152,8 +152,8 @@ def _scale_and_bias(use_scale: bool, use_bias: bool) -> Callable[..., tuple[Tree
 def _moments(x: jax.Array, axes: tuple[int, ...], axis_name: str | None = None) -> tuple[jax.Array, jax.Array]:
     """Mean and variance (divided by n), in float32 at least, with the axes kept.
 
-    A long sum of numbers far from 0 is off by a few millionths of them, which may be much of their spread. So that
-    first mean only shifts the numbers, and both moments are taken of what is left: derivatives do not depend on it.
+    The mean of many numbers far from 0 is off by a few millionths of their size, which may be much of their spread. So
+    a first mean is subtracted, and both moments are computed from the differences; derivatives do not depend on it.
     """
 
     def average(values):
@@ -165,7 +165,7 @@ def _moments(x: jax.Array, axes: tuple[int, ...], axis_name: str | None = None) 
     left = x - near
     rest = average(left)
     square = jnp.square(rest)
-    square = jnp.where(jnp.isinf(square), 0, square)  # then the mean of squares is infinite, and stays so: ∞ − ∞ is NaN
+    square = jnp.where(jnp.isinf(square), 0, square)  # an infinite mean of squares stays infinite: ∞ − ∞ would be NaN
     return near + rest, jnp.maximum(average(jnp.square(left)) - square, 0)
 
 

@@ -66,7 +66,7 @@ def AdaptiveAvgPool(output_size: Ints) -> Layer:
     """The means of `output_size` bins per spatial axis, whatever the size of the input.
 
     Bin i of m on an axis of n values reaches from floor(i·n/m) to ceil((i + 1)·n/m): bins overlap where m does not
-    divide n, and hold single values where m ≥ n. Of an input that has the size already, nothing is computed.
+    divide n, and hold single values where m ≥ n. An input that already has this size is returned unchanged.
 
     Args:
       output_size: one int for a square 2-D output, or one int per spatial axis.

@@ -19,7 +19,7 @@ CUT = "…"
 class Row:
     """One layer: `path` joins the names on the way to it with slashes; shapes are without the batch axis.
 
-    `training_only` is said of what inference leaves out: the layers of auxiliary classifiers.
+    `training_only` is True for layers that inference leaves out, those of auxiliary classifiers.
     """
 
     path: str
@@ -49,7 +49,7 @@ class Summary:
         return self.table()
 
     def table(self, width: int | None = None) -> str:
-        """The table in lines of at most `width` characters: it then has fewer columns, and shorter names at need."""
+        """The table in lines of at most `width` characters, with fewer columns and shorter names if necessary."""
         head = ("layer", "output shape", "parameters", "multiply-adds", "weights", "output")
         body = [
             (
@@ -67,7 +67,7 @@ class Summary:
         total = ("total", "", *(f"{n:,}" for n in (self._values(), self.total("multiply_adds"))))
         total = (*total, _bytes(self.total("parameter_bytes")), _bytes(self.total("output_bytes")))
         drop = ("output", "weights", "multiply-adds")
-        for rows in (named, body):  # the path alone, where kinds would leave too little room for it
+        for rows in (named, body):  # only the path, if there is no room for the kind
             lines = fitted([head, *rows, total], width, left=("layer", "output shape"), drop=drop)
             if not any(line.startswith(CUT) for line in lines):
                 break
@@ -87,11 +87,11 @@ def fitted(
     """The lines of a table, at most `width` characters long.
 
     Args:
-      rows: of cells; the first holds the names of the columns.
-      width: of a line; None for any.
-      left: the columns that stand at the left of their place; numbers stand at the right.
-      drop: the columns that are left out one after the other where there is no room; after them the cells of the first
-        column are cut at their beginning.
+      rows: rows of cells; the first row has the names of the columns.
+      width: the longest line; None for any length.
+      left: the columns that are aligned to the left; all others, numbers, are aligned to the right.
+      drop: the columns that are left out, one after the other, until the rest fits; if it does not, the cells of the
+        first column lose their beginning.
 
     Example:
       >>> fitted([("layer", "bytes"), ("stage1/conv1", "320")], 14, left=("layer",), drop=())
@@ -117,7 +117,7 @@ def fitted(
 
 
 def _cut(text: str, length: int) -> str:
-    """The end of a path, from a slash on if that leaves most of it."""
+    """The end of a path, cut at a slash if that leaves most of it."""
     if len(text) <= length:
         return text
     end = text[len(text) - length + 1 :]
@@ -172,7 +172,7 @@ def _collect(
     shape: tuple[int, ...],
     training_only: bool = False,
 ) -> tuple[int, ...]:
-    """Append the rows of a layer, or of the layers it is made of; its output's shape."""
+    """Append the rows of a layer, or of the layers inside it, and return the shape of its output."""
     if not layer.children:
         x = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
         jaxpr = jax.make_jaxpr(lambda p, s, x: layer.apply(p, s, x)[0])(params, state, x)

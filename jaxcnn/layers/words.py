@@ -1,4 +1,4 @@
-"""What Keras, PyTorch and Flax call the arguments of layers: an unknown argument is answered with ours."""
+"""The names of arguments in Keras, PyTorch and Flax, for errors that name the argument here."""
 
 import difflib
 import functools
@@ -9,7 +9,7 @@ from typing import ParamSpec, TypeVar
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# Ours, of which a layer has one at most.
+# Our names for the number of outputs; a layer has at most one of them.
 OURS: dict[str, tuple[str, ...]] = {
     "affine": ("use_scale",),
     "alpha": ("negative_slope",),
@@ -37,7 +37,7 @@ OURS: dict[str, tuple[str, ...]] = {
     "units": ("out_features",),
     "window_shape": ("window",),
 }
-OUTPUTS = (["out_channels"], ["out_features"])  # PyTorch's layers are told first what they take in
+OUTPUTS = (["out_channels"], ["out_features"])  # in PyTorch the number of inputs is the first argument
 ELSEWHERE = {
     "activation": "put the activation after it, as in serial(Conv(8, 3), Relu())",
     "data_format": "arrays are channels-last",
@@ -50,7 +50,7 @@ ELSEWHERE = {
 
 
 def with_hints(make: Callable[P, R]) -> Callable[P, R]:
-    """`make`, whose error for an argument that it does not have says which one is meant."""
+    """`make`, with an error for an unknown argument that names the argument that may be meant."""
     known = inspect.signature(make).parameters
     unnamed = [name for name, parameter in known.items() if parameter.kind is not parameter.KEYWORD_ONLY]
 

@@ -1,6 +1,6 @@
-"""The same layer, run differently: its inner values computed twice rather than kept, its parameters left alone.
+"""Wrappers of a layer: `checkpointed` computes inner values twice to save memory, `frozen` leaves its parameters alone.
 
-A wrapped layer has the kind, the children and the names of what it wraps, so that parameters fit both.
+A wrapped layer has the kind, the children and the names of the layer inside, so that the same parameters fit both.
 """
 
 import dataclasses
@@ -43,10 +43,10 @@ def checkpointed(layer: Layer) -> Layer:
 
 
 def frozen(layer: Layer) -> Layer:
-    """The layer as at inference, whatever is trained around it: no gradient reaches its parameters.
+    """The layer as at inference, also in training: no gradient reaches its parameters.
 
-    Batch norm uses its running statistics and leaves them as they are, dropout drops nothing. Gradients do go through
-    it to what stands before.
+    Batch norm uses its running statistics and does not change them, and dropout drops nothing. Gradients go through the
+    layer to the layers before it.
 
     Args:
       layer: any; the pretrained part of a network.

@@ -17,7 +17,7 @@ def alexnet(
     Args:
       num_classes: units of the last layer.
       in_channels: channels of the image.
-      input_size: of the image, (height, width) or an int for both; at least 63.
+      input_size: size of the image, (height, width) or an int for both; at least 63.
       include_top: without it, the feature map of 6×6×256 that the dense layers take.
 
     Source: Krizhevsky, One weird trick for parallelizing convolutional neural networks (2014), as torchvision has it.

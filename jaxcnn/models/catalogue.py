@@ -1,4 +1,4 @@
-"""Every model by name."""
+"""The catalogue: every model by its name."""
 
 import dataclasses
 import difflib
@@ -61,10 +61,10 @@ MODELS: dict[str, Callable[..., Model]] = {
 
 @dataclass(frozen=True)
 class Accuracy:
-    """What others report of a network of this form: the share of test images whose most likely class is right.
+    """The accuracy that others report for a network of this form: the share of test images whose top class is right.
 
     Args:
-      top1: in percent.
+      top1: the accuracy in percent.
       dataset: "ImageNet-1k" (the 50,000 validation images, one central crop of 224×224) or "CIFAR-10" (the 10,000 test
         images).
       source: who reports it.
@@ -116,7 +116,7 @@ def names() -> list[str]:
 
 
 def published(name: str) -> Accuracy | None:
-    """What is published of a model in its usual form; None where nothing is.
+    """The published accuracy of a model in its usual form; None if there is none.
 
     Raises:
       ValueError: an unknown name.
@@ -159,10 +159,10 @@ def create(name: str, **options: Any) -> Model:
 
 
 def register(make: Callable[..., Model]) -> Callable[..., Model]:
-    """Enter a network of one's own under the name of its function; as a decorator, `@models.register`.
+    """Add a network of your own to the catalogue, under the name of its function; as a decorator, `@models.register`.
 
-    `create`, `weights.load_model` and what stands on them then know it in this process. A file of weights holds the
-    name and the options, so whoever loads it must have registered the function too.
+    Then `create`, `weights.load_model` and functions that use them know it in this process. A file of weights holds the
+    name and the options, so whoever loads it must register the function, too.
 
     Args:
       make: a function with keyword options that can be written to JSON; it returns a `Model`.
@@ -192,7 +192,7 @@ def register(make: Callable[..., Model]) -> Callable[..., Model]:
 
 
 def _plain(value: Any) -> Any:
-    """Numbers of NumPy as Python's own: options are saved with the weights."""
+    """An option with NumPy numbers as Python numbers, because options are saved with the weights."""
     if isinstance(value, tuple | list):
         return type(value)(map(_plain, value))
     return value.item() if isinstance(value, np.generic) else value

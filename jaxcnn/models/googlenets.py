@@ -44,13 +44,13 @@ def googlenet(
 ) -> Model:
     """GoogLeNet, 22 layers, with batch norm; 6,624,904 parameters besides those of its auxiliary classifiers.
 
-    In training `apply` gives (logits, auxiliary logits after inception4a, after inception4d); the loss is that of the
-    first and 0.3 times that of each of the others. At inference it gives the logits.
+    In training `apply` returns a tuple: the logits, and the auxiliary logits after inception4a and after inception4d.
+    The loss is the main classifier's plus 0.3 times that of each auxiliary one. At inference it returns the logits.
 
     Args:
       num_classes: units of the last layer.
       in_channels: channels of the image.
-      input_size: of the image, (height, width) or an int for both; at least 15.
+      input_size: size of the image, (height, width) or an int for both; at least 15.
       include_top: without it, the feature map of H/32×W/32×1024; there are no auxiliary classifiers either.
       auxiliary: whether there are auxiliary classifiers.
       remat: whether training keeps the input of each module only, and computes the rest again for the gradient.

@@ -16,7 +16,7 @@ def conv_relu(channels: int, window: int) -> tuple[Layer, ...]:
 def naive_inception(filters: int | Sequence[int]) -> Layer:
     """1×1, 3×3 and 5×5 convolutions and a 3×3 max pool of one input, all with stride 1.
 
-    The pool passes all channels on, so that each module has more than the one before.
+    The pool passes all channels on, so each such module has more channels than the one before.
 
     Args:
       filters: of the 1×1, 3×3 and 5×5 convolutions, or one number for each of them.
@@ -45,7 +45,7 @@ def naive_inception(filters: int | Sequence[int]) -> Layer:
 
 
 def reduced_inception(filters: int | Sequence[int], *, units: Units = conv_relu, five: int = 5) -> Layer:
-    """The same with fewer channels before the 3×3 and 5×5 convolutions and after the pool, by 1×1 convolutions.
+    """An Inception module with 1×1 convolutions, which reduce the channels before 3×3 and 5×5 and after the pool.
 
     Args:
       filters: in the order of the paper's table: 1×1; 1×1 before 3×3, 3×3; 1×1 before 5×5, 5×5; 1×1 after the pool.

@@ -1,7 +1,7 @@
 """The small networks of the lectures, and ours for the embedded digits. Each is a list of widths.
 
-Options that all of them have: `in_channels` and `input_size`, an int or (height, width), of the image; `include_top`,
-without which the network ends before the dense layers, with a feature map.
+All of them have the options `in_channels` and `input_size` (an int or (height, width)) of the image, and `include_top`:
+without it the network ends before the dense layers, with a feature map.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,8 @@ def lenet5(
 
     Args:
       num_classes: units of the last layer.
-      in_channels, input_size, include_top: of the image, and whether there are dense layers; sizes from 12.
+      in_channels, input_size, include_top: channels and size of the image, and whether there are dense layers; size
+        from 12.
       classic: tanh and average pooling as in the paper, instead of ReLU and max pooling. (The paper's trainable
         pooling coefficients, partial connections and RBF output are left out, as everywhere today.)
 
@@ -42,7 +43,8 @@ def mnist_cnn(*, num_classes: int = 10, in_channels: int = 1, input_size: Size =
 
     Args:
       num_classes: units of the last layer.
-      in_channels, input_size, include_top: of the image, and whether there are dense layers; sizes from 4.
+      in_channels, input_size, include_top: channels and size of the image, and whether there are dense layers; size
+        from 4.
     """
     features = (*_conv_relu(32, padding="SAME"), MaxPool(2), *_conv_relu(64, padding="SAME"), MaxPool(2))
     top = (*_hidden(128), _last("mnist_cnn", num_classes))
@@ -57,7 +59,8 @@ def mnist_baseline(
 
     Args:
       num_classes: units of the last layer.
-      in_channels, input_size, include_top: of the image, and whether there are dense layers; sizes from 6.
+      in_channels, input_size, include_top: channels and size of the image, and whether there are dense layers; size
+        from 6.
     """
     features = (*_conv_relu(32, 5), MaxPool(2))
     top = (Dropout(0.2), *_hidden(128), _last("mnist_baseline", num_classes))
@@ -77,7 +80,8 @@ def cifar10_cnn(
 
     Args:
       num_classes: units of the last layer.
-      in_channels, input_size, include_top: of the image, and whether there are dense layers; sizes from 10.
+      in_channels, input_size, include_top: channels and size of the image, and whether there are dense layers; size
+        from 10.
       dropout: whether to drop (0.25 after each pool, 0.5 before the last layer).
     """
 
@@ -96,9 +100,10 @@ def zero_one(*, in_channels: int = 1, input_size: Size = 28, include_top: bool =
     """The from-scratch library's classifier of the digits 0 and 1: one unit with a sigmoid per class, log loss.
 
     Args:
-      in_channels, input_size, include_top: of the image, and whether there are dense layers; sizes from 4.
-      filters: of the convolution; the lecture's listing leaves it open. As there, nothing stands between it and the
-        pool.
+      in_channels, input_size, include_top: channels and size of the image, and whether there are dense layers; size
+        from 4.
+      filters: how many filters the convolution has; the lecture's listing leaves that open. As in the listing, no
+        activation is between convolution and pool.
     """
     top = (*_hidden(100), _last("zero_one", 2))
     shape = image_shape("zero_one", input_size, in_channels, least=4)
@@ -111,7 +116,8 @@ def cats_vs_dogs_cnn(
     """Three 3×3 convolutions, each pooled, on photos of 150×150; 19,024,513 parameters.
 
     Args:
-      in_channels, input_size, include_top: of the image, and whether there are dense layers; sizes from 22.
+      in_channels, input_size, include_top: channels and size of the image, and whether there are dense layers; size
+        from 22.
       logits: 1, the lecture's single sigmoid unit, or 2 for a softmax.
     """
     if logits not in (1, 2):
@@ -123,11 +129,12 @@ def cats_vs_dogs_cnn(
 
 
 def digits_cnn(*, num_classes: int = 10, in_channels: int = 1, input_size: Size = 8, include_top: bool = True) -> Model:
-    """Ours, for 8×8 scans: three 3×3 convolutions, one pool, a hidden layer, with He's initial values.
+    """A network of our own for 8×8 scans: three 3×3 convolutions, one pool, a hidden layer, with He's initial values.
 
     Args:
       num_classes: units of the last layer.
-      in_channels, input_size, include_top: of the image, and whether there are dense layers; sizes from 2.
+      in_channels, input_size, include_top: channels and size of the image, and whether there are dense layers; size
+        from 2.
 
     Source: He et al., Delving deep into rectifiers (2015), for the initial values: with Glorot's it takes five epochs
     to start learning.

@@ -43,7 +43,7 @@ def mobilenet_v2(
     Args:
       num_classes: units of the last layer.
       in_channels: channels of the image.
-      input_size: of the image, (height, width) or an int for both.
+      input_size: size of the image, (height, width) or an int for both.
       include_top: without it, the feature map of H/32×W/32×1280 (more channels with a width above 1).
       width: factor on the number of channels, rounded to multiples of 8.
       form: "torch" pads by 1 on all sides; "keras" as `keras.applications`, where strided convolutions of even sizes
@@ -93,6 +93,6 @@ def mobilenet_v2(
 
 
 def _divisible(channels: float) -> int:
-    """The nearest multiple of 8, at least 8 and not below nine tenths of it."""
+    """The multiple of 8 nearest to `channels`, but at least 8 and at least nine tenths of `channels`."""
     nearest = max(8, int(channels + 4) // 8 * 8)
     return nearest if nearest >= 0.9 * channels else nearest + 8

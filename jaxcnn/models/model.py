@@ -1,4 +1,4 @@
-"""A model: a layer that knows its name, what it takes in and what its logits mean."""
+"""A model: a layer with a name, the shape of its input, and the meaning of its logits."""
 
 import html
 import operator
@@ -21,13 +21,13 @@ class Model:
       name: its name in the catalogue.
       layer: what computes the logits.
       input_shape: (H, W, C) of one image, values 0 to 1.
-      num_classes: how many classes it tells apart; 0 for a network without its top, which gives a feature map, or
-        whatever else is not logits.
+      num_classes: how many classes it tells apart; 0 for a network whose output is no logits, such as one without its
+        top.
       loss: the name of the loss its logits are meant for (`jaxcnn.train.losses`).
       options: what it was created with, so that a saved model can be created again.
-      auxiliary_weight: of the loss of each auxiliary classifier, where there are any: `apply(…, train=True)` then
-        gives the tuple (logits, auxiliary logits, …), and what training minimizes is the loss of the first and
-        auxiliary_weight times that of each of the others.
+      auxiliary_weight: the weight of each auxiliary classifier's loss. With such classifiers `apply(…, train=True)`
+        returns the tuple (logits, auxiliary logits, …), and training minimizes the main loss plus auxiliary_weight
+        times each of the others.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Model:
         classes = _int(self.name, "num_classes", self.num_classes)
         if classes < 0:
             raise ValueError(f"{self.name}: `num_classes` must be at least 0; got {classes}")
-        object.__setattr__(self, "input_shape", shape)  # as Python's own ints, which can be saved
+        object.__setattr__(self, "input_shape", shape)  # as Python ints, which can be saved
         object.__setattr__(self, "num_classes", classes)
 
     def __repr__(self) -> str:
@@ -53,7 +53,7 @@ class Model:
         return f"Model({self.name!r}, {'×'.join(map(str, self.input_shape))} → {result})"
 
     def _repr_html_(self) -> str:
-        """Its summary, in a notebook."""
+        """The model's summary, for a notebook."""
         return f"<pre>{html.escape(str(summary(self)))}</pre>"
 
     def init(self, key: jax.Array) -> tuple[Tree, Tree]:
@@ -97,11 +97,11 @@ class Model:
 
 
 def image_shape(model: str, input_size: int | Sequence[int], in_channels: int, *, least: int) -> tuple[int, int, int]:
-    """(H, W, C) of a model's input, from an int for a square one or (H, W).
+    """(H, W, C) of a model's input; `input_size` is (H, W), or an int for a square image.
 
     Raises:
-      ValueError: a size below `least`, with which nothing would be left of the image; channels below 1.
-      TypeError: what is no int.
+      ValueError: a size below `least`, which pools would reduce to nothing; channels below 1. TypeError: values that
+      are no ints.
     """
     is_pair = isinstance(input_size, Sequence) and not isinstance(input_size, str)
     given: Any = input_size if is_pair else (input_size, input_size)

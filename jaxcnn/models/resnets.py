@@ -37,13 +37,15 @@ def resnet(
     """ResNet for ImageNet, of 18, 34, 50, 101 or 152 layers; 11,689,512 parameters with 18, 25,557,032 with 50.
 
     Args:
-      depth: convolutions on the way of the bodies, and the dense layer; from 50 on, a body is a bottleneck.
+      depth: how many convolutions (without the shortcuts') and dense layers there are; from 50 on, a block is a
+        bottleneck.
       num_classes: units of the last layer.
       in_channels: channels of the image.
-      input_size: of the image, (height, width) or an int for both.
+      input_size: size of the image, (height, width) or an int for both.
       include_top: without it, the feature map of H/32×W/32 and 512 channels, 2,048 from 50 layers on.
       form: "torch" has a bottleneck's stride in its 3×3 convolution, as torchvision (there called v1.5); "keras" in
-        its first 1×1, as the paper and `keras.applications`, whose eps it takes too. The parameters are the same.
+        its first 1×1, as the paper and `keras.applications`, and with the eps of `keras.applications`. The parameters
+        are the same.
       remat: whether training keeps the input of each block only, and computes the rest again for the gradient.
 
     Source: He et al., Deep residual learning for image recognition (2015), table 1.
@@ -98,14 +100,14 @@ def cifar_resnet(
 ) -> Model:
     """ResNet for CIFAR-10, of 20, 32, 44, 56 or 110 layers and 16, 32, 64 channels; 269,722 parameters with 20.
 
-    Where the channels double, the shortcut has no parameters (the paper's A): every other row and column, and zeros for
-    the new channels, half of them on either side.
+    Where the channels double, the shortcut has no parameters (option A of the paper): it takes every other row and
+    column, and adds channels of zeros, half of them on either side.
 
     Args:
-      depth: 6n + 2, n the blocks of each of the three stages.
+      depth: 6n + 2, where n is the number of blocks in each of the three stages.
       num_classes: units of the last layer.
       in_channels: channels of the image.
-      input_size: of the image, (height, width) or an int for both.
+      input_size: size of the image, (height, width) or an int for both.
       include_top: without it, the feature map of H/4×W/4×64.
       remat: whether training keeps the input of each block only, and computes the rest again for the gradient.
 
@@ -130,7 +132,7 @@ def cifar_resnet(
 
 
 def _stage(block, blocks: int, channels: int, width: int, out: int, stride: int, remat: bool) -> Layer:
-    """block1 with the stage's stride and change of channels, then blocks that keep both."""
+    """A stage: block1 has the stride and changes the channels, the other blocks keep size and channels."""
     layers = [block(channels, width, stride), *(block(out, width, 1) for _ in range(blocks - 1))]
     return serial(**{f"block{i}": checkpointed(b) if remat else b for i, b in enumerate(layers, start=1)})
 

@@ -24,7 +24,7 @@ def squeezenet1_1(
     Args:
       num_classes: channels of the last convolution.
       in_channels: channels of the image.
-      input_size: of the image, (height, width) or an int for both; at least 17.
+      input_size: size of the image, (height, width) or an int for both; at least 17.
       include_top: without it, the feature map of about H/16×W/16×512 of the last fire module.
 
     Source: Iandola et al., SqueezeNet (2016); version 1.1 of the authors' repository.

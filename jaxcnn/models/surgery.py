@@ -1,4 +1,4 @@
-"""A network made of another: with a new head, up to a layer, or with layers frozen. What was given stays as it was."""
+"""Networks made from a given one, which is unchanged: with a new head, cut after a layer, or with frozen layers."""
 
 import dataclasses
 import operator
@@ -14,16 +14,16 @@ from jaxcnn.models.model import Model
 
 
 def with_head(model: Model, params: Tree, state: Tree, num_classes: int, *, key: jax.Array) -> tuple[Model, Tree, Tree]:
-    """The same network for other classes: what depends on their number is fresh, the rest is what was given.
+    """The network for other classes: arrays whose shape depends on their number are fresh, all others are those given.
 
-    What depends on it is found by comparing the model for so many classes and for one more, so auxiliary classifiers
-    get new heads too.
+    Those arrays are found by comparing the shapes of the model for `num_classes` and for one class more, so auxiliary
+    classifiers get new heads, too.
 
     Args:
       model: from `models.create`, with an option `num_classes`. Freeze its layers afterwards (`with_frozen`).
       params, state: its own.
       num_classes: at least 2.
-      key: of the fresh values.
+      key: the random key of the fresh values.
 
     Returns:
       (model, params, state); the backbone's arrays are those given.
@@ -63,7 +63,7 @@ def with_head(model: Model, params: Tree, state: Tree, num_classes: int, *, key:
     ):
         raise ValueError(f"with_head: `params` and `state` must be those of {model.name} {dict(model.options)}")
 
-    @jax.jit  # computes the fresh values alone
+    @jax.jit  # so that only the fresh values are computed
     def head(key):
         return [leaf for leaf, is_fresh in zip(jax.tree.leaves(new.init(key)), fresh, strict=True) if is_fresh]
 
@@ -79,7 +79,7 @@ def features(model: Model | Layer, params: Tree, state: Tree, *, until: str) -> 
       model: a `Model` or a `Layer`.
       params, state: its own; or their shapes.
       until: the path of a layer, names joined by slashes ("stage2/residual1/body/conv1"), as `jaxcnn.summary` shows
-        them. Inside of a residual block or one of several branches, only that way is taken.
+        them. A layer inside a residual block or a branch is reached by that way alone.
 
     Returns:
       (layer, params, state), with the arrays that it needs, under the names they had. `train.outputs` computes the
@@ -104,8 +104,8 @@ def features(model: Model | Layer, params: Tree, state: Tree, *, until: str) -> 
 def with_frozen(model: Model, *paths: str) -> Model:
     """The model with some layers as at inference (see `jaxcnn.layers.frozen`).
 
-    Their running statistics stay and no gradient reaches their parameters. Weight decay would still shrink those:
-    `train.label_params` with the same paths keeps the optimizer off them.
+    Running statistics of these layers stay, and no gradient reaches their parameters. Weight decay would still shrink
+    the parameters: `train.label_params` with the same paths keeps the optimizer away from them.
 
     Args:
       model: any; its parameters keep their names.
@@ -143,7 +143,8 @@ def _cut(layer: Layer, params: Tree, state: Tree, way: list[str], path: str) -> 
     order = list(layer.children)
     before = [n for n in order[: order.index(name)] if n not in layer.aside] if layer.chained else []
     children = {n: layer.children[n] for n in before} | {name: last}
-    # `combine` keeps what a chain is wrapped in; anything else becomes the chain of what leads to the layer.
+    # `combine` keeps the wrapping of a chain. Another layer becomes the chain of the layers that lead to the chosen
+    # one.
     combine = layer.combine if layer.chained and name not in layer.aside else None
     cut = combine(children) if combine else serial(**children)
     params, state = (
@@ -175,5 +176,5 @@ def _shapes(model: Model) -> tuple[Tree, Tree]:
 
 
 def _anatomy(layer: Layer) -> tuple[str, Mapping[str, Any]]:
-    """Kinds and names all the way down: what two models made alike have in common."""
+    """The kinds and names of a layer and all layers inside; equal for two models that are made alike."""
     return layer.kind, {name: _anatomy(child) for name, child in layer.children.items()}

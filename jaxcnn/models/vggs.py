@@ -38,7 +38,7 @@ def vgg(
       depth: convolutions and dense layers together.
       num_classes: units of the last layer.
       in_channels: channels of the image.
-      input_size: of the image, (height, width) or an int for both; at least 32.
+      input_size: size of the image, (height, width) or an int for both; at least 32.
       include_top: without it, the feature map of H/32×W/32×512 after the last pool.
       batch_norm: whether a batch norm follows each convolution.
       remat: whether training keeps the input of each stage only, and computes the rest again for the gradient.

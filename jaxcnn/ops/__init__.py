@@ -1,4 +1,4 @@
-"""Numbers and their derivatives: sliding-window products and pooling, without parameters, names or randomness."""
+"""Convolution and pooling of arrays, and their derivatives, without parameters, names or randomness."""
 
 from jaxcnn.ops.algorithms import NAMES as ALGORITHMS
 from jaxcnn.ops.convolution import conv, conv_transpose

@@ -1,4 +1,4 @@
-"""What callers give to an operation, checked and made plain: arrays, numbers, windows, groups, precision."""
+"""Checks of an operation's arguments: arrays, numbers, windows, groups, precision."""
 
 import numbers
 from typing import Any, TypeGuard
@@ -15,38 +15,38 @@ Shaped = jax.Array | jax.ShapeDtypeStruct
 
 
 def check_array(op: str, argument: str, value: jax.typing.ArrayLike, *, floating: bool = False) -> jax.Array:
-    """`value` as a JAX array; TypeError unless it is real and numeric (and floating point, where that is needed)."""
+    """`value` as a JAX array; TypeError unless it is real and numeric (and floating point, if `floating`)."""
     dtype = getattr(value, "dtype", None)
     if dtype is None:
         dtype = np.asarray(value).dtype
     numeric = jnp.issubdtype(dtype, jnp.floating) or (jnp.issubdtype(dtype, jnp.integer) and not floating)
-    if not numeric or dtype == jnp.float8_e8m0fnu:  # that one holds powers of two to scale others by: no 0, no sign
+    if not numeric or dtype == jnp.float8_e8m0fnu:  # float8_e8m0fnu has scale factors, powers of two: no 0, no sign
         kind = "floating-point" if floating else "real and numeric"
         raise TypeError(f"{op}: `{argument}` must be {kind}; got dtype {dtype}")
     return jnp.asarray(value)
 
 
 def check_number(op: str, argument: str, value: object) -> float:
-    """`value` as a float: a real number of Python or NumPy; TypeError for anything else."""
+    """`value` as a float; TypeError unless it is a real number of Python or NumPy."""
     if not is_number(value):
         raise TypeError(f"{op}: `{argument}` must be a number; got {value!r}")
     return float(value)
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Whether it is a real number of Python or NumPy."""
+    """Whether `value` is a real number of Python or NumPy."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def check_same_dtype(op: str, **arrays: jax.Array) -> None:
-    """TypeError unless all arrays have one dtype: nothing is promoted silently."""
+    """TypeError unless all arrays have one dtype: no operation promotes dtypes silently."""
     if len({array.dtype for array in arrays.values()}) > 1:
         received = ", ".join(f"`{name}` {array.dtype}" for name, array in arrays.items())
         raise TypeError(f"{op}: arguments must have one dtype; got {received}. Cast one with .astype(...).")
 
 
 def spatial_rank(op: str, x: Shaped, kernel: Shaped) -> int:
-    """How many window axes the kernel has; ValueError if that does not go with x."""
+    """The number of window axes of the kernel; ValueError if x has another number of spatial axes."""
     rank = kernel.ndim - 2
     if rank < 1:
         raise ValueError(
@@ -62,7 +62,7 @@ def spatial_rank(op: str, x: Shaped, kernel: Shaped) -> int:
 
 
 def window_of(op: str, size, kernel: Shaped, stride: Ints, padding: Padding, dilation: Ints) -> Window:
-    """The window that these arguments mean."""
+    """The `Window` of a convolution's arguments."""
     return sliding_window(
         op,
         size,
@@ -75,7 +75,7 @@ def window_of(op: str, size, kernel: Shaped, stride: Ints, padding: Padding, dil
 
 
 def precision_of(op: str, precision: Precision | str | None) -> Precision | None:
-    """`precision` as JAX's value, or where it is None, what `jax.default_matmul_precision` asks for (None: nothing)."""
+    """`precision` as JAX's enum. None means the setting of `jax.default_matmul_precision`, which may be None, too."""
     context: Any = jax.config
     asked = context.jax_default_matmul_precision if precision is None else precision
     presets = jax.lax.DotAlgorithmPreset

@@ -1,16 +1,16 @@
 """Primitives that are linear in their operands, and the only file that touches `jax.interpreters`.
 
-A convolution is linear in its input and linear in its kernel, so it needs no derivative rule beyond two transposes, and
-those are products of the same kind. Declared as JAX primitives (rather than through `jax.custom_vjp`, which would
-forbid forward mode) such operations pass through every transformation. A primitive here is declared by
+A convolution is linear in its input and linear in its kernel, so its only derivative rules are two transposes, and
+those are products of the same kind. Because it is a JAX primitive, every transformation passes through it;
+`jax.custom_vjp` would forbid forward mode. A primitive here is declared by
 
     shape      the static shape of the result (and its dtype, where that is not the first operand's),
-    compute    the numbers, in plain JAX, told the target it is lowered for,
-    axes       the names of the axes that several devices may share out, as sharding.py says,
-    batch      where vmap puts an axis that it maps over,
+    compute    the values, in plain JAX; it is given the target that it is lowered for,
+    axes       the names of the axes that several devices may share out (see sharding.py),
+    batch      where `vmap` puts an axis that it maps over,
 
-and its transposes are attached afterwards, because they refer to each other. Batch axes are merged by `compute` alone,
-where a device has its own part of them.
+and its transposes are attached afterwards, because they refer to each other. Only `compute` merges batch axes: inside
+it, each device has its own part of them.
 """
 
 import functools
@@ -33,13 +33,14 @@ PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 @dataclass(frozen=True)
 class Target:
-    """What an operation is lowered for.
+    """The target of a lowering: the platform, and what is known of the program.
 
     Args:
       platform: one of `PLATFORMS`, or None where it is not known.
-      exported: by `jax.export`, which admits no hints about memory layout: their form may change between versions.
-      alone: whether an operand comes straight from outside the program, so that no operation before it had a say in
-        where it lies in memory. Of operations that `ask_alone` only.
+      exported: whether `jax.export` lowers it. An exported program has no hints about memory layout, whose form may
+        change between versions.
+      alone: whether an operand is an argument of the whole program, so that no operation before it chose its memory
+        layout. Known for operations with `ask_alone` only.
     """
 
     platform: str | None
@@ -72,7 +73,7 @@ class Operation:
 
         @primitive.def_impl
         def _(*operands, **static):
-            with jax.disable_jit(False):  # where jit is off, compiled would bind, which would come here again
+            with jax.disable_jit(False):  # else, where jit is off, `compiled` would end here again
                 return compiled(tuple(sorted(static.items())))(*operands)
 
         @primitive.def_abstract_eval
@@ -84,8 +85,8 @@ class Operation:
                 sharding=sharding.result_sharding(axes(*operands, **static), operands),
             )
 
-        # A rule that JAX may cache cannot look at where its operands come from. A rule that it may not cache cannot be
-        # registered per platform for a program that is exported for several.
+        # JAX may cache a lowering rule, and then the rule cannot look at where its operands come from. A rule that it
+        # may not cache cannot be registered per platform, which a program exported for several platforms needs.
         for platform in (None,) if ask_alone else (None, *PLATFORMS):
             rule = _lowering(compute, shape, axes, platform, ask_alone)
             mlir.register_lowering(primitive, rule, platform=platform, cacheable=not ask_alone)
@@ -139,9 +140,9 @@ def piecewise_linear(op: Operation, tangent: Callable) -> None:
 
 
 def derived(op: Operation, function: Callable, series: Callable) -> None:
-    """Give `op(x, *constants)` the derivatives in x that JAX finds of `function`, which computes the same.
+    """Give `op(x, *constants)` the derivatives in x that JAX finds for `function`, which computes the same values.
 
-    `series` does too, by operations whose Taylor series JAX knows (see optional_rules.py).
+    `series` also computes the same values, by operations whose Taylor series JAX knows (see optional_rules.py).
     """
 
     def jvp(primals, tangents, **static):
@@ -165,7 +166,7 @@ def _lowering(compute: Callable, shape: Callable, axes: Callable, platform: str 
                 return jnp.zeros(shape(*operands, **static), ctx.avals_out[0].dtype)
             return compute(*operands, target=target, **static)
 
-        # The partitioner's call is of this process, so an exported program goes without, and gathers what it needs.
+        # A custom partitioning calls back into this process, so an exported program has none and gathers its operands.
         shared = sharding.is_shared_out(module.axis_context) and not exported
         function = (
             sharding.shared_out(computed, axes(*ctx.avals_in, **static), ctx.avals_out[0]) if shared else computed
@@ -178,17 +179,17 @@ def _lowering(compute: Callable, shape: Callable, axes: Callable, platform: str 
 
 
 def _from_outside(value: Any) -> bool:
-    """Whether an operand is an argument of the whole program, reshaped at most."""
-    while not hasattr(value.owner, "arguments"):  # an operation; else the block whose argument it is
+    """Whether an operand is an argument of the whole program, possibly reshaped."""
+    while not hasattr(value.owner, "arguments"):  # the owner is an operation, or the block whose argument the value is
         if value.owner.name != "stablehlo.reshape":
             return False
         value = value.owner.operands[0]
-    function = value.owner.owner  # or a loop
+    function = value.owner.owner  # a function, or the body of a loop
     return "sym_name" in function.attributes and str(function.attributes["sym_name"]) == '"main"'
 
 
 def _batch(op, batch, operands, axes, **static):
-    """vmap: the mapped axis becomes one more batch axis, where `batch(mapped, **static)` says."""
+    """The rule for `vmap`: `batch(mapped, **static)` says where the mapped axis becomes one more batch axis."""
     places, result, static = batch([axis is not None for axis in axes], **static)
     n = next(x.shape[axis] for x, axis in zip(operands, axes, strict=True) if axis is not None)
     moved = []
@@ -201,17 +202,17 @@ def _batch(op, batch, operands, axes, **static):
 
 
 def _in_front(mapped: Sequence[bool], **static: Any) -> tuple[Sequence[int | None], int, dict[str, Any]]:
-    """A mapped axis before all others, in every operand and in the result."""
+    """Put a mapped axis before all others, in every operand and in the result."""
     return [0] * len(mapped), 0, static
 
 
 def varying_like(value: jax.Array, *others: jax.Array) -> jax.Array:
-    """`value`, marked as varying over the `shard_map` axes that any of `others` varies over (a carry must be)."""
+    """`value`, marked as varying over all `shard_map` axes that any of `others` varies over, for a loop's carry."""
     return _equally_varying((value, *others))[0]
 
 
 def _equally_varying(operands: Sequence[jax.Array]) -> Sequence[jax.Array]:
-    """Under `shard_map` all operands of a primitive must vary over the same mesh axes: make them."""
+    """The operands, all marked as varying over the same mesh axes, as `shard_map` demands of a primitive."""
     varying = [_varying_axes(x) for x in operands]
     every = frozenset().union(*varying)
     return [

@@ -60,10 +60,11 @@ def conv(
         "SAME_LOWER": an extra zero before. "FULL": every overlap, `dilation·(k − 1)` on both sides. An int: that many
         on every side. Pairs: one (before, after) per spatial axis.
       dilation: steps between the taps of the window, in input positions.
-      groups: the channels are cut into this many parts that do not see each other; `C_in` for depthwise.
-      algorithm: how to compute it, "auto" or a name from `jaxcnn.ops.ALGORITHMS`; for comparisons.
-      precision: of the matrix products: a `jax.lax.Precision` or its name, "default", "high" or "highest"; when None,
-        that of `jax.default_matmul_precision`. More than the default gives the sums of the definition, term by term.
+      groups: how many parts the channels are cut into, each convolved by itself; `C_in` for depthwise.
+      algorithm: how to compute it, for comparisons: "auto" or a name from `jaxcnn.ops.ALGORITHMS`.
+      precision: the precision of the matrix products: a `jax.lax.Precision` or its name, "default", "high" or
+        "highest"; None means the setting of `jax.default_matmul_precision`. A higher one than the default excludes
+        algorithms that transform: the sums are those of the definition, term by term.
 
     Returns:
       `(*batch, *out, C_out)`, out = floor((n + before + after − dilation·(k − 1) − 1) / stride) + 1 per axis, in the
@@ -110,10 +111,10 @@ def conv_transpose(
     Args:
       x: `(*batch, *spatial, C_in)`.
       kernel: `(*window, C_out // groups, C_in)`, the layout of the convolution that this is the transpose of.
-      stride, padding, dilation, groups: that convolution's. With "SAME" and "SAME_LOWER" the output has n·stride
-        positions.
-      output_padding: positions added at the end of each axis of the output, below the stride: a convolution rounds
-        its output size down, and this says by how much.
+      stride, padding, dilation, groups: as of the convolution that this is the transpose of. With "SAME" and
+        "SAME_LOWER" the output has n·stride positions.
+      output_padding: positions added at the end of each axis of the output, below the stride. A strided convolution
+        rounds its output size down; this is what it rounded off.
 
     Returns:
       `(*batch, *out, C_out)`, out = (n − 1)·stride + dilation·(k − 1) + 1 − before − after + output_padding per axis.
@@ -178,9 +179,9 @@ def _compute_input_gradient(y: jax.Array, w: jax.Array, *, form: Form, target: T
     """dx = y ⊗ rot180(w), full.
 
     Input position i is seen by output o through tap k where i = s·o + δ·k − p, so dx[i] sums
-    y[(i + p − δ·k) / s] · w[k] over the taps for which that is whole. Running k backwards makes the difference a sum,
-    which is a window sliding over y. With a stride, `phases` has such a window for each position in a step; the
-    textbook's way, s − 1 zeros between the neighbours of y, would multiply them all.
+    y[(i + p − δ·k) / s] · w[k] over the taps for which the position in y is whole. Running k backwards turns the
+    difference into a sum: a window that slides over y. With a stride, `phases` has such a window for each position
+    within a step. A textbook puts s − 1 zeros between the neighbors of y, and would multiply all those zeros.
     """
     plan = plan_input_gradient(form, _operands(y, w.shape[-2:], form), target)
     layout = plan.layout
@@ -202,7 +203,7 @@ def _compute_input_gradient(y: jax.Array, w: jax.Array, *, form: Form, target: T
 
 
 def _compute_kernel_gradient(x: jax.Array, y: jax.Array, *, form: Form, target: Target) -> jax.Array:
-    """dw = x ⊗ y: tap k of dw is x, seen from k in steps of s, against y, summed over all positions and images."""
+    """dw = x ⊗ y: tap k of dw is the sum, over positions and images, of y times what tap k sees of x."""
     plan = plan_kernel_gradient(form, _operands(x, (x.shape[-1] // form.groups, y.shape[-1]), form), target)
     layout, (step,) = plan.layout, plan.steps
     images = layout.images(x, form.groups, plan.machine, target)
@@ -212,14 +213,14 @@ def _compute_kernel_gradient(x: jax.Array, y: jax.Array, *, form: Form, target: 
 
 
 def _operands(images: jax.Array, channels: Sequence[int], form: Form) -> Operands:
-    """By one of the image arrays, and the channels of a kernel, (C/groups, D)."""
+    """The `Operands` for one of the image arrays, x or y, and the channels of a kernel, (C/groups, D)."""
     members, n = images.shape[:2]
     return Operands(members, n, (channels[0], channels[1] // form.groups), images.dtype)
 
 
-# Axes in front of all three arrays count the members of an ensemble, each with an input, a kernel and an output of its
-# own; vmap over kernels puts them there. Axes that x and y alone have are batch axes. Inside a computation there is one
-# of each: x (members, N, *size, C), w (members, *window, C/G, D), y (members, N, *out, D).
+# Axes in front of all three arrays are the members of an ensemble, each with its own input, kernel and output; `vmap`
+# over kernels puts them there. Axes that only x and y have are batch axes. Inside a computation there is one axis of
+# either kind: x (members, N, *size, C), w (members, *window, C/G, D), y (members, N, *out, D).
 
 
 def _merged(x: jax.Array, form: Form) -> jax.Array:
@@ -229,7 +230,7 @@ def _merged(x: jax.Array, form: Form) -> jax.Array:
 
 
 def _of_images(compute: Callable) -> Callable:
-    """Let `compute(x, w)` of merged axes take and give images of any number of batch axes."""
+    """Let `compute(x, w)`, made for one member and one batch axis, take and return images with any number."""
 
     @functools.wraps(compute)
     def wrapped(x, w, *, form, target):
@@ -240,7 +241,7 @@ def _of_images(compute: Callable) -> Callable:
 
 
 def _of_kernels(compute: Callable) -> Callable:
-    """Likewise `compute(x, y)`, which gives kernels."""
+    """Let `compute(x, y)`, made for one member and one batch axis, take any number and return kernels."""
 
     @functools.wraps(compute)
     def wrapped(x, y, *, form, target):
@@ -251,7 +252,7 @@ def _of_kernels(compute: Callable) -> Callable:
 
 
 def _axes(form: Form, image: jax.Array) -> tuple[Axes, Axes, Axes]:
-    """The axes of x, w and y that devices may share out: members, batch axes and, but for groups, channels."""
+    """The axes of x, w and y that devices may share out: members, batch axes and, without groups, channels."""
     rank = form.window.rank
     members = [f"m{axis}" for axis in range(form.members)]
     batch = [f"n{axis}" for axis in range(image.ndim - form.members - rank - 1)]
@@ -261,14 +262,14 @@ def _axes(form: Form, image: jax.Array) -> tuple[Axes, Axes, Axes]:
 
 
 def _batch_images(mapped: Sequence[bool], *, form: Form) -> tuple:
-    """Where vmap puts an axis of (image, kernel): of images alone, among the batch axes; else among the members."""
+    """Where `vmap` puts an axis of (image, kernel): among the batch axes if the kernel lacks it, else the members."""
     if mapped[1]:
         return (0, 0), 0, {"form": replace(form, members=form.members + 1)}
     return (form.members, None), form.members, {"form": form}
 
 
 def _batch_kernels(mapped: Sequence[bool], *, form: Form) -> tuple:
-    """Of (x, y) that give a kernel: among the members."""
+    """Where `vmap` puts an axis of (x, y), from which a kernel is computed: among the members."""
     return (0, 0), 0, {"form": replace(form, members=form.members + 1)}
 
 
@@ -303,8 +304,8 @@ kernel_gradient = Operation(
     batch=_batch_kernels,
 )
 
-# Each line: a product of two arrays, then the gradient of its first operand and of its second, given the cotangent of
-# its result, which takes the part of the third array in T.
+# Each line declares a product of two arrays and the gradients by its first and by its second operand. Each gradient is
+# given the cotangent of the product's result, which takes the place of the third array in T.
 bilinear(
     output_product,
     lambda dy, w, form: input_gradient(dy, w, form=form),

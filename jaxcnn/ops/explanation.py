@@ -18,11 +18,12 @@ class Explained:
 
     Args:
       name: "forward", "dx" or "dw".
-      algorithm: one of `jaxcnn.ops.ALGORITHMS`; where dx has a stride, after "phases, " those of its products.
-      why: the rule that chose it.
-      multiply_adds: of the algorithm; the definition's are `definition`.
-      moved: bytes read and written: operands, result, and what the algorithm builds in between.
-      bound: what its time is expected to be spent on, "products" or "memory".
+      algorithm: one of `jaxcnn.ops.ALGORITHMS`. For dx with a stride it is "phases, " and the algorithms of its
+        products.
+      why: the reason for which it was chosen.
+      multiply_adds: how many the algorithm takes; `definition` is how many the definition takes.
+      moved: bytes read and written, of the operands, the result and the arrays that the algorithm builds in between.
+      bound: what is expected to take most of the time, "products" or "memory".
     """
 
     name: str
@@ -36,7 +37,7 @@ class Explained:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Of `explain`; printed, it is a table."""
+    """What `explain` returns; printed, it is a table."""
 
     forward: Explained
     dx: Explained
@@ -69,11 +70,12 @@ def explain(
     """The algorithms that `conv` would use for these shapes, and why.
 
     Args:
-      x_shape, kernel_shape: of the arguments of `conv`.
+      x_shape, kernel_shape: the shapes of `conv`'s arguments x and kernel.
       stride, padding, dilation, groups, algorithm, precision: as for `conv`.
-      dtype: of both arrays.
+      dtype: the dtype of both arrays.
       platform: "cpu", "cuda", "rocm" or "tpu"; when None, the default backend's.
-      members: of an ensemble, each with a kernel and images of its own, under `jax.vmap`; the shapes are of one.
+      members: how many networks `jax.vmap` computes at once, each with its own kernel and images; the shapes are those
+        of one of them.
 
     Returns:
       An `Explanation` with an `Explained` each for `forward`, `dx` and `dw`.

@@ -37,7 +37,7 @@ class Window:
 
     @property
     def extent(self) -> tuple[int, ...]:
-        """What the window spans on each axis: d(k − 1) + 1."""
+        """The length that the window spans on each axis: d(k − 1) + 1."""
         return tuple(d * (k - 1) + 1 for k, d in zip(self.size, self.dilation, strict=True))
 
     def offsets(self) -> Iterator[tuple[int, ...]]:
@@ -45,7 +45,7 @@ class Window:
         return itertools.product(*(range(0, k * d, d) for k, d in zip(self.size, self.dilation, strict=True)))
 
     def lines(self) -> Iterator["Window"]:
-        """Without its padding, a succession of windows along one axis each, which together see the same."""
+        """Windows along one axis each which, one after the other, see what this window sees; without padding."""
         for axis in range(self.rank):
             if self.size[axis] * self.stride[axis] > 1:
                 yield self.unpadded().along(axis)
@@ -71,9 +71,9 @@ class Window:
     def adjoint(self, size: Sequence[int]) -> "Window":
         """The window that carries a cotangent, once spread by the stride, back to an input of `size`.
 
-        Full padding is `extent − 1` on both sides. What the forward padded in front is given back there, and what it
-        never reached at the end (`n + before + after − extent` need not be a multiple of the stride) is added there;
-        either side may become negative, which crops.
+        Full padding is `extent − 1` on both sides. In front, the padding of the forward pass is subtracted from it. At
+        the end, the positions that no window reached are added: `n + before + after − extent` need not be a multiple of
+        the stride. A side that becomes negative crops.
         """
         spread = [(o - 1) * s + 1 for o, s in zip(self.output_size(size), self.stride, strict=True)]
         before = [e - 1 - b for e, (b, _) in zip(self.extent, self.padding, strict=True)]
@@ -101,9 +101,9 @@ def sliding_window(
     ceil_mode: bool = False,
     argument: str = "window",
 ) -> Window:
-    """The `Window` that these arguments mean on an input of spatial `size`; ValueError where it fits nowhere.
+    """The `Window` of an operation's arguments on an input of spatial `size`; ValueError where it fits nowhere.
 
-    `argument` is what the window's size is called in errors: a convolution's comes with its kernel.
+    `argument` is the name of the window's size in errors: `kernel` for a convolution, `window` for a pool.
     """
     rank = len(window)
     if not all(map(_is_int, size)):
@@ -142,7 +142,7 @@ def check_window(
     padding: Padding,
     dilation: int | Sequence[int],
 ) -> None:
-    """Refuse what `sliding_window` would refuse of these arguments for an input of any size."""
+    """Raise the errors of `sliding_window` that do not depend on the input's size."""
     rank = len(window)
     stride, dilation = per_axis(op, "stride", stride, rank), per_axis(op, "dilation", dilation, rank)
     any_size = Window(tuple(window), stride, ((0, 0),) * rank, dilation)
@@ -150,7 +150,7 @@ def check_window(
 
 
 def _ceil(window: Window, size: Sequence[int]) -> Window:
-    """Let the last, partial window in, as long as it starts inside the input or the padding before it."""
+    """Pad the end so that a last, partial window counts, if it starts inside the input or the padding before it."""
     pairs = []
     for n, (before, after), e, s in zip(size, window.padding, window.extent, window.stride, strict=True):
         steps = -(-(n + before + after - e) // s)
@@ -161,7 +161,7 @@ def _ceil(window: Window, size: Sequence[int]) -> Window:
 
 
 def padding_pairs(op: str, padding: Padding, window: Window, size: Sequence[int]) -> Pairs:
-    """The (before, after) pair of each spatial axis that `padding` means for this window on an input of `size`."""
+    """`padding` as one (before, after) pair per spatial axis, for this window on an input of `size`."""
     if isinstance(padding, str):
         if padding == "VALID":
             return ((0, 0),) * window.rank

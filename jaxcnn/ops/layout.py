@@ -1,10 +1,11 @@
-"""Where images lie in memory while a program runs: the one hint that our operations give to XLA.
+"""The memory layout of images while a program runs: the one hint that our operations give to XLA.
 
-A logical `(N, *spatial, C)` array may have its axes in any physical order. With the batch innermost, neighbours in
+A logical `(N, *spatial, C)` array may have its axes in any physical order. With the batch innermost, neighbors in
 memory belong to the same place in different images, so every slice, pad and sum over a window runs over long vectors,
-whatever the number of channels. XLA would decide from what stands nearest, usually the flattening before a dense
-layer, and transpose around each convolution; told at the ends of every sliding-window operation, it keeps a whole
-network so. On a CPU only: elsewhere nothing was measured.
+whatever the number of channels. Left to itself, XLA takes the layout of the nearest operation that demands one, usually
+the flattening before a dense layer, and transposes around each convolution. So every sliding-window operation states
+the layout of its operands and its result, and a whole network stays in it. The hint is given on a CPU only: elsewhere
+nothing was measured.
 """
 
 import functools
@@ -22,7 +23,7 @@ from jaxcnn.ops.sharding import Axes
 def arrange(
     x: jax.Array, groups: int, target: Target | None, *, cotangent: bool = False, innermost: bool | None = None
 ) -> jax.Array:
-    """(members, N, *spatial, C) as (members·groups, C/groups, B, *spatial, n), the batch innermost or as N decides.
+    """(members, N, *spatial, C) as (members·groups, C/groups, B, *spatial, n), B = 1 or n = 1.
 
     XLA copies the operand of a transpose unless it is row-major, and fuses elementwise work before it into that copy. A
     cotangent is read twice (the bias reads it too), so it gets its layout first.
@@ -37,7 +38,7 @@ def arrange(
 
 
 def _around(size: Sequence[int], n: int, innermost: bool) -> tuple[int, ...]:
-    """(B, *spatial, n)."""
+    """The batch and spatial axes of an arranged array: (B, *spatial, n)."""
     return (1, *size, n) if innermost else (n, *size, 1)
 
 
@@ -56,8 +57,8 @@ def restore(y: jax.Array, members: int, target: Target | None, *, innermost: boo
 def arranged(compute: Callable) -> Callable:
     """Let `compute(*arrays, window=…)`, made for `(N, *spatial, C)`, take any number of batch axes.
 
-    On a CPU it works on `(C·B, *spatial, n)` instead, but not where it stands alone: to bring an array into that order
-    takes ten times as long as to pool it.
+    On a CPU the arrays are brought to `(C·B, *spatial, n)` first, unless the operation is the only one of its program:
+    there, changing the order of an array takes ten times as long as pooling it.
     """
 
     @functools.wraps(compute)
@@ -82,8 +83,8 @@ def arranged(compute: Callable) -> Callable:
 def channels_first(x: jax.Array) -> jax.Array:
     """(N, *spatial, C) as (C, B, *spatial, n), in the order in which the sliding windows have it in memory.
 
-    For what stands between them and sums over positions, as normalization does: written on the array as it is, XLA
-    computes that in another order, and copies before and after.
+    For operations between sliding windows that sum over positions, such as normalization. Written for (N, *spatial, C),
+    XLA would compute them in another order, and copy the array before and after.
     """
     return _arranged(x, rank=x.ndim - 2, innermost=machine.CPU.innermost(x.shape[0]))
 
@@ -102,7 +103,7 @@ def _order(members: int, rank: int, innermost: bool) -> tuple[int, ...]:
 
 
 def _keep(x: jax.Array, order: Sequence[int], target: Target | None) -> jax.Array:
-    """x, its axes laid out in this order, outermost first."""
+    """x, with a hint to XLA to lay its axes out in this order, outermost first."""
     return (
         with_layout_constraint(x, Layout(major_to_minor=tuple(order)))
         if target and target.platform == "cpu" and not target.exported

@@ -1,9 +1,9 @@
-"""What the choice of a way to compute has to know of a machine: every threshold, with the measurement behind it.
+"""The thresholds by which a way to compute is chosen, one set of numbers per kind of machine, with their measurements.
 
-A `Machine` is one value of numbers. Each convolution carries the one it is planned for in its static form, or None for
-that of the platform it is lowered for, so programs made for different machines never stand in for each other. The
+Each convolution has in its static form the `Machine` that it is planned for, or None for that of the platform it is
+lowered for. So JAX never takes a program from its cache that was planned for another machine. The
 figures are milliseconds on 2 cores of an AMD EPYC (AVX-512), jaxlib 0.10.2, float32, 128 images where not said
-otherwise. On accelerators nothing was measured: there a number bounds memory and compile time, no more.
+otherwise. On accelerators nothing was measured: there the numbers only bound memory and compile time.
 """
 
 import contextlib
@@ -40,31 +40,33 @@ class Machine:
 
     Args:
       platform: "cpu", "cuda", "rocm" or "tpu"; None where it is not known.
-      lanes: from this many images on, the batch is the innermost axis; a smaller one stands before the spatial axes.
-      tile_bytes: what an algorithm builds at a time. On a CPU it stays in cache: of 3 to 24 MB none is better by more
-        than the noise for all layers. On an accelerator it only bounds the memory that is taken.
-      columns: a matrix product computes so many columns of its result at once.
-      products_per_byte: multiply-adds of a matrix product in the time that a byte of memory takes: 75e9 and 8e9 a
-        second.
-      byte_cost: the time of a byte that is built, such as one of a patch matrix, in multiply-adds.
-      most_tap_weights: weights per output channel up to which taps are faster than patches; of 27 they take a third to
-        two thirds of the time, of 36 and more not less.
-      most_thin_taps: taps of a kernel gradient of a few channels, a sum each: 225 compile for 4 s and take 207, by
-        transforms 7.
-      most_depthwise_taps: a loop over more leaves the registers and compiles for seconds: 9×9 takes 13, 13×13 191.
-      depthwise_taps_at_once: in one pass, 7×7; above, one row of the window after the other.
-      most_overlap_bytes: beyond, what is to be summed leaves the cache: 17.5 against 4.9 by winograd for 29 MB.
-      most_spectra_bytes: of Fourier transforms; 512 channels and 31×31 would take 18.8 GiB, for 3 % of the time of
-        patches.
-      transform_cost, spectrum_cost: a value and step of a Fourier transform, and a product of two complex numbers, in
-        multiply-adds of a matrix product, as measured.
-      least_kernel_fft_saving: for a kernel gradient the transform must be so much faster: it transforms whole images
-        back, although only a window-sized corner is kept.
-      winograd_sum_cost: of a point's sums over the others, in products, as measured.
-      least_winograd_saving: of products, below which the sums around them are not worth it.
-      cache: in which the intermediate results of a gradient are kept; None where nothing is gained by that.
-      most_unrolled_taps, most_unrolled_along_axis: of a pool's window in one pass; 5×5 and 3×3×3 are the largest
-        windows for which one pass was as fast as one pass per axis. More are gone over in a loop.
+      lanes: a batch of at least so many images is the innermost axis; a smaller batch stands before the spatial axes.
+      tile_bytes: the bytes that an algorithm builds at a time. On a CPU they stay in cache; between 3 and 24 MB no size
+        is better for all layers by more than the noise. On an accelerator the number only bounds memory.
+      columns: how many columns of its result a matrix product computes at once.
+      products_per_byte: multiply-adds of a matrix product in the time of moving one byte: 75e9 against 8e9 a second.
+      byte_cost: the time to build one byte, for instance of a patch matrix, in multiply-adds.
+      most_tap_weights: up to so many weights per output channel, taps are faster than patches. For 27 weights they take
+        a third to two thirds of the time of patches; for 36 and more they save nothing.
+      most_thin_taps: the most taps for which a kernel gradient with few channels has one sum per tap. For 225 taps such
+        a program compiles for 4 s and takes 207 ms; with Fourier transforms it takes 7 ms.
+      most_depthwise_taps: the most taps in one depthwise loop. A longer one leaves the registers and compiles for
+        seconds: 9×9 takes 13 ms, 13×13 takes 191 ms.
+      depthwise_taps_at_once: up to so many taps (7×7) are computed in one pass; more, one row of the window after the
+        other.
+      most_overlap_bytes: the most bytes that overlap-add may sum; more leave the cache: 29 MB take 17.5 ms, with
+        winograd 4.9 ms.
+      most_spectra_bytes: the most memory for spectra. 512 channels with 31×31 windows would need 18.8 GiB, to save 97 %
+        of the time of patches.
+      transform_cost, spectrum_cost: the measured time of a Fourier transform per value and step, and of a product of
+        two complex numbers, in multiply-adds of a matrix product.
+      least_kernel_fft_saving: how many times faster transforms must be expected to be for a kernel gradient to use
+        them. They transform whole images back, although only a window-sized corner is kept.
+      winograd_sum_cost: the measured time of the sums that make one point, in products.
+      least_winograd_saving: how many times fewer products winograd must need to be worth the sums before and after.
+      cache: the cache in which the intermediate results of a gradient stay; None where that gains nothing.
+      most_unrolled_taps, most_unrolled_along_axis: the largest pool window, and its longest axis, computed in one pass
+        without a loop; 5×5 and 3×3×3 are the largest for which that was as fast as one pass per axis.
     """
 
     platform: str | None
@@ -89,7 +91,7 @@ class Machine:
     most_unrolled_along_axis: int = 16
 
     def innermost(self, images: int) -> bool:
-        """Whether a batch of so many images is the innermost axis; a size known only when it runs counts as large."""
+        """Whether a batch of so many images is the innermost axis; a size known only at run time counts as large."""
         return not isinstance(images, int) or images >= self.lanes
 
 
@@ -107,12 +109,12 @@ def of(platform: str | None) -> Machine:
 
 
 def assumed() -> Machine | None:
-    """The machine that the surrounding `assume` says; None where the platform decides."""
+    """The machine of the surrounding `assume`; None outside of one, where the platform decides."""
     return _assumed.get()
 
 
 def unplanned() -> Machine:
-    """The numbers for what is decided before a platform is known: those of the assumed machine, or of a CPU."""
+    """The numbers for decisions that fall before the platform is known: those of the assumed machine, or of a CPU."""
     return assumed() or CPU
 
 
@@ -136,7 +138,7 @@ def decided(decide: Callable[[Machine], Any], run: Callable, *operands: Any) -> 
 def assume(machine: Machine) -> Iterator[None]:
     """Plan what is traced in this block for another machine than the platform's.
 
-    A function under `jax.jit` is traced once: one that was traced outside of the block stays as it was.
+    `jax.jit` traces a function once, so one that was traced outside of the block keeps its plans.
     """
     token = _assumed.set(machine)
     try:

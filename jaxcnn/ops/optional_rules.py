@@ -1,4 +1,4 @@
-"""A primitive's rules for JAX's optional interpreters: `checkify`, which looks for NaNs, and `jet`, Taylor series."""
+"""A primitive's rules for JAX's optional interpreters: `checkify`, which finds NaNs, and `jet`, for Taylor series."""
 
 import functools
 from collections.abc import Callable
@@ -14,12 +14,12 @@ def look_for_nan(primitive: Primitive) -> None:
 
 
 def bilinear_series(primitive: Primitive) -> None:
-    """The series of a product of two series."""
+    """The Taylor series of an operation that is linear in each of two operands: a product of their series."""
     jet.jet_rules[primitive] = functools.partial(jet._bilinear_taylor_rule, primitive)
 
 
 def linear_series(primitive: Primitive, tangent: Callable) -> None:
-    """Each term of x by `tangent(term, x, *constants, **static)`, linear in it; the constants have no terms."""
+    """The Taylor series of an operation that maps each term of x by `tangent(term, x, *constants, **static)`."""
 
     def rule(primals, series, **static):
         x, *constants = primals
@@ -31,7 +31,7 @@ def linear_series(primitive: Primitive, tangent: Callable) -> None:
 
 
 def series_of(primitive: Primitive, function: Callable) -> None:
-    """The terms of x that `jet` finds of `function(x, *constants, **static)`; the constants have no terms."""
+    """The Taylor series that `jet` finds for `function(x, *constants, **static)`, in x alone."""
 
     def rule(primals, series, **static):
         x, *constants = primals

@@ -1,4 +1,4 @@
-"""Plans: what is static in T(x, w, y), and how each of its three products is computed, by which algorithm and why.
+"""Plans: by which algorithm, and why, each of the three products of T(x, w, y) is computed.
 
 A plan is made once, when a program is lowered, from the form, the images and the target. `conv` executes it, `explain`
 prints it.
@@ -26,7 +26,7 @@ from jaxcnn.ops.bilinear import Target
 from jaxcnn.ops.geometry import Padding, Window
 from jaxcnn.ops.machine import Machine
 
-MANY = 128  # images, for what is decided by their number where that is known only when an exported program runs
+MANY = 128  # the number of images to plan for where an exported program leaves it open
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,12 @@ class Form:
 
     Args:
       window: padding included.
-      size: of x, spatial.
-      groups: of channels.
-      algorithm: "auto" or the name of one.
-      precision: of the matrix products.
-      members: axes of an ensemble, in front of all three arrays.
-      machine: what to plan for; None: what is usual on the platform of the lowering.
+      size: the spatial size of x.
+      groups: the number of groups of channels.
+      algorithm: "auto" or an algorithm's name.
+      precision: the precision of the matrix products.
+      members: how many axes in front of all three arrays are members of an ensemble.
+      machine: the machine to plan for; None: the usual one of the platform of the lowering.
     """
 
     window: Window
@@ -54,13 +54,13 @@ class Form:
 
 @dataclass(frozen=True)
 class Operands:
-    """The sizes in x, w and y that the form leaves open; those of one device's part, where several share the arrays.
+    """The sizes of x, w and y that are not in the form; where devices share the arrays, the sizes of one device's part.
 
     Args:
-      members: of an ensemble, each with a kernel of its own.
-      images: N, of a member.
-      channels: (C, D) of a group, in x and in y.
-      dtype: of all three.
+      members: how many members an ensemble has, each with its own kernel.
+      images: N, the images of one member.
+      channels: (C, D), the channels of one group in x and in y.
+      dtype: the dtype of all three arrays.
     """
 
     members: int
@@ -80,7 +80,7 @@ def form_of(
     algorithm: str,
     precision: Precision | str | None,
 ) -> Form:
-    """The form of a convolution of arrays like these, all arguments checked."""
+    """Check the arguments of a convolution, and return its `Form`."""
     rank = spatial_rank(op, x, kernel)
     groups = check_groups(op, groups)
     check_channels(op, x, kernel, kernel.shape[-2] * groups, groups)
@@ -97,10 +97,10 @@ class Step:
     """One window product.
 
     Args:
-      product: what it is.
-      choice: how it is computed, and why.
-      phases: of the gradient by x of a strided convolution, whose product this is.
-      times: how many kernels it is computed with, one after the other.
+      product: what is static in it.
+      choice: its algorithm, and why.
+      phases: where it is part of the gradient by x of a strided convolution, the phases that it computes.
+      times: with how many kernels it is computed, one after the other.
     """
 
     product: Product
@@ -117,12 +117,12 @@ class Plan:
 
     @property
     def layout(self) -> Layout:
-        """That of every step's algorithm."""
+        """The layout of every step's algorithm."""
         return self.steps[0].choice.algorithm.layout
 
     @property
     def machine(self) -> Machine:
-        """What was planned for."""
+        """The machine that the plan is for."""
         return self.steps[0].product.machine
 
     @property
@@ -135,19 +135,19 @@ class Plan:
 
 
 def plan_output(form: Form, operands: Operands, target: Target) -> Plan:
-    """Of y = x ⊗ w."""
+    """The plan of y = x ⊗ w."""
     p = _product(form, operands, target)
     return Plan((Step(p, choose(form.algorithm, p)),))
 
 
 def plan_kernel_gradient(form: Form, operands: Operands, target: Target) -> Plan:
-    """Of dw = x ⊗ y."""
+    """The plan of dw = x ⊗ y."""
     p = _product(form, operands, target)
     return Plan((Step(p, choose(form.algorithm, p, kernel=True)),))
 
 
 def plan_input_gradient(form: Form, operands: Operands, target: Target) -> Plan:
-    """Of dx = y ⊗ rot180(w), full: one product, or with a stride one for each kind of phase (see `phases`)."""
+    """The plan of dx = y ⊗ rot180(w), full: one product or, with a stride, one for each kind of phase."""
     window, (c, d) = form.window, operands.channels
     out = window.output_size(form.size)
     strided = phases.fits(window)
@@ -156,7 +156,7 @@ def plan_input_gradient(form: Form, operands: Operands, target: Target) -> Plan:
     def steps(layout: Layout, only: Layout | None = None) -> list[Step]:
         made = []
         for chosen, slid in parts:
-            if not slid.taps:  # nothing reaches such inputs
+            if not slid.taps:  # no output sees these inputs
                 continue
             count = math.prod(len(axis.numbers) for axis in chosen)
             swapped = replace(operands, channels=(d, c if layout.apart else c * count))
@@ -171,7 +171,7 @@ def plan_input_gradient(form: Form, operands: Operands, target: Target) -> Plan:
 
 
 def _product(form: Form, operands: Operands, target: Target, *, phase: bool = False) -> Product:
-    """y = x ⊗ w as algorithms see it."""
+    """The `Product` of y = x ⊗ w, which algorithms are given."""
     n = operands.images if isinstance(operands.images, int) else MANY
     members = operands.members if isinstance(operands.members, int) else MANY
     numbers = form.machine or machine.of(target.platform)

@@ -1,6 +1,6 @@
 """Pooling: maximum, average and Lp over sliding windows, and over whole images.
 
-Each is a linear map once something is known about the input; those maps and their transposes are in pool_maps.py:
+Given the input, each is a linear map of it; the maps and their transposes are in pool_maps.py:
 
     max      at each output, take the input at the switch (the first maximum); transpose: give it back to the switch
     average  sum the window, divide by m;                                     transpose: 1/m to each input of the window
@@ -37,7 +37,8 @@ def max_pool(
       x: `(*batch, *spatial, C)`, any number of batch axes; channels last.
       window: one int for a square 2-D window, or one int per spatial axis.
       stride: steps between windows; the window's size by default.
-      padding: as in `conv`; padding never wins: a window that sees nothing else gives −∞ (the lowest int).
+      padding: as in `conv`. A padded position is never the maximum; a window of padding alone gives −∞ (the lowest
+        int).
       dilation: steps between the taps of the window.
       ceil_mode: round the number of outputs up, so that a last, partial window counts if it starts in the input or in
         the padding before it.
@@ -134,8 +135,8 @@ def lp_pool(
       p: at least 1, finite.
 
     Returns:
-      `(*batch, *out, C)`, as `max_pool`; sums are kept in float32 at least, and powers of values that are not
-      representable do no harm. A window with a NaN gives NaN.
+      `(*batch, *out, C)`, as `max_pool`; sums are kept in float32 at least, and no power overflows where y itself does
+      not. A window with a NaN gives NaN.
 
     Raises:
       ValueError, TypeError: as `conv`; ValueError for a p below 1 or infinite.

@@ -1,7 +1,7 @@
 """The maps behind pooling, each beside its derivative.
 
-A maximum is linear once its switches are known: take the input at the switch, and back, give to the switch. Window sums
-are linear as they stand, and the p-norm is a power of one.
+Once its switches are known, a maximum is linear: each output takes the input at its switch, and the transpose gives the
+cotangent back to the switch. A window sum is linear as it is, and a p-norm is a power of a window sum.
 """
 
 import functools
@@ -17,7 +17,7 @@ from jaxcnn.ops.layout import arranged, channels_first, channels_last
 from jaxcnn.ops.sharding import Axes
 from jaxcnn.ops.windows import is_large, over_taps, pad, spread_line, spread_taps
 
-# Every array here is (*batch, *spatial, C); the computations see one batch axis.
+# Every array here is (*batch, *spatial, C); the functions `_compute_…` get it with one batch axis.
 
 
 def _spatial(x: jax.Array, window: Window) -> tuple[int, ...]:
@@ -34,7 +34,7 @@ def _pooled(x: jax.Array, window: Window) -> tuple[int, ...]:
 
 
 def _axes(*operands: jax.Array, window: Window, size: tuple[int, ...] | None = None) -> tuple[Axes, ...]:
-    """The axes that devices may share out: batch and channels, of each operand and the result."""
+    """The axes of each operand and of the result that devices may share out: batch and channels."""
     batch = [f"n{axis}" for axis in range(operands[0].ndim - window.rank - 1)]
     return ((*batch, *[None] * window.rank, "c"),) * (len(operands) + 1)
 
@@ -46,8 +46,8 @@ def _axes(*operands: jax.Array, window: Window, size: tuple[int, ...] | None = N
 def maximum(x: jax.Array, window: Window) -> jax.Array:
     """y[o] = max_k x[s·o + δ·k − p], padding below everything.
 
-    A large window goes along one axis after the other, the last one first: the first row that holds the maximum, and
-    in it the first place, is the first maximum in row-major order.
+    A large window is computed as one maximum per axis, the last axis first. That finds the first row with the maximum,
+    and in it the first place: the first maximum in row-major order.
     """
     if not is_large(window):
         return _largest(x, window=window)
@@ -68,8 +68,8 @@ def _compute_maximum(x: jax.Array, *, window: Window) -> jax.Array:
 def _compute_switches(x: jax.Array, *, window: Window) -> jax.Array:
     """Which tap is the first maximum of each window: (N, *out, C). A NaN is larger than everything but another NaN.
 
-    A search for what is larger begins at the window's first tap inside the input, so padding is never the switch, not
-    even where the input has nothing above it.
+    The search for a larger value begins at the window's first tap inside the input. So padding is never the switch,
+    even where all values of the input are as low as padding.
     """
     index_dtype = _index_dtype(window)
     first = _first_inside(window, _spatial(x, window)).astype(index_dtype)[None, ..., None]
@@ -87,7 +87,7 @@ def _compute_switches(x: jax.Array, *, window: Window) -> jax.Array:
 
 
 def _first_inside(window: Window, size: Sequence[int]) -> np.ndarray:
-    """The first tap, in row-major order, that sees the input: (*out); that of a window of padding alone is any."""
+    """The first tap, in row-major order, that sees the input: (*out). For a window of padding alone it is any tap."""
     first = np.zeros((), np.int32)
     for o, k, s, d, (before, _) in zip(
         window.output_size(size), window.size, window.stride, window.dilation, window.padding, strict=True
@@ -130,7 +130,7 @@ def _give(dy: jax.Array, switches: jax.Array, *, window: Window, size: tuple[int
     if not is_large(window):
         parts = [jnp.where(switches == k, dy, 0) for k in range(window.taps)]
         return spread_taps(parts, window, size)
-    (axis,) = (a for a, k in enumerate(window.size) if k > 1)  # `maximum` has cut what is larger into lines
+    (axis,) = (a for a, k in enumerate(window.size) if k > 1)  # `maximum` has cut larger windows into lines
     offsets = window.dilation[axis] * switches.astype(jnp.int32)
 
     def part(offset):
@@ -184,7 +184,7 @@ def _compute_sum(x: jax.Array, *, window: Window, size: tuple[int, ...]) -> jax.
 
 @arranged
 def _compute_spread(dy: jax.Array, *, window: Window, size: tuple[int, ...]) -> jax.Array:
-    """dx[i] = Σ_k dy[(i + p − δ·k) / s]: each output gives itself to every input of its window."""
+    """dx[i] = Σ_k dy[(i + p − δ·k) / s]: the cotangent of an output goes to every input of its window."""
     lines = [window.along(axis) for axis in range(window.rank)]
     if not any(map(is_large, lines)):
         back = window.adjoint(size)
@@ -197,7 +197,7 @@ def _compute_spread(dy: jax.Array, *, window: Window, size: tuple[int, ...]) -> 
 
 
 def _to_all(dy: jax.Array, window: Window, axis: int, offset: jax.Array) -> jax.Array:
-    """dy, at the offsets where this axis of the window has a tap."""
+    """dy at the offsets where this axis of the window has a tap, else 0."""
     is_tap = (offset % window.dilation[axis] == 0) & (offset < window.extent[axis])
     return jnp.where(is_tap, jnp.expand_dims(dy, axis + 2), 0)
 
@@ -227,8 +227,7 @@ linear(_spread_sum, _sum_taps)
 def norm(x: jax.Array, window: Window, p: float) -> jax.Array:
     """y[o] = m·(Σ_k (|x[s·o + δ·k − p]| / m)^p)^(1/p), m the largest |x| of the window.
 
-    Without m the powers leave the range of numbers where y is well inside. y does not depend on m, so m is a constant
-    for the derivatives.
+    Without m, powers would overflow where y does not. y does not depend on m, so m is a constant in the derivatives.
     """
     if p == 1:
         return window_sum(_power(x, 1), window)
@@ -240,13 +239,13 @@ def norm(x: jax.Array, window: Window, p: float) -> jax.Array:
 
 
 def _differentiable_powers(x: jax.Array, m: jax.Array, *, window: Window, p: float) -> jax.Array:
-    """Σ_k (|x[s·o + δ·k − p]| / m[o])^p, of which JAX finds the derivatives."""
+    """Σ_k (|x[s·o + δ·k − p]| / m[o])^p, written so that JAX can differentiate it."""
     if is_large(window) and all(s >= e for s, e in zip(window.stride, window.extent, strict=True)):
-        at_inputs = _spread_sum(m, window=window, size=_spatial(x, window))  # each is in one window at most
+        at_inputs = _spread_sum(m, window=window, size=_spatial(x, window))  # each input is in one window at most
         in_one = at_inputs > 0
         return window_sum(_power(jnp.where(in_one, x, 0) / jnp.where(in_one, at_inputs, 1), p), window)
     axis = x.ndim - window.rank - 1
-    turned = axis == 1 and jax.default_backend() == "cpu"  # elsewhere nothing was measured; here five times as fast
+    turned = axis == 1 and jax.default_backend() == "cpu"  # five times as fast on a CPU; elsewhere nothing was measured
     if not turned:
         return _add_powers(x, m, window=window, p=p, axis=axis)
     y = _add_powers(channels_first(x), channels_first(m), window=window, p=p, axis=2)
@@ -254,13 +253,13 @@ def _differentiable_powers(x: jax.Array, m: jax.Array, *, window: Window, p: flo
 
 
 def _add_powers(x: jax.Array, m: jax.Array, *, window: Window, p: float, axis: int = 1) -> jax.Array:
-    term = jax.checkpoint(lambda view: _power(view / m, p))  # else a loop keeps every tap's for the gradient
+    term = jax.checkpoint(lambda view: _power(view / m, p))  # else a loop keeps the powers of all taps for the gradient
     out = m.shape[axis : axis + window.rank]
     return over_taps(lambda y, k, view: y + term(view), term, pad(x, window, axis=axis), window, out, axis)
 
 
 def _power(x: jax.Array, p: float) -> jax.Array:
-    """|x|^p. An even power is smooth; of others the derivatives at 0 that do not exist count as 0."""
+    """|x|^p. Derivatives at 0 that do not exist, which only powers that are not even have, count as 0."""
     if p % 2 == 0:
         return x ** int(p)
     is_zero = x == 0
@@ -269,11 +268,11 @@ def _power(x: jax.Array, p: float) -> jax.Array:
 
 
 def _undivided_powers(x: jax.Array, m: jax.Array, *, window: Window, p: float) -> jax.Array:
-    """The same where no power leaves the range of numbers."""
+    """Σ_k |x[s·o + δ·k − p]|^p / m[o]^p, for x whose powers stay in the range of numbers."""
     return window_sum(_power(x, p), window) / m**p
 
 
-# A power for each tap, as each window has an m of its own.
+# A power is computed for each tap, because each window has its own m.
 _powers = Operation(
     "lp_pool_powers",
     shape=lambda x, m, *, window, p: m.shape,
@@ -296,7 +295,7 @@ def _index_dtype(window: Window) -> jnp.dtype:
 
 
 def _lowest(dtype) -> np.ndarray:
-    """Below every value: −∞, or the lowest where a dtype has no infinity, as integers and some of 8 bits."""
+    """Below every value: −∞, or the lowest value of a dtype without infinity (integers, some floats of 8 bits)."""
     if not jnp.issubdtype(dtype, jnp.floating):
         return np.asarray(jnp.iinfo(dtype).min, dtype)
     infinity = np.asarray(-np.inf).astype(dtype)

@@ -1,14 +1,15 @@
-"""How an operation's arrays lie over several devices, and one device's share of its work.
+"""How several devices share the arrays and the work of an operation.
 
-An operation names the axes of its operands and of its result. A name that stands in the result is free: where devices
-share it out, each computes its own part. A name that stands in operands alone is summed over: each device sums its own
-part, and one all-reduce adds the sums. An axis without a name (None), as of positions, is needed whole on each device.
+An operation names the axes of its operands and of its result. If a name is in the result, each device computes its own
+part along that axis. If a name is in operands alone, the operation sums over that axis: each device sums its own part,
+and one all-reduce adds the sums. An axis without a name (None), such as one of positions, is needed whole on each
+device.
 
     conv              x (n, None, None, c)   kernel (None, None, c, d)   y (n, None, None, d)
     kernel gradient   x (n, None, None, c)   y (n, None, None, d)        kernel (None, None, c, d)
 
 So a sharded batch stays sharded, forward and backward, and the gradient of a replicated kernel is one all-reduce.
-XLA's partitioner could not find that out of what an operation is made of: loops over tiles, and merged axes.
+XLA's partitioner could not find that out by itself, since operations are made of loops over tiles and of merged axes.
 """
 
 import math
@@ -24,14 +25,15 @@ from jax.experimental.custom_partitioning import custom_partitioning
 from jax.extend.core import Primitive
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, use_abstract_mesh
 
-enable_x64: Any = (jax if hasattr(jax, "enable_x64") else jax.experimental).enable_x64  # jax 0.7: there
+# jax 0.7 has it in jax.experimental.
+enable_x64: Any = (jax if hasattr(jax, "enable_x64") else jax.experimental).enable_x64
 
 Axes = tuple[str | None, ...]
 Split = dict[str, tuple[str, ...]]  # the mesh axes over which a named axis is shared out
 
 
 def result_sharding(axes: Sequence[Axes], operands: Sequence[jax.core.ShapedArray]) -> NamedSharding:
-    """Of the result, from the operands' types: on a mesh of Explicit axes these say how each lies."""
+    """The sharding of the result, from the operands' types, which have their sharding on a mesh of Explicit axes."""
     shardings = [x.sharding for x in operands]
     mesh = next((s.mesh for s in shardings if not s.mesh.empty), shardings[0].mesh)
     return NamedSharding(mesh, _spec(axes[-1], _split(axes[:-1], [s.spec for s in shardings])))
@@ -43,23 +45,23 @@ def needs_devices(primitive: Primitive) -> None:
 
 
 def shared_out(compute: Callable, axes: Sequence[Axes], whole: jax.core.ShapedArray) -> Callable:
-    """`compute(*operands)`, which XLA's partitioner hands to every device with the part that is its own.
+    """`compute(*operands)`, run by every device on its own part of the operands, as XLA's partitioner cuts them.
 
     Args:
-      compute: of arrays of any size, the parts.
-      axes: of each operand and of the result.
+      compute: takes arrays of any size, the parts of the operands.
+      axes: the named axes of each operand and of the result.
       whole: the type of the whole result.
     """
     *given, result = axes
     summed = {name for name in _names(given) if name not in result}
-    # The partitioner calls from a thread of its own, without this one's settings.
+    # The partitioner calls back from another thread, which does not have the settings of this one.
     double = jax.dtypes.canonicalize_dtype("float64") == "float64"
 
     def split_of(mesh: Mesh, operands: Sequence, y) -> Split:
         shaped = [*zip(given, operands, strict=True), (result, y)]
         split = _split([a for a, _ in shaped], [getattr(x.sharding, "spec", ()) for _, x in shaped])
         parts = {name: _size(mesh, over) for name, over in split.items()}
-        uneven = {  # such an axis would be padded, and the padding summed
+        uneven = {  # XLA would pad an axis that the devices do not divide, and the sum would count the padding
             name for a, x in shaped for name, n in zip(a, x.shape, strict=True) if name in parts and n % parts[name]
         }
         return {name: over for name, over in split.items() if name not in uneven}
@@ -71,7 +73,7 @@ def shared_out(compute: Callable, axes: Sequence[Axes], whole: jax.core.ShapedAr
         def own_share(*parts):
             here = jax.sharding.get_abstract_mesh()
             with enable_x64(double), use_abstract_mesh(hidden(here)):
-                if is_explicit(here):  # jax 0.7 calls from the user's own thread, where the user's mesh may be set
+                if is_explicit(here):  # jax 0.7 calls back from the user's thread, where the user's mesh may be set
                     parts = [jax.sharding.reshard(x, PartitionSpec(*[None] * x.ndim)) for x in parts]
                 share = compute(*parts)
                 return lax.psum(share, over) if over else share
@@ -83,7 +85,7 @@ def shared_out(compute: Callable, axes: Sequence[Axes], whole: jax.core.ShapedAr
         return NamedSharding(mesh, _spec(result, split_of(mesh, operands, y)))
 
     words = [_words(a, f"whole{k}_") for k, a in enumerate(axes)]
-    function = custom_partitioning(lambda *operands: jnp.zeros(whole.shape, whole.dtype))  # asked for its type alone
+    function = custom_partitioning(lambda *operands: jnp.zeros(whole.shape, whole.dtype))  # gives the type alone
     function.def_partition(
         partition=partition,
         infer_sharding_from_operands=infer,
@@ -95,23 +97,23 @@ def shared_out(compute: Callable, axes: Sequence[Axes], whole: jax.core.ShapedAr
 
 
 def is_shared_out(context) -> bool:
-    """Whether a lowering's program is one that XLA's partitioner will cut into parts, one for each device."""
-    manual = getattr(context, "manual_axes", None)  # inside shard_map, which has cut it already
+    """Whether XLA's partitioner will cut the program that is lowered into parts, one for each device."""
+    manual = getattr(context, "manual_axes", None)  # not None inside shard_map, which has cut the program already
     return context.num_devices > 1 if manual is None else False
 
 
 def without_placement(x: jax.core.ShapedArray) -> jax.core.ShapedArray:
-    """The type of x, with nothing said of where its parts lie: inside an operation the partitioner says so."""
+    """The type of x without its sharding: inside an operation the partitioner decides that."""
     mesh = hidden(x.sharding.mesh)
     return x.update(sharding=NamedSharding(mesh, PartitionSpec(*[None] * x.ndim)))
 
 
 def placed_like(like: jax.Array | jax.core.ShapedArray, x: jax.Array) -> jax.Array:
-    """x, its parts on the devices where those of `like` are, whose shape x has, but for axes of length 1.
+    """x with the sharding of `like`, an array of the same shape, possibly with axes of length 1.
 
-    On a mesh of Explicit axes, where types say so; elsewhere XLA's partitioner finds out.
+    Only a mesh of Explicit axes needs it: there types have their sharding. Elsewhere XLA's partitioner finds it out.
     """
-    placement = (like if isinstance(like, jax.core.ShapedArray) else jax.typeof(like)).sharding  # NumPy's arrays too
+    placement = (like if isinstance(like, jax.core.ShapedArray) else jax.typeof(like)).sharding  # also of NumPy arrays
     if not is_explicit(placement.mesh):
         return x
     spec = PartitionSpec(*(over if n > 1 else None for over, n in zip(placement.spec, x.shape, strict=True)))
@@ -119,7 +121,7 @@ def placed_like(like: jax.Array | jax.core.ShapedArray, x: jax.Array) -> jax.Arr
 
 
 def rows(x: Any, indices: Any) -> Any:
-    """`x[indices]` along the first axis, shared out as x is where that goes: on Explicit axes JAX has to be told."""
+    """`x[indices]` along the first axis, with the sharding of x if possible: on Explicit axes JAX has to be told."""
     placement = jax.typeof(x).sharding
     if not is_explicit(placement.mesh):
         return x[indices]
@@ -131,12 +133,12 @@ def rows(x: Any, indices: Any) -> Any:
 
 
 def is_explicit(mesh) -> bool:
-    """Whether types say how arrays lie on it."""
+    """Whether a mesh has Explicit axes, so that types of arrays have their sharding."""
     return not mesh.empty and AxisType.Explicit in mesh.axis_types
 
 
 def hidden(mesh):
-    """The mesh, its Explicit axes made Auto."""
+    """The mesh with its Explicit axes turned into Auto ones."""
     if not is_explicit(mesh):
         return mesh
     kinds = tuple(AxisType.Auto if kind == AxisType.Explicit else kind for kind in mesh.axis_types)
@@ -144,7 +146,7 @@ def hidden(mesh):
 
 
 def _split(axes: Sequence[Axes], specs: Sequence[Sequence]) -> Split:
-    """Each name's mesh axes, as the first array that is shared out along it has it; a mesh axis serves one name."""
+    """The mesh axes of each name, from the first array that is sharded along it; a mesh axis serves one name only."""
     split: Split = {}
     for names, spec in zip(axes, specs, strict=True):
         for name, over in zip(names, spec, strict=False):
@@ -164,7 +166,7 @@ def _names(axes: Sequence[Axes]) -> Iterator[str]:
 
 
 def _words(names: Axes, prefix: str) -> list[str]:
-    """The names in a sharding rule, with one for each axis that has none."""
+    """The words of a sharding rule: the axes' names, and a made-up word for an axis without a name."""
     return [name or f"{prefix}{axis}" for axis, name in enumerate(names)]
 
 

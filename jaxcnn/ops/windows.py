@@ -1,10 +1,9 @@
 """Arrays seen through a sliding window: padding, one tap's view of every window, and its transpose.
 
-The spatial axes of an array are the `window.rank` axes from `axis` on, which is 1 in `(N, *spatial, C)`; the others are
-left as they are.
+The spatial axes of an array are the `window.rank` axes from number `axis` on; in `(N, *spatial, C)` that is 1.
 
-A program with one part per tap is one pass over memory, but the time to compile it grows with the square of their
-number. So a window of many taps (`is_large`) is gone over in a loop.
+A program with one part for each tap makes one pass over memory, but its compile time grows with the square of the
+number of taps. So a window of many taps (`is_large`) is computed in a loop.
 """
 
 import functools
@@ -24,13 +23,13 @@ from jaxcnn.ops.geometry import Window
 
 
 def is_large(window: Window) -> bool:
-    """Whether its taps are too many for a program with one part for each."""
+    """Whether a window has too many taps for a program with one part for each tap."""
     here = machine.unplanned()
     return window.taps > here.most_unrolled_taps or max(window.size) > here.most_unrolled_along_axis
 
 
 def accumulator(dtype: jnp.dtype) -> jnp.dtype:
-    """The dtype sums are kept in: at least 32 bits."""
+    """The dtype in which sums are kept: at least 32 bits."""
     if dtype.itemsize >= 4:
         return dtype
     return jnp.dtype(jnp.float32 if jnp.issubdtype(dtype, jnp.floating) else jnp.int32)
@@ -49,7 +48,7 @@ def grouped(x: jax.Array, groups: int) -> jax.Array:
 def pad(
     x: jax.Array, window: Window, value: jax.typing.ArrayLike = 0, spread: Sequence[int] | None = None, axis: int = 1
 ) -> jax.Array:
-    """Pad (a negative side crops) the spatial axes, after putting `spread − 1` values between neighbours."""
+    """Pad (a negative side crops) the spatial axes, after putting `spread − 1` values between neighbors."""
     gaps = [s - 1 for s in spread] if spread else [0] * window.rank
     sides = [(before, after, gap) for (before, after), gap in zip(window.padding, gaps, strict=True)]
     if not any(map(any, sides)):
@@ -68,7 +67,7 @@ def taps(x: jax.Array, window: Window, out: Sequence[int], axis: int = 1) -> Ite
 
 
 def tap(x: jax.Array, window: Window, out: Sequence[int], offset: Sequence[Any], axis: int = 1) -> jax.Array:
-    """One of the views of `taps`, whose offset d·k is known to the running program only."""
+    """One of the views of `taps`, with an offset d·k that only the running program knows."""
     lead, rest = x.shape[:axis], x.shape[axis + window.rank :]
     span = [(o - 1) * s + 1 for o, s in zip(out, window.stride, strict=True)]
     zero = jnp.zeros_like(offset[0])
@@ -96,8 +95,8 @@ def over_taps(step: Callable, first: Callable, x: jax.Array, window: Window, out
 def patches(x: jax.Array, window: Window, axis: int) -> jax.Array:
     """All taps' views of an input that is padded already, as channels of axis − 2, the last axis's taps outermost.
 
-    One axis after the other: XLA:CPU fuses slices into a concatenation of few parts, but writes each of many parts to
-    memory twice. In two steps the patches of a 3×3 or 5×5 window are ready 1.5 times sooner.
+    It is done one axis after the other: XLA:CPU fuses slices into a concatenation of few parts, but writes each of many
+    parts to memory twice. In two steps the patches of a 3×3 or 5×5 window are built 1.5 times faster.
     """
     for line in window.lines():
         x = _line_patches(x, line, line.output_size(x.shape[axis : axis + line.rank]), axis)
@@ -105,15 +104,16 @@ def patches(x: jax.Array, window: Window, axis: int) -> jax.Array:
 
 
 def _line_patches(x: jax.Array, line: Window, out: Sequence[int], axis: int) -> jax.Array:
-    """The patches of a window along one axis. A long line sees what its first half sees, and sees again further on.
+    """The patches of a window along one axis.
 
-    So its patches are two parts of those of its half, and a program has few parts: one for each of 501 taps would
+    The second half of a long window sees what its first half sees some positions later. So the patches of a window are
+    made of two parts of its half's patches, and the program is short: with one part for each of 501 taps it would
     compile for 18 s.
     """
     (a,) = (a for a in range(line.rank) if line.size[a] * line.stride[a] > 1)
     place = axis + a
     k, s, d, n = line.size[a], line.stride[a], line.dilation[a], out[a]
-    step = s // math.gcd(s, d)  # so many taps on, the next outputs see the same
+    step = s // math.gcd(s, d)  # after so many taps, the next outputs see the same inputs
     half = -(-k // (2 * step)) * step
     if k <= machine.unplanned().most_unrolled_along_axis or half >= k:
         views = list(taps(x, line, out, axis))
@@ -132,8 +132,9 @@ def _line_patches(x: jax.Array, line: Window, out: Sequence[int], axis: int) -> 
 def sees_some(x: jax.Array, window: Window, out: Sequence[int]) -> jax.Array:
     """Whether each window sees a value that is not 0: of x (G, C, B, *spatial, n), padded already, (G, 1, B, *out, n).
 
-    A transform leaves of a window of zeros not 0 but rounding errors of its neighbours, and a relu lets half of those
-    through, with their gradients. So what the definition gives, 0 times the weights, is put where this is False.
+    For a window of zeros a transform gives not 0 but rounding errors, from the values around the window; a ReLU would
+    let half of those through, with their gradients. So where this is False, the result is set to what the definition
+    gives, 0 times the weights.
     """
     some = jnp.any(x != 0, axis=1, keepdims=True)
     for line in window.lines():
@@ -143,7 +144,7 @@ def sees_some(x: jax.Array, window: Window, out: Sequence[int]) -> jax.Array:
 
 
 def spread_taps(parts: Sequence[jax.Array], window: Window, size: Sequence[int]) -> jax.Array:
-    """The transpose of `taps` after `pad`: parts[k] at output o is added to input position s·o + d·k − before."""
+    """The transpose of `pad` followed by `taps`: parts[k] at output o is added to input position s·o + d·k − before."""
     out = parts[0].shape[1 : window.rank + 1]
     if window.dilation == (1,) * window.rank and window.size == window.stride:
         return _interleave(parts, window, size, out)
@@ -158,14 +159,14 @@ def spread_taps(parts: Sequence[jax.Array], window: Window, size: Sequence[int])
 
 
 def spread_line(part: Callable[[jax.Array], jax.Array], window: Window, axis: int, n: int) -> jax.Array:
-    """As `spread_taps`, for a window along one spatial axis, of n inputs; any number of taps.
+    """`spread_taps` for a window along one spatial axis of n inputs, with any number of taps.
 
-    Output o meets at offset f the input s·o + f = s·(o + q) + r, where f = s·q + r: an axis of length s behind the
-    outputs holds all r of one q, and for the next q it moves on by one output.
+    At offset f = s·q + r, output o meets the input s·o + f = s·(o + q) + r. So for one q, an axis of length s behind
+    the outputs holds the inputs of all r; for the next q the inputs lie one output further on.
 
     Args:
-      part: of offsets f, of length s on axis + 2 and 1 on the others: what the outputs give to the input there,
-        `(N, *out, …)` with that axis in it; 0 where the window has no tap.
+      part: a function of offsets f, an array of length s on axis + 2 and 1 on the others. It returns what the outputs
+        add to the inputs at these offsets, `(N, *out, …)` with that axis inserted; 0 where the window has no tap.
     """
     s, (before, _) = window.stride[axis], window.padding[axis]
     passes = -(-window.extent[axis] // s)
@@ -193,11 +194,11 @@ def spread_line(part: Callable[[jax.Array], jax.Array], window: Window, axis: in
 
 
 def _interleave(parts: Sequence[jax.Array], window: Window, size: Sequence[int], out: Sequence[int]) -> jax.Array:
-    """Windows that lie side by side: every input is in one window at most, so the parts only change places."""
+    """The sum of windows that do not overlap: every input is in one window at most, so the parts only change places."""
     rank = window.rank
     x = jnp.stack(parts)
     x = x.reshape(*window.size, *parts[0].shape)
-    for o, k in zip(out, window.size, strict=True):  # each tap axis goes right behind its spatial axis, and joins it
+    for o, k in zip(out, window.size, strict=True):  # each tap axis is merged into the spatial axis before it
         x = jnp.moveaxis(x, 0, rank + 1)
         x = x.reshape(*x.shape[:rank], o * k, *x.shape[rank + 2 :])
     sides = tuple(

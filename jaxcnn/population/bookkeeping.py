@@ -2,12 +2,13 @@
 
 Call an equation y = e(p, x) of the loss a meeting if it takes something computed from parameters alone (p) and
 something that depends on the example (x). One forward and one backward pass give x and the cotangent dy of each
-meeting, and these are all it takes:
+meeting. From these follow
 
     the gradient of an example    dp[n] = ∂⟨e(p, x[n]), dy[n]⟩ / ∂p
     the weighted sum of all       Σ_n w[n] dp[n] = ∂ Σ_n ⟨e(p, x[n]), w[n] dy[n]⟩ / ∂p
 
-The first gives the norms, they the weights, and these the second, in which nothing of the network is computed again.
+The norms of the gradients give the weights w[n], and with them the sum is computed, without another pass through the
+network.
 
 Source: Bu et al., Differentially private optimization on large model at small cost (2023), who call it book-keeping.
 """
@@ -66,7 +67,7 @@ def weighted_sum(loss: Callable, params: Tree, batch: tuple[Tree, ...], weigh: C
         return jnp.expand_dims(weights.astype(dy.dtype), range(1, dy.ndim)) * dy
 
     def together(product, p, x, dy, dp):
-        if _elements(dp) <= _elements((x, dy)):  # so small that to keep it is less than to compute it again
+        if _elements(dp) <= _elements((x, dy)):  # smaller than x and dy, so it is kept and not computed twice
             return [jnp.tensordot(weights.astype(leaf.dtype), leaf, 1) for leaf in dp]
         return _gradient(jax.vmap(product, in_axes=(None, 0), axis_size=n), p, x, [weighted(leaf) for leaf in dy])
 
@@ -76,12 +77,12 @@ def weighted_sum(loss: Callable, params: Tree, batch: tuple[Tree, ...], weigh: C
 def squares(leaf: jax.Array) -> jax.Array:
     """Σ leaf² per example.
 
-    Of stacked gradients, never inside the function that vmap maps: jaxlib 0.10.2 on CPU compiles
-    `vmap(lambda row: sum((matrix @ row)²))` of more than 32,768 rows to a wrong program (jax issue 39103). An
-    `optimization_barrier` is no help, as XLA drops it before that fusion.
+    Call it with stacked gradients, never inside a function that `vmap` maps: jaxlib 0.10.2 on CPU compiles `vmap(lambda
+    row: sum((matrix @ row)²))` of more than 32,768 rows to a wrong program (jax issue 39103). An `optimization_barrier`
+    does not help, because XLA drops it before that fusion.
 
-    The last axis of parameters comes first, since the derivative of `x @ kernel` is computed as (out, in) and then
-    transposed. Summed as computed, it is never stored: 13 ms instead of 51 for mnist_baseline, 64 examples, 2 cores.
+    The last axis of parameters comes first, because the derivative of `x @ kernel` is computed as (out, in) and then
+    transposed. Summed in that order, it is never stored: 13 ms instead of 51 for mnist_baseline, 64 examples, 2 cores.
     """
     leaf = leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
     leaf = jnp.moveaxis(leaf, -1, min(1, leaf.ndim - 1))
@@ -92,8 +93,8 @@ class _Cut:
     """The loss of one example as equations, cut open where the parameters meet the example.
 
     Attributes:
-      products: of each meeting, `(p, x) -> [y, …]`: p what comes from the parameters alone, x what does not.
-      results: of each meeting, the variables of its y, of those that have a derivative.
+      products: for each meeting, `(p, x) -> [y, …]`, where p comes from the parameters alone and x does not.
+      results: for each meeting, the variables of those y that have a derivative.
     """
 
     def __init__(self, loss: Callable, params: Tree, batch: tuple[Tree, ...]) -> None:
@@ -101,7 +102,7 @@ class _Cut:
         types, structure = jax.tree.flatten(jax.tree.map(jax.typeof, batch))
         example = [each.update(shape=each.shape[1:]) for each in types]
 
-        def flat(leaves, example, zero):  # the zero makes the loss one of the example, whatever it is
+        def flat(leaves, example, zero):  # by the zero the loss depends on the example, whatever it uses
             return loss(tree.unflatten(leaves), *structure.unflatten(example)) + zero
 
         whole = jax.make_jaxpr(flat)(leaves, example, 0.0)
@@ -110,7 +111,7 @@ class _Cut:
         self._params, self._example = whole.jaxpr.invars[: len(leaves)], whole.jaxpr.invars[len(leaves) :]
         self._loss: Any
         (self._loss,) = whole.jaxpr.outvars
-        self._alone = set(self._params)  # what comes from the parameters alone, and has a derivative
+        self._alone = set(self._params)  # variables that come from the parameters alone and have a derivative
         self._early, self._late = [], []
         for equation in whole.jaxpr.eqns:
             variables = _variables(equation)
@@ -124,14 +125,14 @@ class _Cut:
         self.results: list[list[Any]] = [list(filter(_floating, e.outvars)) for e in self._meetings]
 
     def brought(self, params: Tree) -> list[list[jax.Array]]:
-        """What the parameters bring to each meeting."""
+        """p of each meeting, computed from the parameters."""
         values = dict(zip(self._params, jax.tree.leaves(params), strict=True))
         for equation in self._early:
             values.update(_run(equation, values))
         return [[values[v] for v in self._split(e)[0]] for e in self._meetings]
 
     def forward(self, brought: list, added: list, *example: jax.Array) -> tuple[jax.Array, list]:
-        """The loss of an example, with something added to each y, and the x of each meeting."""
+        """The loss of an example, with `added` added to each y, and the x of each meeting."""
         values = self._constants | dict(zip(self._example, example, strict=True))
         seen: list = []
         for equation in self._late:
@@ -149,7 +150,8 @@ class _Cut:
     def outer_products(self) -> dict[int, int]:
         """The leaves of params whose gradient is the outer product x dyᵀ of a row x and a row dy, and their meetings.
 
-        Its Σ² is Σx² · Σdy², so that for a dense layer, used once, it need not be computed.
+        The squared norm of x dyᵀ is Σx² · Σdy², so for a dense layer that is used once x dyᵀ itself need not be
+        computed.
         """
         uses = Counter(v for equation in (*self._early, *self._late) for v in _variables(equation))
         found = {}
@@ -166,7 +168,7 @@ class _Cut:
         return [y for v, y in _run(equation, values).items() if _floating(v)]
 
     def _split(self, equation: JaxprEqn) -> tuple[list[Any], list[Any]]:
-        """Its operands that come from the parameters alone, and the others."""
+        """The operands of an equation that come from the parameters alone, and the others."""
         variables = _variables(equation)
         return [v for v in variables if v in self._alone], [v for v in variables if v not in self._alone]
 
@@ -177,7 +179,7 @@ def _gradient(product: Callable, p: list, x: list, dy: list) -> list[jax.Array]:
 
 
 def _inlined(closed: ClosedJaxpr) -> Callable:
-    """The same function without `jit` inside, behind which a meeting of all parameters would hide."""
+    """The function of a jaxpr without any `jit` inside: as one equation it would be one meeting of all parameters."""
 
     def function(*operands):
         jaxpr = closed.jaxpr
@@ -204,12 +206,12 @@ def _run(equation: JaxprEqn, values: dict[Var, jax.Array]) -> dict[Var, jax.Arra
 
 @functools.cache
 def _debug_info() -> Any:
-    """What JAX wants to be told of every jaxpr, for its messages."""
+    """The debug information that JAX demands for every jaxpr."""
     return jax.api_util.debug_info("clipped_gradient", _run, (), {}).with_unknown_names()
 
 
 def _variables(equation: JaxprEqn) -> list[Any]:
-    """Its operands, each once, without literal numbers."""
+    """The operands of an equation, each once, without literal numbers."""
     return list(dict.fromkeys(v for v in equation.invars if isinstance(v, Var)))
 
 

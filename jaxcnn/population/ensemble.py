@@ -1,7 +1,7 @@
-"""Several models of one architecture side by side: every array of a `TrainState` with a leading axis, the members'.
+"""Several models of one architecture side by side: every array of a `TrainState` has a leading axis of members.
 
-`jax.vmap` over that axis trains them all in one compiled step. The members differ by their initial values, by what is
-random in training and, if asked for, by their batches and hyper-parameters:
+`jax.vmap` over that axis trains them all in one compiled step. The members differ in their initial values, in the
+random numbers of training and, if you like, in their batches and hyper-parameters:
 
 >>> import jax, optax
 >>> from jaxcnn import data, models, train, weights
@@ -89,11 +89,11 @@ def start(
 
     Args:
       model, key, members: as in `init`.
-      optimizer: an optax transformation; `optax.inject_hyperparams` makes its numbers open to `sweep`.
+      optimizer: an optax transformation; one from `optax.inject_hyperparams` lets `sweep` set its numbers.
       loss: as in `jaxcnn.train.fit`; without one, the model's.
 
     Returns:
-      A `TrainState`, each array `(members, *shape)`, the step and the optimizer's counts too.
+      A `TrainState`, each array `(members, *shape)`, including the step and the optimizer's counts.
 
     Raises:
       ValueError: as `init`.
@@ -101,20 +101,20 @@ def start(
     params, state = init(model, key, members)
     opt_state = jax.vmap(optimizer.init)(params)
     train_state = TrainState(params, state, opt_state, jnp.zeros(members, jnp.int32), loss or model.loss)
-    return jax.tree.map(jnp.copy, train_state)  # a buffer that the optimizer kept too could not be donated
+    return jax.tree.map(jnp.copy, train_state)  # an optimizer may keep params itself: a buffer cannot be donated twice
 
 
 def stack(train_states: Sequence[TrainState]) -> TrainState:
-    """The ensemble of train states that were made one by one, such as loaded ones.
+    """An ensemble of train states that were made one by one, for instance loaded.
 
     Args:
-      train_states: one for each member, of one model, optimizer and loss.
+      train_states: one for each member, all of one model, optimizer and loss.
 
     Returns:
       A `TrainState`, each array `(members, *shape)`.
 
     Raises:
-      ValueError: none, or states that differ in structure, loss or shapes.
+      ValueError: no train states, or ones that differ in structure, loss or shapes.
     """
     if not train_states:
         raise ValueError("ensemble.stack: `train_states` must hold one member at least; got none")
@@ -132,11 +132,11 @@ def member(train_state: TrainState, index: int) -> TrainState:
     """One model out of an ensemble.
 
     Args:
-      train_state: of the ensemble.
+      train_state: the ensemble's.
       index: which member, from 0; from −1 backwards.
 
-    Returns:
-      Its `TrainState`, for `jaxcnn.train`, or its params and state for `jaxcnn.weights.save`.
+      Returns:
+        The member's `TrainState`, for `jaxcnn.train`; its params and state are for `jaxcnn.weights.save`.
 
     Raises:
       ValueError: an index out of range, a train state that is no ensemble's.
@@ -152,17 +152,18 @@ def member(train_state: TrainState, index: int) -> TrainState:
 
 
 def sweep(train_state: TrainState, **hyperparameters: jax.typing.ArrayLike) -> TrainState:
-    """A hyper-parameter of the optimizer for each member.
+    """Set a hyper-parameter of the optimizer for each member.
 
     Args:
       train_state: of an ensemble whose optimizer was made by `optax.inject_hyperparams`.
-      **hyperparameters: under its name there, `(members,)`.
+      **hyperparameters: by their names in that call, values `(members,)`.
 
     Returns:
-      The train state with these.
+      The train state with these values.
 
     Raises:
-      ValueError: a name the optimizer does not have, or has as a schedule; values that are not one for each member.
+      ValueError: a name that the optimizer does not have, or that is a schedule; values that are not one for each
+        member.
 
     Example:
       >>> from jaxcnn import models
@@ -193,15 +194,15 @@ def sweep(train_state: TrainState, **hyperparameters: jax.typing.ArrayLike) -> T
 
 
 def make_step(step: Callable, *, own_batches: bool = False) -> Callable:
-    """The training step of an ensemble from that of one model.
+    """The training step of an ensemble, made from the step of one model.
 
     Args:
       step: from `jaxcnn.train.make_step`.
-      own_batches: whether each member has a batch of its own, `(members, N, …)`; else one is for all, `(N, …)`.
+      own_batches: whether each member has a batch of its own, `(members, N, …)`; else all share one, `(N, …)`.
 
     Returns:
       `(train_state, images, labels, mask, key) -> (train_state, (loss_sum, correct, count))`, the sums `(members,)`.
-      Each member's key is its own, from `jax.random.split(key, members)`. Pure: put it into jit or scan.
+      Each member has its own key, from `jax.random.split(key, members)`. The step is pure, for use in jit or scan.
 
     Raises:
       ValueError: when called, a train state that is no ensemble's; batches that are not one for each member.
@@ -210,16 +211,16 @@ def make_step(step: Callable, *, own_batches: bool = False) -> Callable:
 
 
 def make_steps(step: Callable, *, own_batches: bool = False) -> Callable:
-    """Many steps of an ensemble in one dispatch, from the step of one model.
+    """Many steps of an ensemble in one dispatch, made from the step of one model.
 
     Args:
       step: from `jaxcnn.train.make_step`.
-      own_batches: whether each member has a plan of its own, `(members, steps, batch)`; else one is for all.
+      own_batches: whether each member has a plan of its own, `(members, steps, batch)`; else all share one.
 
     Returns:
       `(train_state, images, labels, indices, mask, count, key) -> (train_state, sums)` as of `jaxcnn.train.make_steps`,
-      the sums `(members, steps, 3)`. The examples are on the device once. The train state's buffers are reused
-      (donated): copy one that is to be kept, `jax.tree.map(jnp.copy, train_state)`.
+      the sums `(members, steps, 3)`. All members use one copy of the examples on the device. The train state's buffers
+      are donated, which means reused: to keep one, copy it first, `jax.tree.map(jnp.copy, train_state)`.
 
     Raises:
       ValueError: as `make_step`.
@@ -233,18 +234,18 @@ def make_steps(step: Callable, *, own_batches: bool = False) -> Callable:
 
 
 def predict(model: Any, train_state: TrainState, x: Any, *, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Class probabilities of the ensemble, the mean over its members; outputs for a loss of one's own.
+    """Class probabilities of an ensemble, the mean over its members; plain outputs after a loss function of your own.
 
         mean = 1/M Σ_m each[m]
 
     Args:
-      model: the members'.
-      train_state: of the ensemble.
+      model: the model of all members.
+      train_state: the ensemble's.
       x: images `(N, *input_shape)`, uint8 or floating.
       batch_size: images at a time.
 
     Returns:
-      (mean, each): `(N, classes)` and the members' own, `(members, N, classes)`, as NumPy arrays.
+      (mean, each): `(N, classes)`, and the probabilities of each member, `(members, N, classes)`, as NumPy arrays.
 
     Raises:
       ValueError: images that are not of the model's shape, a train state that is no ensemble's.
@@ -253,7 +254,7 @@ def predict(model: Any, train_state: TrainState, x: Any, *, batch_size: int) -> 
     """
     match_images("ensemble.predict", model, x, "x")
     check_alive("ensemble.predict", train_state.weights)
-    _members("predict", train_state.weights)  # of no optimizer, if need be
+    _members("predict", train_state.weights)  # a train state without an optimizer's state will do
     loss = train_state.loss
 
     def make(apply):
@@ -271,7 +272,7 @@ def predict(model: Any, train_state: TrainState, x: Any, *, batch_size: int) -> 
 
 
 def _injected(opt_state: Tree, field: str) -> set[str]:
-    """The names under `field` in the state of optax.inject_hyperparams, wherever that stands in a chain."""
+    """The names under `field` in the state of `optax.inject_hyperparams`, wherever it is in a chain."""
     paths = [path for path, _ in jax.tree.leaves_with_path(opt_state)]
     steps = [step for path in paths for step in itertools.pairwise(path)]
     return {entry.key for at, entry in steps if at == GetAttrKey(field) and isinstance(entry, DictKey)}
@@ -299,7 +300,7 @@ def _over_members(
 
 
 def _members(op: str, train_state: TrainState | Tree) -> int:
-    """How many there are: the leading axis of all arrays."""
+    """The number of members: the length of the leading axis of all arrays."""
     shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(train_state)]
     counts = {shape[:1] for shape in shapes}
     if len(counts) != 1 or counts == {()}:

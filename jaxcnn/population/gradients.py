@@ -1,13 +1,14 @@
 """A gradient for every example, their norms, and clipping by them.
 
-All take a loss that is written for one example, `loss(params, *example) -> number`; `jax.vmap` does the rest. For a
-model, that is a batch of one:
+All functions take a loss that is written for one example, `loss(params, *example) -> number`; `jax.vmap` does the rest.
+With a model, one example is a batch of one:
 
     def loss(params, image, label):
         logits, _ = model.apply(params, state, image[None])
         return losses.softmax_cross_entropy(logits, label[None])[0]
 
-What is random (dropout) takes its key as a part of the example. Layers that mix examples (batch normalization in
+For random layers, such as dropout, let the key be a part of the
+example. Layers that mix examples (batch normalization in
 training) have no gradient per example; with `train=False`, or GroupNorm and LayerNorm, there is one.
 """
 
@@ -33,12 +34,12 @@ def per_example_gradients(loss: Callable, params: Tree, *batch: Tree) -> Tree:
 
     Args:
       loss: `(params, *example) -> ()`, for one example.
-      params: what to differentiate by.
+      params: the parameters, by which the loss is differentiated.
       *batch: the arguments of `loss` after params, each an array, or a tree of arrays, `(N, …)`.
 
     Returns:
-      A tree like params with a leading axis: `(N, *shape)`. It is N times the size of params; where only norms or the
-      clipped mean are needed, `clipped_gradient` gets by without it.
+      A tree like params with a leading axis: `(N, *shape)`. It is N times the size of params; `clipped_gradient`
+      computes norms and the clipped mean without it.
 
     Raises:
       ValueError: a batch without arrays or with several N, a loss that is no single number.
@@ -74,7 +75,7 @@ def gradient_norms(gradients: Tree) -> jax.Array:
 
 
 def clip_and_average(gradients: Tree, max_norm: jax.typing.ArrayLike) -> tuple[Tree, jax.Array]:
-    """The mean of gradients that were each shortened to a norm of at most `max_norm`.
+    """The mean of gradients, each scaled down to a norm of at most `max_norm`.
 
         mean = 1/N Σ_n gradients[n] · min(1, max_norm / norms[n])
 
@@ -110,12 +111,12 @@ def clip_and_average(gradients: Tree, max_norm: jax.typing.ArrayLike) -> tuple[T
 def clipped_gradient(
     loss: Callable, params: Tree, *batch: Tree, max_norm: jax.typing.ArrayLike
 ) -> tuple[Tree, jax.Array]:
-    """The same as `clip_and_average` of `per_example_gradients`, faster and in less memory.
+    """The clipped mean gradient: `clip_and_average` of `per_example_gradients`, but faster and in less memory.
 
         mean = 1/N Σ_n min(1, max_norm / norms[n]) · ∂loss(params, *batch[n]) / ∂params
 
-    One forward and one backward pass, as for a plain gradient; large gradients, a dense layer's, are never stored for
-    every example (`bookkeeping.py` says how).
+    It takes one forward and one backward pass, as a plain gradient does. Large gradients, such as a dense layer's, are
+    never stored for every example (`bookkeeping.py` says how).
 
     Args:
       loss, params, batch: as in `per_example_gradients`.
@@ -134,8 +135,7 @@ def clipped_gradient(
       >>> mean.tolist(), norms.tolist()
       ([0.75, 1.5], [5.0, 1.0])
 
-    Source: Abadi et al., Deep learning with differential privacy (2016), algorithm 1, before the noise, for which see
-    `clip_and_average`; Bu et al.,
+    Source: Abadi et al., Deep learning with differential privacy (2016), algorithm 1, before the noise; Bu et al.,
     Differentially private optimization on large model at small cost (2023), for the single pass.
     """
     loss = _single("clipped_gradient", loss)
@@ -171,14 +171,14 @@ def _over_examples(function: Callable, batch: tuple[Tree, ...]) -> Callable:
 
 
 def _weights(op: str, norms: jax.Array, max_norm: jax.typing.ArrayLike) -> jax.Array:
-    """What each example counts for in the mean."""
+    """The weight of each example in the mean."""
     if isinstance(max_norm, numbers.Real) and not max_norm > 0:  # an array may be traced, and have no value yet
         raise ValueError(f"{op}: `max_norm` must be above 0; got {max_norm!r}")
     return jnp.minimum(1, max_norm / norms) / len(norms)
 
 
 def _single(op: str, loss: Callable) -> Callable:
-    """The loss, once seen to be a number."""
+    """The loss, checked to be a single number for one example."""
 
     def single(params, *example):
         value = loss(params, *example)
@@ -193,7 +193,7 @@ def _single(op: str, loss: Callable) -> Callable:
 
 
 def _check_examples(op: str, batch: Tree, name: str = "batch") -> None:
-    """All arrays have the leading axis N."""
+    """ValueError unless all arrays have one leading axis, the examples'."""
     shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(batch)]
     counts = {shape[:1] for shape in shapes}
     if len(counts) != 1 or counts == {()}:

@@ -1,7 +1,8 @@
-"""The lectures' definitions, each with its derivative beside it: read this room first.
+"""The operations as a lecture defines them, each with its derivative beside it: read this room first.
 
-A convolutional network needs one idea, a small window that slides over an image, and a derivative rule for each thing
-done to what the window shows (⊗ slides a filter without flipping it; dy is the gradient of the loss with respect to y):
+A convolutional network needs one idea, a small window that slides over an image, and a derivative rule for each
+operation on the pixels of the window (⊗ slides a filter without flipping it; dy is the gradient of the loss with
+respect to y):
 
     convolution       y = x ⊗ w                   dw = x ⊗ dy          dx = dy ⊗ rot180(w), full
     max pooling       y = max of the window       dx = dy at the first maximum of the window, 0 elsewhere
@@ -13,7 +14,7 @@ done to what the window shows (⊗ slides a filter without flipping it; dy is th
     cross entropy     −(1/n) Σ l log p            dz = (p − l) / n
 
 Slow on purpose: `jaxcnn.ops` has the same numbers fast, and the tests hold the two equal. Images are channels-last,
-(..., H, W, C); any axes before are a batch. `jit`, `vmap` and `grad` work; for `jvp` and `hessian` take `jaxcnn.ops`.
+(..., H, W, C); the axes before H are a batch. `jit`, `vmap` and `grad` work; for `jvp` and `hessian` take `jaxcnn.ops`.
 """
 
 from jaxcnn.textbook.convolution import conv2d

@@ -9,27 +9,36 @@ from jaxcnn.textbook.sliding import Padding, Size, pad, prepare, windows
 def conv2d(x: jax.Array, w: jax.Array, *, stride: Size = 1, padding: Padding = "VALID") -> jax.Array:
     """Slide D filters over an image, multiply each with what its window shows, and add up.
 
-    y[i, j, d] = Σ_abc x[i·s + a, j·s + b, c] · w[a, b, c, d]. An axis of n pixels, with p zeros on each side, gives
-    ⌊(n + 2p − k) / s⌋ + 1 of them.
+    y[i, j, d] = Σ_abc x[i·s + a, j·s + b, c] · w[a, b, c, d]
+
+    An axis of n pixels, with p zeros on each side, gives ⌊(n + 2p − k) / s⌋ + 1 outputs.
 
     Args:
-        x: images (..., H, W, C).
-        w: filters (kh, kw, C, D), in the dtype of x.
-        stride: pixels from one window to the next, at least 1.
-        padding: "VALID": none; "SAME": up to ⌈n/s⌉ outputs, the odd zero after; "FULL": k − 1 on each side; or an int.
-    Returns: (..., H', W', D). Add the bias to it.
-    Raises: ValueError on a shape, dtype, stride or padding that does not fit.
-    Derivative: dw = x ⊗ dy and dx = dy ⊗ rot180(w) full, with dy spread by the stride.
+      x: images `(..., H, W, C)`.
+      w: filters `(kh, kw, C, D)`, in the dtype of x.
+      stride: pixels from one window to the next, at least 1.
+      padding: zeros around the image: "VALID", none; "SAME", as many as ⌈n/s⌉ outputs need, the odd one after; "FULL",
+        k − 1 on each side; an int, as many on each side.
 
-    >>> x = jnp.array([[7., 2, 3, 3, 8], [4, 5, 3, 8, 4], [3, 3, 2, 8, 4], [2, 8, 7, 2, 7], [5, 4, 4, 5, 4]])
-    >>> vertical_edge = jnp.array([[1., 0, -1]] * 3)
-    >>> conv2d(x[:, :, None], vertical_edge[:, :, None, None])[:, :, 0].tolist()
-    [[6.0, -9.0, -8.0], [-3.0, -2.0, -3.0], [-3.0, 0.0, -2.0]]
+    Returns:
+      `(..., H', W', D)`, without a bias.
+
+    Raises:
+      ValueError: a shape, dtype, stride or padding that does not fit.
+
+    Derivative:
+      dw = x ⊗ dy, and dx = dy ⊗ rot180(w), full; where there is a stride, dy has zeros between its values.
+
+    Example:
+      >>> x = jnp.array([[7., 2, 3, 3, 8], [4, 5, 3, 8, 4], [3, 3, 2, 8, 4], [2, 8, 7, 2, 7], [5, 4, 4, 5, 4]])
+      >>> vertical_edge = jnp.array([[1., 0, -1]] * 3)
+      >>> conv2d(x[:, :, None], vertical_edge[:, :, None, None])[:, :, 0].tolist()
+      [[6.0, -9.0, -8.0], [-3.0, -2.0, -3.0], [-3.0, 0.0, -2.0]]
 
     Source: LeCun, Bottou, Bengio, Haffner, "Gradient-based learning applied to document recognition", 1998, §II.A.
     """
     if jnp.ndim(w) != 4:
-        raise ValueError(f"conv2d: `w` must have shape (kh, kw, C, D); w {jnp.shape(w)}.")
+        raise ValueError(f"conv2d: `w` must have shape (kh, kw, C, D); w {jnp.shape(w)}")
     x, _, steps = prepare("conv2d", x, w.shape[:2], stride, padding)
     if x.shape[-1] != w.shape[2] or x.dtype != w.dtype:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Pooling: the largest, the average or the length of what each window shows."""
+"""Pooling: the maximum, the average or the L2 norm of each window."""
 
 import jax
 import jax.numpy as jnp
@@ -12,19 +12,26 @@ def max_pool2d(x: jax.Array, window: Size, *, stride: Size | None = None, paddin
     y[i, j, c] = max_ab x[i·s + a, j·s + b, c], where padding counts as −∞.
 
     Args:
-        x: images (..., H, W, C).
-        window: its size in pixels, at least 1.
-        stride: pixels from one window to the next, at least 1; the size of the window where not given.
-        padding: as for `conv2d`.
-    Returns: (..., H', W', C).
-    Raises: ValueError on a shape, dtype, window, stride or padding that does not fit.
-    Derivative: dy goes to the switch, the first maximum of the window in reading order, and nowhere else.
+      x: images `(..., H, W, C)`.
+      window: the window's size in pixels, at least 1.
+      stride: pixels from one window to the next, at least 1; by default the window's size.
+      padding: as for `conv2d`.
 
-    >>> x = jnp.array([[1., 2, 4, 5], [7, 9, 20, 3]])[:, :, None]
-    >>> max_pool2d(x, 2)[:, :, 0].tolist()
-    [[9.0, 20.0]]
-    >>> jax.grad(lambda x: max_pool2d(x, 2).sum())(x)[:, :, 0].tolist()
-    [[0.0, 0.0, 0.0, 0.0], [0.0, 1.0, 1.0, 0.0]]
+    Returns:
+      `(..., H', W', C)`.
+
+    Raises:
+      ValueError: a shape, dtype, window, stride or padding that does not fit.
+
+    Derivative:
+      dy goes to the switch, the first maximum of the window in reading order, and nowhere else.
+
+    Example:
+      >>> x = jnp.array([[1., 2, 4, 5], [7, 9, 20, 3]])[:, :, None]
+      >>> max_pool2d(x, 2)[:, :, 0].tolist()
+      [[9.0, 20.0]]
+      >>> jax.grad(lambda x: max_pool2d(x, 2).sum())(x)[:, :, 0].tolist()
+      [[0.0, 0.0, 0.0, 0.0], [0.0, 1.0, 1.0, 0.0]]
 
     Source: Riesenhuber, Poggio, "Hierarchical models of object recognition in cortex", 1999.
     """
@@ -52,12 +59,22 @@ def avg_pool2d(x: jax.Array, window: Size, *, stride: Size | None = None, paddin
 
     y[i, j, c] = (1/m) Σ_ab x[i·s + a, j·s + b, c], over the m pixels of the window that are not padding.
 
-    Args, Returns, Raises: as for `max_pool2d`.
-    Derivative: dy / m at each of the m pixels.
+    Args:
+      x, window, stride, padding: as for `max_pool2d`.
 
-    >>> x = jnp.array([[2., 3, 3], [1, 2, 2], [2, 3, 1]])[:, :, None]
-    >>> avg_pool2d(x, 2, stride=1)[:, :, 0].tolist()
-    [[2.0, 2.5], [2.0, 2.0]]
+    Returns:
+      `(..., H', W', C)`.
+
+    Raises:
+      ValueError: as `max_pool2d`.
+
+    Derivative:
+      dy / m at each of the m pixels.
+
+    Example:
+      >>> x = jnp.array([[2., 3, 3], [1, 2, 2], [2, 3, 1]])[:, :, None]
+      >>> avg_pool2d(x, 2, stride=1)[:, :, 0].tolist()
+      [[2.0, 2.5], [2.0, 2.0]]
 
     Source: LeCun et al., 1998, §II.A: the subsampling layers.
     """
@@ -82,15 +99,25 @@ _avg_pool.defvjp(lambda x, m, size, stride: (_mean_of_windows(x, m, size, stride
 
 
 def l2_pool2d(x: jax.Array, window: Size, *, stride: Size | None = None, padding: Padding = "VALID") -> jax.Array:
-    """Take the length of each window as a vector, channel by channel.
+    """Take the L2 norm of each window, channel by channel.
 
     y[i, j, c] = √(Σ_ab x[i·s + a, j·s + b, c]²), where padding counts as 0.
 
-    Args, Returns, Raises: as for `max_pool2d`.
-    Derivative: the power rule x / y · dy; 0 where the window is all zero, the one point where y has a kink.
+    Args:
+      x, window, stride, padding: as for `max_pool2d`.
 
-    >>> l2_pool2d(jnp.array([[3., 4], [0, 0]])[:, :, None], 2)[:, :, 0].tolist()
-    [[5.0]]
+    Returns:
+      `(..., H', W', C)`.
+
+    Raises:
+      ValueError: as `max_pool2d`.
+
+    Derivative:
+      dx = x / y · dy, by the power rule. Where all of the window is 0, y has a kink, and dx is 0.
+
+    Example:
+      >>> l2_pool2d(jnp.array([[3., 4], [0, 0]])[:, :, None], 2)[:, :, 0].tolist()
+      [[5.0]]
 
     Source: Sermanet, Chintala, LeCun, "Convolutional neural networks applied to house numbers digit classification".
     """

@@ -1,4 +1,4 @@
-"""Parameters over time: training, evaluation and prediction, given a model's `init` and `apply`."""
+"""Training, evaluation and prediction, for any model that has `init` and `apply`."""
 
 from jaxcnn.train import losses, metrics
 from jaxcnn.train.callbacks import Best, Callback, EarlyStopping, Epoch

@@ -1,4 +1,4 @@
-"""What may happen at the end of an epoch. A callback is a function of an `Epoch`; returning True ends the training."""
+"""Callbacks: functions of an `Epoch` that `fit` calls at the end of each; one that returns True ends the training."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ from jaxcnn.train.state import TrainState
 
 
 class Epoch(NamedTuple):
-    """The end of an epoch. `train_state` is a copy, which may be kept."""
+    """What a callback is given at the end of an epoch; its `train_state` is a copy, which may be kept."""
 
     number: int
     metrics: dict[str, float]
@@ -28,7 +28,7 @@ class Best:
       min_delta: by how much a value must be better to count.
 
     Attributes:
-      epoch, value, train_state: of the best epoch so far.
+      epoch, value, train_state: the best epoch so far, its metric and its train state.
 
     Raises:
       ValueError: when called, if the history has no such column.
@@ -47,7 +47,7 @@ class Best:
 
 
 class EarlyStopping:
-    """Ends the training when a metric has not become better for some epochs.
+    """Ends the training when a metric has not improved for some epochs.
 
     Args:
       monitor, min_delta: as for `Best`.
@@ -73,7 +73,7 @@ class EarlyStopping:
 
 
 def checked(op: str, callbacks: Any, columns: Sequence[str]) -> list[Callback]:
-    """The callbacks, before anything is computed: functions, and what they monitor will be in the history."""
+    """The callbacks as a list; an error if one is no function of an Epoch, or monitors what is no column."""
     if callable(callbacks) or not isinstance(callbacks, Iterable):
         raise TypeError(f"{op}: `callbacks` must be a list of functions; got {type(callbacks).__name__}")
     listed = list(callbacks)

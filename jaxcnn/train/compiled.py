@@ -1,7 +1,7 @@
-"""What is computed once for a model and kept as long as the model: its compiled functions, the shapes of its outputs.
+"""A cache of each model's compiled functions and output shapes, which lives as long as the model.
 
-`jax.jit` of a new closure compiles anew at each call. Here a model's functions are found again by the model itself, and
-hold it by a weak reference only: when the last other reference to it goes, so do they, and the memory they take.
+`jax.jit` of a new closure compiles again at each call, so `predict` and `evaluate` look their functions up here, by the
+model. The cache has only a weak reference to the model: when the last other reference is gone, so are the functions.
 """
 
 import weakref
@@ -10,17 +10,17 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-MOST = 32  # of one model: each new loss, for one, is another function
+MOST = 32  # functions kept per model: each new loss, for example, needs another
 _kept: dict[int, tuple[weakref.ref, dict[Hashable, Any]]] = {}
 
 
 def kept(apply: Callable, key: Hashable, make: Callable[[Callable], T]) -> T:
-    """`make(apply)`, made once for each key and each `apply`, or each object that `apply` is a method of.
+    """The result of `make(apply)`, made once for each key and each model.
 
     Args:
-      apply: of a model or a layer.
-      key: what tells the results of one model apart.
-      make: gets a function that does as `apply`, and is to be used while `apply` is there.
+      apply: the function, or the bound method, of a model or a layer.
+      key: tells different results of one model apart.
+      make: is given a function that does what `apply` does, as long as the model exists.
     """
     owner = getattr(apply, "__self__", apply)
     number = id(owner)
@@ -28,7 +28,7 @@ def kept(apply: Callable, key: Hashable, make: Callable[[Callable], T]) -> T:
         weakly = _weakly(apply)
         if number not in _kept:
             _kept[number] = weakref.ref(owner, lambda _: _kept.pop(number, None)), {}
-    except TypeError:  # not every object can be referred to weakly
+    except TypeError:  # not every object can have a weak reference
         return make(apply)
     results = _kept[number][1]
     if key not in results:
@@ -42,7 +42,7 @@ def _weakly(apply: Callable) -> Callable:
     reference = weakref.WeakMethod(apply) if hasattr(apply, "__self__") else weakref.ref(apply)
 
     def called(*arguments, **options):
-        function: Any = reference()  # there while the caller, who has the model, is
+        function: Any = reference()  # not None: the caller has the model
         return function(*arguments, **options)
 
     return called

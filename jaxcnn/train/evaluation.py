@@ -1,7 +1,7 @@
-"""What a trained net gives for many images: its scores, its probabilities, or just its outputs.
+"""Scores, probabilities or plain outputs of a trained network for many images.
 
-Compiled functions are kept as long as the model, and the last images of many are filled up to a power of two, so that a
-second call compiles nothing, whatever its number of images.
+Compiled functions are kept as long as the model, and the last batch is filled up to a power of two. So a second call
+compiles nothing or little, whatever its number of images.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from jaxcnn.data import to_float
 from jaxcnn.files.trees import flatten
 from jaxcnn.ops.sharding import rows
 from jaxcnn.train.compiled import kept
-from jaxcnn.train.examples import check_model, check_pixels, labelled_images, match_images
+from jaxcnn.train.examples import check_model, check_pixels, labeled_images, match_images
 from jaxcnn.train.integers import whole
 from jaxcnn.train.keywords import hinted
 from jaxcnn.train.losses import LossFunction, meaning, probabilities
@@ -28,30 +28,31 @@ from jaxcnn.train.step import batch_sums, check_alive
 def evaluate(
     model: Any, train_state: TrainState, data: Any, *, batch_size: int, policy: Policy | None = None
 ) -> dict[str, float]:
-    """Loss and accuracy on labelled images, exactly those of the whole set at once.
+    """Loss and accuracy on labeled images: exact means over all of them, however they are cut into batches.
 
     Args:
       model: as in `fit`.
-      train_state: from `fit`, or `TrainState(params, state, loss=model.loss)`; its averages, where it keeps them.
+      train_state: from `fit`, or `TrainState(params, state, loss=model.loss)`. If it keeps moving averages, those are
+        evaluated.
       data: as in `fit`.
       batch_size: images at a time.
       policy: the dtypes, as in `fit`.
 
-    Returns:
-      `{"loss": …, "accuracy": …}`; of a loss of one's own the loss alone (see `losses.Classification`).
+      Returns:
+        `{"loss": …, "accuracy": …}`; only the loss if that is a function of your own (see `losses.Classification`).
 
     Raises:
       ValueError, TypeError: as `fit`.
     """
     check_single("evaluate", model, train_state)
-    pair = labelled_images("evaluate", model, data, "data", train_state.loss)
+    pair = labeled_images("evaluate", model, data, "data", train_state.loss)
     return scores(model, train_state, pair, batch_size, policy)
 
 
 def predict(
     model: Any, train_state: TrainState, x: Any, *, batch_size: int, policy: Policy | None = None
 ) -> np.ndarray:
-    """Class probabilities; of a loss of one's own (see `losses.Classification`), the outputs as they are.
+    """Class probabilities of images; after a loss of your own, the plain outputs (see `losses.Classification`).
 
     Args:
       model, train_state, batch_size, policy: as in `evaluate`.
@@ -76,13 +77,13 @@ def predict(
 
 
 def outputs(layer: Any, params: Any, state: Any, x: Any, *, batch_size: int) -> np.ndarray:
-    """What a layer gives for many images: the features of a backbone (`models.features`), or the logits of a model.
+    """The outputs of a layer for many images: the features of a backbone (`models.features`), or the logits of a model.
 
     Args:
       layer: a `Layer` or a `Model`.
-      params, state: its own; what it does not need may be in them.
-      x: images `(N, H, W, C)`, uint8 (taken as 0 to 1) or floating, or what else the layer takes.
-      batch_size: how many at a time.
+      params, state: the layer's; further entries are ignored.
+      x: images `(N, H, W, C)`, uint8 (taken as 0 to 1) or floating, or any other arrays that the layer takes.
+      batch_size: how many images at a time.
 
     Returns:
       `(N, …)` as a NumPy array.
@@ -117,13 +118,13 @@ def scores(
 
 
 def means(loss: str | LossFunction | None, total: float, right: float, count: float) -> dict[str, float]:
-    """Loss and accuracy by their sums over the examples that count; no accuracy where nothing is right or wrong."""
+    """Loss and accuracy from sums over the examples that count; no accuracy if the loss is no classification's."""
     found = {"loss": float(total / max(count, 1))}
     return found if meaning(loss).activation is None else found | {"accuracy": float(right / max(count, 1))}
 
 
 def in_batches(op: str, function: Callable, params: Any, state: Any, x: Any, batch_size: int) -> np.ndarray:
-    """`function(params, state, x)` of many x, a batch at a time."""
+    """`function(params, state, x)` for many x, computed a batch at a time."""
     parts = [
         np.asarray(function(params, state, batch))[: np.count_nonzero(use)]
         for (batch,), use in _batches(op, (x,), batch_size)
@@ -135,7 +136,7 @@ def in_batches(op: str, function: Callable, params: Any, state: Any, x: Any, bat
 
 
 def check_single(op: str, model: Any, train_state: TrainState) -> None:
-    """ValueError or TypeError for what is no train state, or an ensemble's, another model's, or used up by a step."""
+    """ValueError or TypeError unless it is a train state of this model, of no ensemble, with its arrays still there."""
     check_model(op, model)
     if not isinstance(train_state, TrainState):
         raise TypeError(
@@ -168,7 +169,7 @@ def check_single(op: str, model: Any, train_state: TrainState) -> None:
 def _batches(op: str, arrays: tuple, batch_size: int) -> Iterator[tuple[tuple, np.ndarray]]:
     """Batches of arrays with one leading axis, and which of their examples are real.
 
-    The last are filled up, by repeating one of them, to the next power of two that is no more than a batch.
+    The last batch is filled up with copies of an example to the next power of two, or to a whole batch if that is less.
     """
     batch_size = whole(op, "batch_size", batch_size, 1)
     arrays = tuple(map(_on_host, arrays))
@@ -181,5 +182,5 @@ def _batches(op: str, arrays: tuple, batch_size: int) -> Iterator[tuple[tuple, n
 
 
 def _on_host(array: Any) -> Any:
-    """An array of one device as NumPy's, since JAX compiles the indexing of its own for every length."""
+    """An array of one device as a NumPy array, because JAX would compile the indexing anew for every length."""
     return np.asarray(array) if isinstance(array, jax.Array) and len(array.sharding.device_set) == 1 else array

@@ -1,4 +1,4 @@
-"""Labelled images that fit a model and a loss: found out before anything is computed."""
+"""Checks that labeled images fit a model and a loss, before anything is computed."""
 
 import sys
 import warnings
@@ -14,10 +14,10 @@ from jaxcnn.train.compiled import kept
 from jaxcnn.train.losses import Classification, LossFunction, Meaning, check_range, loss_function, meaning
 from jaxcnn.train.metrics import correct
 
-MOST_IN_CHECK = 2**16  # images whose range is looked at
+MOST_IN_CHECK = 2**16  # how many images are checked for the range of their values
 
 
-def labelled_images(op: str, model: Any, data: Any, name: str, loss: str | LossFunction | None) -> tuple[Any, Any]:
+def labeled_images(op: str, model: Any, data: Any, name: str, loss: str | LossFunction | None) -> tuple[Any, Any]:
     """(images, labels) as arrays; ValueError or TypeError if they do not fit the model or the loss."""
     check_model(op, model)
     images, labels = as_pair(data, name=name)
@@ -54,7 +54,7 @@ def labelled_images(op: str, model: Any, data: Any, name: str, loss: str | LossF
 
 
 def check_model(op: str, model: Any) -> None:
-    """TypeError for a network that does not say what images it takes."""
+    """TypeError for a network without an `input_shape`."""
     if not hasattr(model, "input_shape"):
         raise TypeError(
             f"{op}: `model` must be a Model; got {type(model).__name__}. "
@@ -63,7 +63,7 @@ def check_model(op: str, model: Any) -> None:
 
 
 def match_images(op: str, model: Any, images: Any, name: str) -> None:
-    """ValueError unless the images are of the model's shape; a warning if they look like bytes that became floats."""
+    """ValueError unless the images have the model's input shape; a warning if they are floats of 0 to 255."""
     shape = getattr(images, "shape", ())
     if tuple(shape[1:]) != tuple(model.input_shape):
         raise ValueError(
@@ -73,7 +73,7 @@ def match_images(op: str, model: Any, images: Any, name: str) -> None:
 
 
 def check_pixels(op: str, images: Any, name: str) -> None:
-    """A warning for float images from 0 to 255: nets are made for 0 to 1, and train badly or answer wrongly so."""
+    """Warn of float images of 0 to 255: networks expect 0 to 1, and would train badly or predict wrongly."""
     if not jnp.issubdtype(images.dtype, jnp.floating) or not len(images):
         return
     some = np.asarray(images[:: -(-len(images) // MOST_IN_CHECK)] if len(images) > MOST_IN_CHECK else images)
@@ -86,7 +86,7 @@ def check_pixels(op: str, images: Any, name: str) -> None:
 
 
 def _callers_level() -> int:
-    """How many frames up the code is that called jaxcnn: there Python tells a warning, once for each line."""
+    """The `stacklevel` of the user's line that called jaxcnn: Python shows a warning once for each such line."""
     frame, level = sys._getframe(1), 1
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("jaxcnn."):
         frame, level = frame.f_back, level + 1
@@ -94,14 +94,14 @@ def _callers_level() -> int:
 
 
 def _outputs(model: Any) -> jax.ShapeDtypeStruct:
-    """What the model gives for one image."""
+    """The shape and dtype of the model's output for one image."""
     params, state = jax.eval_shape(model.init, jax.random.key(0))
     image = jax.ShapeDtypeStruct((1, *model.input_shape), jnp.float32)
     return jax.eval_shape(lambda p, s, x: model.apply(p, s, x)[0], params, state, image)
 
 
 def _check_no_regression(op: str, name: str, labels: np.ndarray) -> None:
-    """ValueError for labels (N,) or (N, 1) of any numbers."""
+    """ValueError for labels (N,) or (N, 1) that are not whole numbers: those of a regression."""
     if (labels.ndim == 1 or labels.shape[1:] == (1,)) and (labels != np.round(labels)).any():
         raise ValueError(
             f"{op}: the labels of `{name}` must be classes; got numbers from {labels.min():g} to {labels.max():g}. A "
@@ -111,7 +111,7 @@ def _check_no_regression(op: str, name: str, labels: np.ndarray) -> None:
 
 
 def _check_classes(op: str, model: Any, name: str, labels: np.ndarray, units: int, says: Meaning) -> None:
-    """ValueError where labels are no classes, or no probabilities of classes, of a net with so many units."""
+    """ValueError unless labels are classes, or probabilities of classes, for a network with so many output units."""
     kept = labels if says.ignore_label is None else labels[labels != says.ignore_label]
     if labels.size and not kept.size:
         raise ValueError(f"{op}: `{name}` must have labels other than {says.ignore_label}, the one that is ignored")
@@ -137,12 +137,12 @@ def _check_classes(op: str, model: Any, name: str, labels: np.ndarray, units: in
 
 
 def _check_apart(op: str, function: Callable, outputs: jax.ShapeDtypeStruct, labels: np.ndarray) -> None:
-    """ValueError where outputs (N, 1) and labels (N,) were spread over each other, (N, N), and averaged."""
+    """ValueError where a loss broadcasts outputs (N, 1) and labels (N,) to (N, N) and averages."""
     two = [int(np.argmin(labels)), int(np.argmax(labels))]
     y, z = jnp.asarray(labels[two]), jnp.asarray([[0.25], [0.75]], outputs.dtype)
     together, alone = function(z, y), jnp.concatenate([function(z[:1], y[:1]), function(z[1:], y[1:])])
     if not np.allclose(together, alone, rtol=1e-3, atol=1e-6, equal_nan=True):
         raise ValueError(
             f"{op}: `loss` must give each example a value of its own, but mixes them: outputs {outputs.shape} and "
-            f"labels {labels.shape} spread over each other. Give labels[:, None], or use outputs[:, 0] in the loss"
+            f"labels {labels.shape} are broadcast to each other. Give labels[:, None], or use outputs[:, 0] in the loss"
         )

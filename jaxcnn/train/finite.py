@@ -1,4 +1,4 @@
-"""What is not finite ends a training, before it is written over what is."""
+"""A training ends when a number becomes infinite or NaN, before it overwrites the last finite state."""
 
 from collections.abc import Container
 from typing import Any
@@ -21,11 +21,11 @@ PARTS = {
 
 
 class NonFiniteLoss(JaxcnnError, ArithmeticError):
-    """The loss, or a number that the next steps go by, became infinite or not a number.
+    """The loss, or a number that the next step would use, became infinite or NaN.
 
     Attributes:
       history: the epochs that were finished.
-      train_state: of the last of them, where `fit` has no run_dir and one was finished; else None.
+      train_state: after the last finished epoch; None if there is none, or if `fit` has a run_dir, which holds it.
     """
 
     history: History
@@ -42,12 +42,14 @@ def not_finite(train_state: TrainState) -> list[str]:
 
 
 def check_finite(train_state: TrainState, row: dict[str, Any], label: str, known: Container[str]) -> None:
-    """NonFiniteLoss at the end of an epoch. The loss of training is that before each step, and may look well still.
+    """Raise NonFiniteLoss at the end of an epoch after which the training cannot go on.
+
+    The training loss is measured before each step, so it may be finite when the parameters are not.
 
     Args:
-      train_state, row: at the end of the epoch.
-      label: of the epoch.
-      known: arrays that were not finite before the first step, such as the best loss that an optimizer has seen.
+      train_state, row: the state and the metrics at the end of the epoch.
+      label: the epoch's name in the message.
+      known: arrays that were infinite before the first step, such as the best loss that an optimizer has seen.
     """
     if not np.isfinite(row.get("validation_loss", 0.0)):
         raise NonFiniteLoss(f"fit: the validation loss became {row['validation_loss']} after {label}. {ADVICE}")

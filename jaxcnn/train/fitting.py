@@ -1,4 +1,4 @@
-"""Training a model on labelled images."""
+"""Training a model on labeled images."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ from jaxcnn.data import epoch_plan
 from jaxcnn.data.augment import Augment, per_image
 from jaxcnn.train.callbacks import Callback, Epoch, checked
 from jaxcnn.train.evaluation import means, scores
-from jaxcnn.train.examples import labelled_images
+from jaxcnn.train.examples import labeled_images
 from jaxcnn.train.finite import ADVICE, NonFiniteLoss, check_finite, not_finite
 from jaxcnn.train.history import History
 from jaxcnn.train.integers import whole
@@ -27,12 +27,12 @@ from jaxcnn.train.run_folder import RunFolder
 from jaxcnn.train.state import Initial, TrainState, fingerprint, initial_state
 from jaxcnn.train.step import check_ema, make_step, make_steps
 
-# In a notebook without ipywidgets tqdm warns and draws lines of text, which is no fault of the user's.
+# In a notebook without ipywidgets, tqdm warns and draws lines of text; the user can do nothing about that warning.
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from tqdm.auto import tqdm
 
-DISPATCHES_PER_EPOCH = 25  # how often the progress bar moves and Ctrl-C is heard
+DISPATCHES_PER_EPOCH = 25  # the progress bar moves, and Ctrl-C takes effect, between dispatches
 MOST_STEPS_PER_DISPATCH = 50
 
 
@@ -58,40 +58,42 @@ def fit(
 ) -> tuple[TrainState, History]:
     """Train a model.
 
-    Many steps run in one dispatch, inside a compiled loop, with the data on the device. The last batch of an epoch may
-    be short: other images fill it, but have no part in the loss (batch normalization does see them).
+    Many steps run in one dispatch, inside a compiled loop, with the data on the device. If the last batch of an epoch
+    is short, other images fill it; they do not count in the loss, but batch normalization sees them.
 
     Args:
       model: a `jaxcnn.models.Model`: `init(key)` and `apply(params, state, x, *, train, key)`. Auxiliary classifiers
-        have their part in the training loss; accuracies and validation are of the main one.
+        count in the training loss; accuracy and validation are those of the main classifier.
       data: a `Dataset`, or (images, labels): images `(N, *input_shape)`, uint8 (taken as 0 to 1) or floating;
-        labels integers `(N,)`, or `(N, C)`; for a loss of one's own, numbers `(N, …)` as it takes them.
-      validation: the same, evaluated after each epoch; or None.
+        labels integers `(N,)`, or `(N, C)`; for a loss function of your own, whatever numbers `(N, …)` it takes.
+      validation: data as above, evaluated after each epoch; or None.
       epochs: passes over the data.
       batch_size: images per step; no more than there are.
       optimizer: an optax transformation, with its schedule in steps: `optax.cosine_onecycle_schedule(steps, peak)`,
         `optax.cosine_decay_schedule`, `optax.piecewise_constant_schedule`. Clipping, accumulation over k batches and
-        groups of parameters are optax's too: `optax.chain(optax.clip_by_global_norm(1.0), optimizer)`,
+        groups of parameters also come from optax: `optax.chain(optax.clip_by_global_norm(1.0), optimizer)`,
         `optax.MultiSteps(optimizer, k)`, `optax.partition` (see `label_params`).
       loss: a name from `jaxcnn.train.losses`, usually `model.loss`; one of its functions with options, such as
         `functools.partial(losses.softmax_cross_entropy, label_smoothing=0.1)` or `ignore_label=-1`; or a function of
-        your own, `(outputs, labels) -> (N,)`. Of your own, which may be a regression's, there is no accuracy, and
-        `predict` gives the outputs as they are; `losses.Classification` says that it is a classification's.
-        Accuracy is the share of images whose class is right; of units that are each true or false, trained with labels
-        `(N, C)` by sigmoid_binary_cross_entropy, the share of labels.
-      seed: of the initial parameters, the order of the images, augmentation and dropout. The same seed on the same
+        your own, `(outputs, labels) -> (N,)`. A function of your own may be for regression, so it has no accuracy, and
+        `predict` returns the plain outputs; wrap it in `losses.Classification` if its outputs are logits. Accuracy is
+        the share of images whose class is right. With labels `(N, C)` and sigmoid_binary_cross_entropy, where each unit
+        is true or false, it is the share of labels that are right.
+      seed: decides the initial parameters, the order of the images, augmentation and dropout. The same seed on the same
         machine gives the same run, bit for bit.
       augment: `(key, image) -> image` on one float image, from `jaxcnn.data.augment`.
-      initial: parameters and statistics to start from, (params, state) or a `TrainState` (its averages, where it keeps
-        them), instead of fresh ones. They are left as they are; the optimizer and its schedule start anew.
+      initial: parameters and statistics to start from in place of fresh ones: (params, state), or a `TrainState`, of
+        which the moving averages are taken if it has them. The given arrays are not changed; the optimizer and its
+        schedule start anew.
       ema: the decay, such as 0.999, of a moving average of parameters and statistics (see `make_step`). The averages
         are what is evaluated after each epoch and saved; `train_state.weights` gives them.
       policy: the dtypes of parameters, layers and outputs (see `Policy`); float32 without one.
-      callbacks: functions of an `Epoch`, called after each, when it is saved; one that returns True ends the training.
+      callbacks: functions of an `Epoch`, called after each epoch, once it is saved; one that returns True ends the
+        training.
       run_dir: a folder for the run (see `jaxcnn.train.run_folder`); or None to write nothing.
-      resume: go on with the run in run_dir, after its last finished epoch, as if it had not stopped. Give the same
-        data, optimizer, augmentation and initial parameters again: they are not in the folder. Callbacks start afresh.
-      progress: False for a training that prints nothing.
+      resume: go on with the run in run_dir after its last finished epoch, as if it had not stopped. Give the same data,
+        optimizer, augmentation and initial parameters again, since the folder does not hold them. Callbacks start anew.
+      progress: False to print nothing.
 
     Returns:
       (TrainState, History) of the last epoch. With a run_dir the best epoch's model is in model.safetensors.
@@ -99,8 +101,8 @@ def fit(
     Raises:
       ValueError, TypeError: data, labels or options that do not fit together.
       FileExistsError: run_dir holds a run and resume is False. BlockingIOError: another `fit` is writing into it.
-      NonFiniteLoss: of the loss, parameters, statistics or the optimizer's state; names the epoch and step. The run
-        folder, or without one the error itself, keeps the last finished epoch.
+      NonFiniteLoss: the loss, a parameter, a statistic or the optimizer's state became infinite or NaN; the message
+        names the epoch and step. The last finished epoch is in the run folder or, without one, in the error.
 
     Example:
       >>> from jaxcnn import data, models
@@ -112,7 +114,7 @@ def fit(
       >>> len(history)
       2
     """
-    images, labels = labelled_images("fit", model, data, "data", loss)
+    images, labels = labeled_images("fit", model, data, "data", loss)
     epochs, batch_size = whole("fit", "epochs", epochs, 1), whole("fit", "batch_size", batch_size, 1)
     seed = whole("fit", "seed", seed, 0, 2**32 - 1)
     if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
@@ -128,7 +130,7 @@ def fit(
         raise TypeError(f"fit: `run_dir` must be a path; got {run_dir!r}")
     if run_dir is not None and not os.fspath(run_dir):
         raise ValueError("fit: `run_dir` must be a folder; got an empty path")
-    held_out = None if validation is None else labelled_images("fit", model, validation, "validation", loss)
+    held_out = None if validation is None else labeled_images("fit", model, validation, "validation", loss)
 
     columns = ["loss", *(["accuracy"] if meaning(loss).activation else [])]
     columns = ["epoch", *columns, *(f"validation_{name}" for name in columns if held_out), "seconds"]
@@ -197,13 +199,13 @@ def fit(
             history.append(row)
             if folder:
                 folder.end_of_epoch(row, history, train_state)
-            if progress:  # what is printed is saved
+            if progress:  # print an epoch only after it is saved
                 said = ", ".join(_said(name, value) for name, value in row.items() if name != "epoch")
                 print(f"{label}: {said}", flush=True)
             if callbacks or not folder:
                 lasting = jax.tree.map(jnp.copy, train_state)  # the next step reuses the buffers of train_state
             answers = [callback(Epoch(number, row, lasting)) for callback in callbacks]
-            if any(answers):  # all were called
+            if any(answers):  # after all callbacks were called
                 break
     return train_state, history
 
@@ -222,7 +224,7 @@ def _epoch(
     for first in range(0, total, per_dispatch):
         chosen, use = indices[first : first + per_dispatch], mask[first : first + per_dispatch]
         count = len(chosen)
-        fill = [(0, per_dispatch - count), (0, 0)]  # one shape for every dispatch; the rest is not run
+        fill = [(0, per_dispatch - count), (0, 0)]  # one shape for every dispatch; only `count` steps run
         train_state, new = steps(train_state, *data, np.pad(chosen, fill), np.pad(use, fill), count, key)
         new = np.asarray(new, np.float64)[:count]
         bad = np.flatnonzero(~np.isfinite(new[:, 0]))
@@ -238,7 +240,7 @@ def _epoch(
 
 
 def _finished(history: History, run_dir: Any, holder: str | None) -> str:
-    """What is left of a training that was stopped."""
+    """The message of a training that was stopped: what was finished, and where it is."""
     if not history:
         return "No epoch was finished"
     holds = (

@@ -1,14 +1,14 @@
-"""In which order a CPU takes the gradient of a batch, and those of an ensemble: so that results stay in cache.
+"""Gradients in an order that keeps intermediate results in a CPU's cache: of slices of a batch, of members in turn.
 
-Slices: the gradient of a sum is the sum of the gradients. Between the forward and the backward pass of a layer lie all
-other layers, so the intermediate results of a whole batch go through main memory, and on a CPU a training step waits
-for it. Those of a slice stay in cache, and in memory that needs no new pages: on 2 cores the gradient of 128 images
+Slices: the gradient of a sum is the sum of the gradients, so a batch may be computed in parts. The forward result of a
+layer is needed again in its backward pass, after all other layers. For a whole batch it goes through main memory
+meanwhile; for a slice it stays in cache, and no new memory pages are needed: on 2 cores the gradient of 128 images
 takes mnist_cnn 27 ms in four slices instead of 42.
 
-Turns: a model whose intermediate results fill a cache is trained fastest alone. `jax.vmap` would compute a layer for
-all members of an ensemble, then the next, and each result would go through main memory: a step of ten mnist_cnn on 32
-images each takes 124 ms so, and 85 one member after the other. Small models are better off together, and so are all on
-an accelerator.
+Turns: a model whose intermediate results fill a cache is trained fastest alone. `jax.vmap` computes each layer for all
+members of an ensemble before the next layer, so every result goes through main memory: a step of ten mnist_cnn on 32
+images each takes 124 ms, and 85 ms one member after the other. Small models, and all models on an accelerator, are
+faster together.
 """
 
 import functools
@@ -29,14 +29,14 @@ Tree = Any
 
 
 def value_and_grad(loss: Callable, *, slices: int | None = None) -> Callable:
-    """As `jax.value_and_grad(loss)` for a mean over a batch, and on a CPU up to twice as fast.
+    """`jax.value_and_grad(loss)` for a mean over a batch; on a CPU up to twice as fast as JAX's.
 
         value = 1/S Σ_s loss(params, *batch[s]),   gradient = 1/S Σ_s ∂loss(params, *batch[s]) / ∂params
 
     Args:
-      loss: `(params, *batch) -> ()`, the mean of something over the examples, each by itself; so no batch
+      loss: `(params, *batch) -> ()`, a mean over the examples in which no example depends on another; so no batch
         normalization in training.
-      slices: S, which divides the batch; when None, as many as keep a slice in cache on a CPU, else 1.
+      slices: S, a divisor of the batch size; None means as many as keep a slice in cache on a CPU, else 1.
 
     Returns:
       `(params, *batch) -> (value, gradient)`; batch: arrays, or trees of arrays, `(N, …)`.
@@ -64,17 +64,17 @@ def value_and_grad(loss: Callable, *, slices: int | None = None) -> Callable:
 
 
 def summed_gradients(function: Callable, params: Tree, batch: tuple[Tree, ...], slices: int) -> tuple[Tree, Tree]:
-    """Σ_s of `(value, more)` and of ∂value/∂params; `function(params, s, *slice) -> (value, more)`."""
+    """The sums over slices of `function(params, s, *slice) -> (value, more)` and of ∂value/∂params."""
     lengths = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(batch)}
     if len(lengths) != 1 or lengths == {()}:
-        raise ValueError(f"slices: `batch` must be arrays with one leading axis; got leading axes {sorted(lengths)}")
+        raise ValueError(f"`batch` must be arrays with one leading axis; got leading axes {sorted(lengths)}")
     ((length,),) = lengths
     if slices < 1 or length % slices:
-        raise ValueError(f"slices: `slices` must divide the batch of {length}; got {slices}")
+        raise ValueError(f"`slices` must divide the batch of {length}; got {slices}")
     gradient = jax.value_and_grad(function, has_aux=True)
     if slices == 1:
         return gradient(params, 0, *batch)
-    # Slice s has every S-th example, from s on: of a batch that devices share out, each has its part of every slice.
+    # Slice s has every S-th example, from s on: if devices share the batch out, each has its part of every slice.
     parts = jax.tree.map(lambda leaf: jnp.reshape(leaf, (length // slices, slices, *jnp.shape(leaf)[1:])), batch)
 
     def add(total, s):
@@ -82,15 +82,15 @@ def summed_gradients(function: Callable, params: Tree, batch: tuple[Tree, ...], 
         return jax.tree.map(jnp.add, total, gradient(params, s, *part)), None
 
     first = jax.eval_shape(gradient, params, 0, *jax.tree.map(lambda leaf: leaf[:, 0], parts))
-    zero = jax.tree.map(jnp.zeros_like, first)  # varying over the axes of a shard_map as the first result does
+    zero = jax.tree.map(jnp.zeros_like, first)  # like the first result, it varies over the axes of a shard_map
     total, _ = lax.scan(add, zero, jnp.arange(slices))
     return total
 
 
 def slices_for(function: Callable, *arguments: Tree) -> Callable[[Machine], int]:
-    """How many slices keep the intermediate results of `function(params, *batch)` in a machine's cache, if it has one.
+    """How many slices keep the intermediate results of `function(params, *batch)` in the cache of a machine.
 
-    Bounded, because each slice also adds up a whole gradient.
+    The number is bounded, because each slice also adds up a whole gradient.
     """
     params, *batch = arguments
     leaves = jax.tree.leaves(batch)
@@ -117,14 +117,14 @@ def slices_for(function: Callable, *arguments: Tree) -> Callable[[Machine], int]
 
 
 def in_turn(function: Callable) -> Callable:
-    """`function`, whose vmap takes one member after the other where that is faster. Forward derivatives only."""
+    """`function`, computed under `jax.vmap` one member at a time where that is faster. Forward derivatives only."""
 
     @functools.wraps(function)
     def called(*arguments):
         flat, tree = jax.tree.flatten(arguments)
         closed, shapes = jax.make_jaxpr(lambda *flat: function(*tree.unflatten(flat)), return_shape=True)(*flat)
 
-        # What the function closes over may be mapped too, so it becomes an argument.
+        # Arrays that the function closes over may be mapped, too, so they become arguments.
         @jax.custom_batching.custom_vmap
         def alone(consts, flat):
             return jax.core.eval_jaxpr(closed.jaxpr, consts, *flat)
@@ -133,7 +133,7 @@ def in_turn(function: Callable) -> Callable:
         def _(_, mapped, consts, flat):
             chosen = jax.tree.leaves(mapped)
             results = jax.tree.map(lambda _: any(chosen), closed.out_avals)
-            if not any(chosen):  # where only tangents are mapped, values are asked for alone
+            if not any(chosen):  # if only tangents are mapped, JAX asks for the values alone
                 return alone.fun(consts, flat), results
 
             def takes_turns(here):
@@ -159,7 +159,7 @@ def in_turn(function: Callable) -> Callable:
 
 
 def results_bytes(jaxpr: Any) -> int:
-    """The bytes of all intermediate results of a program, inside a loop once for each turn, of the largest branch."""
+    """The bytes of all intermediate results of a program: in a loop once for each iteration, in the largest branch."""
     total = 0
     for e in jaxpr.eqns:
         if e.primitive.name == "scan":

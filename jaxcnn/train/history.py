@@ -1,4 +1,4 @@
-"""What happened in each epoch: arrays, and a CSV file."""
+"""The metrics of each epoch, as arrays and as a CSV file."""
 
 import csv
 import os
@@ -12,9 +12,9 @@ from jaxcnn.files.whole import replacing
 class History:
     """One row of numbers per epoch.
 
-    Columns: epoch (from 1), loss and accuracy of the epoch's training batches as they were met, validation_loss and
-    validation_accuracy (where there is validation) after it, seconds. Accuracies are those of a classification; a loss
-    of one's own has none (see `jaxcnn.train.fit`).
+    Its columns are epoch (from 1), loss and accuracy (means over the epoch's training batches, each before its step),
+    validation_loss and validation_accuracy (after the epoch, if there is validation data), and seconds. Only a
+    classification has accuracies; a loss function of your own has none (see `jaxcnn.train.fit`).
 
     Example:
       >>> history = History()
@@ -28,7 +28,7 @@ class History:
         self.rows: list[dict[str, float]] = []
 
     def append(self, row: dict[str, float]) -> None:
-        """Add an epoch; ValueError unless it has the columns of those before."""
+        """Add an epoch; ValueError unless it has the columns of the epochs before."""
         if self.rows and row.keys() != self.rows[0].keys():
             raise ValueError(f"History: a row must have the columns {list(self.rows[0])}; got {list(row)}")
         self.rows.append(row)
@@ -42,7 +42,7 @@ class History:
         return list(self.rows[0]) if self.rows else []
 
     def __getitem__(self, column: str) -> np.ndarray:
-        """One column as an array; KeyError naming the columns there are."""
+        """One column as an array; KeyError if there is none of that name."""
         if column not in self.columns:
             raise KeyError(f"no column {column!r}; there are {self.columns}")
         return np.array([row[column] for row in self.rows])
@@ -51,7 +51,7 @@ class History:
         return f"<History: {len(self)} epochs of {', '.join(self.columns)}>"
 
     def to_csv(self, path: str | os.PathLike) -> None:
-        """Write the table; whole or not at all. Numbers are written so that reading gives them back exactly."""
+        """Write the table, whole or not at all; reading it gives back exactly the same numbers."""
         with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, self.columns)
             writer.writeheader()
@@ -59,7 +59,7 @@ class History:
 
     @classmethod
     def from_csv(cls, path: str | os.PathLike) -> "History":
-        """Read a table that `to_csv` wrote; ValueError naming the file, and the row, if it is not one."""
+        """Read a table that `to_csv` wrote; a ValueError names the file and the row that is wrong."""
         history = cls()
         if not Path(path).is_file():
             raise FileNotFoundError(f"{path}: no such file with the history of a training")

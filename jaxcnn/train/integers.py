@@ -1,4 +1,4 @@
-"""Whole numbers as people have them: ints, and those of NumPy and JAX."""
+"""Whole numbers as arguments: ints of Python, NumPy and JAX."""
 
 import operator
 from typing import Any

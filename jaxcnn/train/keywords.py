@@ -1,4 +1,4 @@
-"""Hints for what people know by another name from Keras, scikit-learn and PyTorch."""
+"""Hints for arguments that have another name in Keras, scikit-learn or PyTorch."""
 
 import functools
 from collections.abc import Callable
@@ -28,7 +28,7 @@ ELSEWHERE = {
 
 
 def hinted(positional: int) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Of a function with so many arguments before its keywords, the last of which is the data."""
+    """Decorate a function that has `positional` arguments before its keywords, the last of which is the data."""
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
         op = function.__name__

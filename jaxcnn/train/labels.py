@@ -1,4 +1,4 @@
-"""Which parameters are trained how: labels by name for `optax.partition`, and the mask of weight decay."""
+"""Groups of parameters: labels by name for `optax.partition`, and the mask of weight decay."""
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
@@ -13,20 +13,20 @@ Tree = Any
 
 
 def label_params(params: Tree, patterns: Mapping[str, str], *, default: str) -> Tree:
-    """A label for every parameter by its name, as `optax.partition` wants them.
+    """A label for every parameter by its name, for `optax.partition`.
 
     Args:
-      params: a model's.
+      params: the parameters of a model.
       patterns: `{pattern: label}`. A pattern is a parameter's path ("stage1/conv1/kernel"), or the start of one up to
         a slash ("stage1"), with `*`, `?` and `[…]` as in file names; `*` also stands for slashes ("*/scale"). Where
         several match, the first counts.
       default: the label of parameters that no pattern matches.
 
     Returns:
-      A tree like params, of labels.
+      A tree of labels, like params.
 
     Raises:
-      ValueError: a pattern that labels nothing, since it is misspelled or those before it took all.
+      ValueError: a pattern that labels nothing, because it is misspelled or earlier patterns match all its parameters.
 
     Example:
       Freezing, and a learning rate for each group:
@@ -60,13 +60,13 @@ def label_params(params: Tree, patterns: Mapping[str, str], *, default: str) -> 
 
 
 def decayed(params: Tree) -> Tree:
-    """True for kernels, False for biases and the scales of norms: what weight decay should act on.
+    """Which parameters weight decay should act on: True for kernels, False for biases and the scales of norms.
 
     Args:
       params: a model's.
 
     Returns:
-      A tree like params, of bools: whether an array has two axes or more.
+      A tree of bools, like params: whether an array has two axes or more.
 
     Example:
       >>> import optax

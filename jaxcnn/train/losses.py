@@ -1,4 +1,4 @@
-"""Losses per example, from logits, and what a loss says of the logits: their probabilities, and who is right."""
+"""Losses per example, and what they mean for the logits: the probabilities, and which examples are right."""
 
 import functools
 import operator
@@ -30,8 +30,8 @@ def softmax_cross_entropy(
       logits: `(N, C)`, C at least 2. Sums are in float32 at least.
       labels: integers `(N,)`, 0 to C − 1, or `(N, C)` with rows that sum to 1 (one-hot or soft).
       label_smoothing: ε in [0, 1): labels become (1 − ε)·l + ε/C.
-      ignore_label: an integer label, such as −1 or 255, of examples that do not count: their loss and its gradient
-        are 0. `fit` and `evaluate` leave them out of means and accuracies too.
+      ignore_label: an integer label, such as −1 or 255, for examples that do not count: their loss and its gradient are
+        0, and `fit` and `evaluate` leave them out of means and accuracies.
 
     Returns:
       `(N,)`, in the dtype of the logits; NaN where an integer label is out of range and traced, with no value to check.
@@ -72,8 +72,8 @@ def sigmoid_binary_cross_entropy(
       logits: `(N, 1)`, one unit for class 1 against class 0, or `(N, C)`, one unit per class. Sums are in float32 at
         least.
       labels: integers `(N,)`, or `(N, C)` with values 0 to 1: one label per unit, of which any number may be 1.
-      ignore_label: a label, such as −1, that does not count: it has no part in its example's average, and where an
-        example has no other, its loss and its gradient are 0.
+      ignore_label: a label, such as −1, that does not count in its example's average. An example that has no other
+        label has loss 0 and gradient 0.
 
     Returns:
       `(N,)`, in the dtype of the logits; NaN where an integer label is out of range and traced, with no value to check.
@@ -100,15 +100,15 @@ def sigmoid_binary_cross_entropy(
 
 @dataclass(frozen=True)
 class Classification:
-    """A loss of one's own whose logits are those of a classification.
+    """A loss function of your own, for a classification.
 
-    `fit`, `evaluate` and `predict` take a function for one of anything, regression for one: they count no accuracy and
-    give the outputs as they are. Of this loss they give accuracies and probabilities.
+    A plain function might be the loss of a regression, so with one `fit` and `evaluate` count no accuracy, and
+    `predict` returns the plain outputs. With a `Classification` they return accuracies and probabilities.
 
     Args:
       function: `(logits, labels) -> (N,)`.
-      activation: what makes probabilities of the logits: "softmax", one class per image, or "sigmoid", units that are
-        each true or false.
+      activation: the function from logits to probabilities: "softmax", for one class per image, or "sigmoid", for units
+        that are each true or false.
       ignore_label: a label of examples that do not count (see `softmax_cross_entropy`).
 
     Example:
@@ -148,7 +148,7 @@ ACTIVATIONS: dict[Callable, Activation] = {
 
 
 def loss_function(loss: str | LossFunction | None) -> LossFunction:
-    """The function behind a name; a function `(logits, labels) -> (N,)` is itself."""
+    """The loss function of a name; a function `(logits, labels) -> (N,)` is returned unchanged."""
     if callable(loss):
         return loss
     if loss is None:
@@ -162,14 +162,14 @@ def loss_function(loss: str | LossFunction | None) -> LossFunction:
 
 
 class Meaning(NamedTuple):
-    """What makes probabilities of a net's outputs, None where they are none; and the label that does not count."""
+    """The function from outputs to probabilities, None if there is none; and the label that does not count."""
 
     activation: Activation | None
     ignore_label: int | None = None
 
 
 def meaning(loss: str | LossFunction | None) -> Meaning:
-    """A named loss, optax's of the same kind, their `functools.partial` or `jit`, and a `Classification` say it."""
+    """The `Meaning` of a named loss, optax's of the same kind, their `partial` or `jit`, or a `Classification`."""
     if loss is None:
         return Meaning(None)
     function: Any = loss_function(loss)
@@ -184,9 +184,9 @@ def meaning(loss: str | LossFunction | None) -> Meaning:
 
 
 def probabilities(loss: str | LossFunction | None, logits: jax.Array) -> jax.Array:
-    """What the logits say under a loss: `(N, classes)`; a single sigmoid unit gives two classes.
+    """The probabilities of logits under a loss: `(N, classes)`; a single sigmoid unit gives two classes.
 
-    Outputs of a loss of one's own, or of none, are given as they are.
+    For a loss function of the user, or for None, the outputs are returned unchanged.
     """
     activation = meaning(loss).activation
     if activation is None:
@@ -198,10 +198,10 @@ def probabilities(loss: str | LossFunction | None, logits: jax.Array) -> jax.Arr
 
 
 def right(loss: str | LossFunction | None, logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """How right each example is, `(N,)`, 0 to 1; 0 for a loss of one's own, where nothing is right or wrong.
+    """How right each example is, `(N,)`, 0 to 1.
 
-    The highest logit at the label is right; of units that are each true or false, with labels `(N, C)`, the share of
-    those labels that the sign of their unit tells.
+    An example is right if its highest logit is at its label. If units are each true or false, with labels `(N, C)`, it
+    is the share of labels that equal the sign of their unit. With a loss function of the user it is 0.
     """
     activation, ignored = meaning(loss)
     if activation is None:
@@ -220,7 +220,7 @@ def counted(loss: str | LossFunction | None, labels: jax.Array) -> jax.Array:
 
 
 def name_of(loss: str | LossFunction) -> str:
-    """What a loss is called in a run's config: unlike its `repr`, the same in every process."""
+    """The name of a loss in a run's config; unlike its `repr`, the same in every process."""
     if isinstance(loss, str):
         return loss
     if isinstance(loss, Classification):
@@ -237,7 +237,7 @@ def name_of(loss: str | LossFunction) -> str:
 def _prepared(
     op: str, logits: Any, labels: Any, ignore_label: int | None
 ) -> tuple[jax.Array, jax.Array, jax.Array, Any]:
-    """Targets of the shape of the logits, which labels count, the logits in float32 at least, and their own dtype."""
+    """Targets in the logits' shape, which labels count, the logits in float32 at least, and the logits' own dtype."""
     logits = jnp.asarray(logits)
     if ignore_label is not None:
         ignore_label = operator.index(ignore_label)
@@ -253,7 +253,7 @@ def _prepared(
         classes = max(units, 2)
         hot = labels[:, None] == jnp.arange(classes)[None]
         targets = hot[:, 1:] if units == 1 else hot
-        # Of an ignored example anything will do; of one out of range, nothing that could be taken for a loss.
+        # An ignored example may have any target; one out of range has NaN, which nobody takes for a loss.
         known = hot.any(axis=1) | ~counts
         targets, counts = jnp.where(known[:, None], targets.astype(wide), jnp.nan), counts[:, None]
     else:
@@ -269,7 +269,7 @@ def _prepared(
 
 
 def check_range(op: str, labels: np.ndarray, units: int, ignore_label: int | None = None) -> None:
-    """ValueError where labels are no classes of so many units, or no chances from 0 to 1 of each."""
+    """ValueError unless labels are classes for so many units, or values of 0 to 1, one for each unit."""
     kept = labels if ignore_label is None else labels[labels != ignore_label]
     if not kept.size or kept.dtype == bool:
         return
@@ -299,7 +299,7 @@ def _product(targets: jax.Array, log_p: jax.Array) -> jax.Array:
 
 
 def _advice(labels: jax.Array, integers: bool) -> str:
-    """How labels that people have become those that are needed."""
+    """How to make the right labels from those that were given."""
     if labels.ndim == 2 and labels.shape[1] == 1 and integers:
         return ". Labels in a column become (N,) by labels[:, 0]"
     if labels.ndim == 1 and not integers:
@@ -308,7 +308,7 @@ def _advice(labels: jax.Array, integers: bool) -> str:
 
 
 def _inside(function: Callable) -> Callable | None:
-    """What a `functools.partial` without positional arguments, or a `jit`, calls; None of anything else."""
+    """The function in a `functools.partial` without positional arguments, or in a `jit`; None for anything else."""
     if isinstance(function, functools.partial):
         return None if function.args else function.func
     return getattr(function, "__wrapped__", None)

@@ -1,4 +1,4 @@
-"""How good predictions are."""
+"""Metrics of predictions: accuracy, top-k accuracy and the confusion matrix."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,8 @@ def correct(scores: jax.Array, labels: jax.Array) -> jax.Array:
 
     Args:
       scores: logits or probabilities `(N, C)`; one column means class 1 where positive (a logit).
-      labels: integers `(N,)`, or `(N, C)` of which the highest counts; one column means class 1 where above ½.
+      labels: integers `(N,)`, or `(N, C)`, where the highest value is the class; one column means class 1 where above
+        ½.
 
     Raises:
       ValueError: shapes that do not fit.
@@ -28,7 +29,7 @@ def correct(scores: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def accuracy(scores: jax.typing.ArrayLike, labels: jax.typing.ArrayLike) -> float:
-    """The part of the examples whose highest score is at the label.
+    """The share of examples whose highest score is at the label.
 
     Raises:
       ValueError: shapes that do not fit.
@@ -41,7 +42,7 @@ def accuracy(scores: jax.typing.ArrayLike, labels: jax.typing.ArrayLike) -> floa
 
 
 def top_k_accuracy(scores: jax.typing.ArrayLike, labels: jax.typing.ArrayLike, k: int = 5) -> float:
-    """The part of the examples whose label, an integer, is among the k highest scores.
+    """The share of examples whose label, an integer, is among the k highest scores.
 
     Raises:
       ValueError: k below 1 or above the number of classes; shapes that are not (N, C) and (N,).
@@ -62,11 +63,11 @@ def top_k_accuracy(scores: jax.typing.ArrayLike, labels: jax.typing.ArrayLike, k
 
 
 def confusion_matrix(predicted: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """How often each class was taken for each: int64 `(true, predicted)`.
+    """How often each true class was predicted as each class: int64 `(true, predicted)`.
 
     Args:
       predicted, labels: integers `(N,)`, 0 to num_classes − 1.
-      num_classes: rows and columns.
+      num_classes: the number of rows, and of columns.
 
     Raises:
       ValueError: a class out of range, or lengths that differ.

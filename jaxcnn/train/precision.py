@@ -1,4 +1,4 @@
-"""In which dtypes a net is kept, computed and read."""
+"""The dtypes of a network's parameters, layers and outputs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,14 +12,15 @@ import jax.numpy as jnp
 class Policy:
     """Mixed precision: parameters in one dtype, layers in a smaller one, logits and losses in a larger one.
 
-    Calling it with an `apply` gives the `apply` that follows it. Sums inside convolutions, dense layers and norms are
-    in float32 at least whatever the dtypes; running statistics keep theirs; gradients have the dtype of the parameters.
+    Call the policy with an `apply` to get one in these dtypes. Sums inside convolutions, dense layers and norms are in
+    float32 at least, whatever the dtypes; running statistics keep their dtype; gradients have that of the parameters.
     bfloat16 has the range of float32 and needs no loss scaling; float16 would, so train with bfloat16.
 
     Args:
-      param: of the parameters, and so of the optimizer's state. In bfloat16 small updates to large ones are lost.
-      compute: of images and parameters inside the net.
-      output: of what the net returns.
+      param: dtype of the parameters, and so of the optimizer's state. In bfloat16, small updates of large parameters
+        are lost.
+      compute: dtype of images and parameters inside the network.
+      output: dtype of the network's outputs.
 
     Raises:
       ValueError: a dtype that is not floating.

@@ -1,7 +1,7 @@
-"""The folder of a run: what was asked, with which versions, what came of each epoch, the best model, and how to go on.
+"""The folder of a run: its settings, versions and metrics, the best model, and a checkpoint to resume from.
 
-    config.json                      what was asked of `fit`
-    versions.json                    of Python, the libraries and the device
+    config.json                      the arguments of `fit`
+    versions.json                    Python, the libraries and the device
     metrics.csv                      one row per epoch
     model.safetensors, model.json    the best epoch's model (by validation loss; without validation, the last); there
                                      is none before an epoch was finished
@@ -41,12 +41,12 @@ except ImportError:  # not on Windows
 
 PACKAGES = ("jaxcnn", "jax", "jaxlib", "optax", "numpy", "safetensors")
 FILES = ("config.json", "versions.json", "metrics.csv", "model.safetensors", "model.json", "checkpoint.safetensors")
-NAMES = {"softmax": "softmax_cross_entropy", "sigmoid": "sigmoid_binary_cross_entropy", None: None}  # of losses
+NAMES = {"softmax": "softmax_cross_entropy", "sigmoid": "sigmoid_binary_cross_entropy", None: None}  # by activation
 BUSY = (errno.EAGAIN, errno.EACCES)
 
 
 class RunFolder:
-    """Writes a run, and reads it back to go on."""
+    """Writes a run to its folder, and reads it back to resume."""
 
     def __init__(self, path: str | os.PathLike, model: Any, classes: Sequence[str] | None) -> None:
         self.path, self.model, self.classes = Path(path), model, classes
@@ -54,20 +54,20 @@ class RunFolder:
 
     @contextlib.contextmanager
     def alone(self, resume: bool) -> Iterator[None]:
-        """While the block runs, no other `fit` writes into the folder; what a killed one left half-written is removed.
+        """While the block runs, no other `fit` writes into the folder; half-written files of a killed one are removed.
 
-        The system gives the folder free when the process ends, however it ends.
+        The operating system releases the folder when the process ends, even if it is killed.
 
         Raises:
-          BlockingIOError: another one does.
-          FileNotFoundError: resume, and no run in the folder.
+          BlockingIOError: another `fit` is writing into the folder.
+          FileNotFoundError: `resume` is True, and the folder holds no run.
           NotADirectoryError, IsADirectoryError: a file in the folder's place, or a folder in a file's.
         """
         if (self.path.exists() or self.path.is_symlink()) and not self.path.is_dir():
             what = "a file" if self.path.exists() else "a link to nothing"
             raise NotADirectoryError(f"fit: `run_dir` must be a folder; {self.path} is {what}")
         for file in (self.path / name for name in FILES):
-            if file.is_dir():  # found now, and not when an epoch is to be saved
+            if file.is_dir():  # an error now, not when the first epoch is saved
                 raise IsADirectoryError(f"fit: a run writes the file {file}, but a folder is in its place")
         if resume and not (self.path / "checkpoint.safetensors").is_file():
             file = self.path / "checkpoint.safetensors"
@@ -78,7 +78,7 @@ class RunFolder:
             yield
 
     def start(self, config: dict[str, Any], train_state: TrainState) -> None:
-        """A new run. FileExistsError if the folder holds one already."""
+        """Begin a new run; FileExistsError if the folder holds one already."""
         if (self.path / "checkpoint.safetensors").exists():
             raise FileExistsError(
                 f"fit: `run_dir` {self.path} holds a run already; pass resume=True to go on with it, or another folder"
@@ -91,8 +91,8 @@ class RunFolder:
         """The train state and history of the last finished epoch.
 
         Raises:
-          ValueError: a run with another configuration (but for the number of epochs), naming what differs; a broken
-            config.json. WeightsError: a damaged checkpoint.
+          ValueError: the run has another configuration (the number of epochs may differ), and the message names what
+            differs; or config.json is broken. WeightsError: a damaged checkpoint.
         """
         file = self.path / "checkpoint.safetensors"
         check_settings(self.path / "config.json", config, free=("epochs",))
@@ -101,19 +101,19 @@ class RunFolder:
         for row in history.rows:
             self._beats(row)
         if history.rows:
-            history.to_csv(self.path / "metrics.csv")  # the checkpoint vouches for it, whatever became of the table
+            history.to_csv(self.path / "metrics.csv")  # from the checkpoint, so a damaged table is replaced
         write_json(self.path / "config.json", _plain(config))
         return train_state, history
 
     def end_of_epoch(self, row: dict[str, float], history: History, train_state: TrainState) -> None:
-        """Write what is new: the model if it is the best, the history, last the checkpoint that vouches for them."""
+        """Write the model if it is the best so far, then the history, and last the checkpoint."""
         if self._beats(row):
             self._write_model(train_state)
         history.to_csv(self.path / "metrics.csv")
         self._write_checkpoint(train_state, history)
 
     def _beats(self, row: dict[str, float]) -> bool:
-        """By validation loss: among a few images many epochs share the best accuracy, and an early one would win."""
+        """Whether an epoch has the best validation loss so far; with few images, many share the best accuracy."""
         if "validation_loss" not in row:
             return True
         if not better(row, "validation_loss", self.best):
@@ -123,9 +123,9 @@ class RunFolder:
 
     def _write_model(self, train_state: TrainState) -> None:
         template = jax.eval_shape(self.model.init, jax.random.key(0))
-        # In the model's own dtypes, whatever the policy of the training.
+        # The model is saved in its own dtypes, whatever the policy of the training.
         params, state = jax.tree.map(lambda leaf, own: leaf.astype(own.dtype), train_state.weights, template)
-        # The file says what predictions are made of the outputs: those of one's own loss are given as they are.
+        # The file names the activation that turns outputs into predictions: none for a loss function of the user.
         model = dataclasses.replace(self.model, loss=NAMES[meaning(train_state.loss).activation])
         names = self.classes if self.classes and are_named(model, self.classes) else None
         weights.save(self.path / "model.safetensors", model, params, state, classes=names)
@@ -135,16 +135,16 @@ class RunFolder:
 
 
 def check_settings(file: str | os.PathLike, settings: Mapping[str, Any], *, free: Container[str] = ()) -> None:
-    """Refuse to go on with a run that was begun with other settings.
+    """Raise an error if a run was begun with other settings.
 
-    `fit` compares config.json so, and a command that keeps a file of its own beside it can: learning rate,
-    augmentation, and which epoch's model to keep are known to it alone. Write the file when a run starts, not when it
-    ends, or a run that was stopped has none.
+    `fit` compares config.json this way. A command can do the same with a file of its own, for settings that `fit` does
+    not know: learning rate, augmentation, which epoch's model to keep. Write that file when the run starts, so that a
+    run that is stopped has it, too.
 
     Args:
-      file: of the run, a JSON object with its settings.
-      settings: those of now.
-      free: names that may differ.
+      file: the run's file, a JSON object with its settings.
+      settings: the settings to compare it with.
+      free: names of settings that may differ.
 
     Raises:
       FileNotFoundError: no such file. ValueError: it holds no JSON object, or settings differ; names each with both
@@ -158,7 +158,7 @@ def check_settings(file: str | os.PathLike, settings: Mapping[str, Any], *, free
 
 
 def read_settings(file: str | os.PathLike) -> dict[str, Any]:
-    """The JSON object in a file; an error that names the file if there is none."""
+    """The JSON object in a file; if there is none, an error that names the file."""
     path = Path(file)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file, though the run beside it needs one")
@@ -169,7 +169,7 @@ def read_settings(file: str | os.PathLike) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and the libraries, and the device that is computed on."""
+    """The versions of Python and the libraries, and the name of the device."""
     device = jax.devices()[0]
     return {
         "python": platform.python_version(),
@@ -184,7 +184,7 @@ def versions() -> dict[str, str]:
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder, where the file system can: without a file that a killed process would leave behind."""
+    """Lock the folder, if the file system can, without a lock file, which a killed process would leave behind."""
     if fcntl is None:
         yield
         return
@@ -203,7 +203,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _history(checkpoint: Path) -> History:
-    """The epochs before a checkpoint; WeightsError, naming the file, if it does not say them."""
+    """The history in a checkpoint; a WeightsError names a checkpoint without one."""
     about: Any = tensors.metadata(checkpoint)
     rows: Any = about.get("history") if isinstance(about, dict) else None
     history = History()
@@ -220,5 +220,5 @@ def _history(checkpoint: Path) -> History:
 
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """As JSON gives them back; whole numbers of NumPy are whole numbers."""
+    """The settings as JSON would give them back; NumPy integers become ints."""
     return json.loads(json.dumps(dict(settings), default=lambda value: operator.index(value)))

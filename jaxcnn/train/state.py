@@ -1,4 +1,4 @@
-"""The train state: what training changes, and what it starts from, fresh parameters or given ones."""
+"""The train state: everything that training changes, and its value before the first step."""
 
 import functools
 import hashlib
@@ -21,14 +21,14 @@ from jaxcnn.train.precision import Policy, cast
 )
 @dataclass(repr=False)
 class TrainState:
-    """All that training changes.
+    """Everything that training changes.
 
     Args:
-      params, state: the model's.
-      opt_state: the optimizer's; empty for a state that is only evaluated.
+      params, state: the model's parameters and statistics.
+      opt_state: the optimizer's state; empty for a train state that is only evaluated.
       step: how many steps were taken, int32.
-      loss: what the logits were trained for; it says how they become probabilities. None where a file does not hold it.
-      ema: (params, state), their moving averages, where they are kept; else ().
+      loss: the loss of the training; it decides how logits become probabilities. None if a file does not name it.
+      ema: the moving averages of (params, state); () if none are kept.
     """
 
     params: Any
@@ -44,7 +44,7 @@ class TrainState:
 
     @property
     def weights(self) -> tuple[Any, Any]:
-        """The (params, state) that are evaluated, saved and used: the averages where they are kept."""
+        """The (params, state) to evaluate and to save: the moving averages if they are kept."""
         return self.ema or (self.params, self.state)
 
 
@@ -67,7 +67,7 @@ def initial_state(
       ValueError, TypeError: an `initial` that is not the model's.
     """
     params, state = model.init(key) if initial is None else _given(model, initial)
-    average = () if ema is None else (params, state)  # in float32: of smaller dtypes, small changes would be lost
+    average = () if ema is None else (params, state)  # in float32: smaller dtypes would lose small changes
     params = params if policy is None else cast(params, policy.param)
     train_state = TrainState(params, state, optimizer.init(params), jnp.zeros((), jnp.int32), loss, average)
     # Copied: an optimizer may keep params itself, and a buffer cannot be donated twice; given arrays are the caller's.
@@ -75,7 +75,7 @@ def initial_state(
 
 
 def fingerprint(initial: Initial | None) -> str | None:
-    """By which a run folder tells one start from another: of names, dtypes and bits."""
+    """A hash of names, dtypes and bits, by which a run folder recognizes the initial parameters."""
     if initial is None:
         return None
     digest = hashlib.sha256()
@@ -99,7 +99,7 @@ def _named(weights: tuple[Any, Any]) -> dict[str, Any]:
 
 
 def _given(model: Any, initial: Initial) -> tuple[Any, Any]:
-    """As arrays, checked against the model's names, shapes and dtypes."""
+    """The given parameters as arrays, checked against the model's names, shapes and dtypes."""
     template = jax.eval_shape(model.init, jax.random.key(0))
     weights = jax.tree.map(jnp.asarray, _weights(initial))
     expected, found = _named(template), _named(weights)

@@ -31,28 +31,30 @@ def make_step(
     """A pure training step `(train_state, images, labels, mask, key) -> (train_state, (loss_sum, correct, count))`.
 
     Args:
-      apply: `(params, state, x, *, train, key) -> (logits, state)`; a `Policy` makes one of mixed precision. A tuple
-        (logits, *auxiliary) in the place of logits is of a main classifier and auxiliary ones (`models.googlenet`).
+      apply: `(params, state, x, *, train, key) -> (logits, state)`; a `Policy` makes one of mixed precision. In place
+        of logits it may return a tuple (logits, *auxiliary) of a main classifier and auxiliary ones
+        (`models.googlenet`).
       optimizer: an optax transformation.
       augment: `(key, images) -> images` on a batch of floats.
-      slices: in how many parts of the batch, one after the other, the gradient is computed; when None, as many as keep
-        a part in cache (see `jaxcnn.train.value_and_grad`). A model with state, batch statistics, takes batches whole.
-      ema: d in [0, 1), the decay of the moving average of parameters and state, which `train_state.ema` holds; start it
-        as (params, state), which has no weight in it:
+      slices: in how many parts of the batch, one after the other, the gradient is computed; None means as many as keep
+        a part in cache (see `jaxcnn.train.value_and_grad`). A model with state, such as batch statistics, needs whole
+        batches.
+      ema: d in [0, 1), the decay of the moving averages of parameters and state in `train_state.ema`. Start them as
+        (params, state), whose values do not count:
 
             average_T = Σ_t d^(T−t) params_t / Σ_t d^(T−t),   t = 1 … T
 
-      auxiliary_weight: the loss is the main classifier's and so much of each auxiliary one's; the count of correct
-        examples is the main one's. 0.3 is that of Szegedy et al. (2014), section 5.
+      auxiliary_weight: the weight of each auxiliary classifier's loss beside the main one's; only the main classifier
+        counts for accuracy. 0.3 is the weight of Szegedy et al. (2014), section 5.
 
     Returns:
-      The step. Only examples whose mask is True, and whose label is not one that the loss ignores, have a part in the
-      loss and in the sums; the loss that is minimized is their mean. `correct` is 0 for a loss of one's own (see
-      `jaxcnn.train.losses.Classification`), and a sum of shares where an example has several labels.
+      The step. Only examples whose mask is True, and whose label the loss does not ignore, count in the sums; the step
+      minimizes their mean loss. `correct` is 0 for a loss function of your own (see
+      `jaxcnn.train.losses.Classification`), and a sum of shares if an example has several labels.
 
     Raises:
-      ValueError: an ema outside [0, 1); when called, slices that do not divide the batch, or more than one and a model
-        with state, or an ema and a train state without one.
+      ValueError: an ema outside [0, 1). When the step is called: slices that do not divide the batch, more than one
+        slice for a model with state, or an ema and a train state without moving averages.
     """
     ema = check_ema("make_step", ema)
 
@@ -71,7 +73,7 @@ def make_step(
             raise ValueError(f"make_step: `slices` must be 1 for a model with state; got {slices}")
 
         def share(params, s, x, labels, mask):
-            """Of a slice in the mean loss, and its part of the sums."""
+            """The part of one slice in the mean loss and in the sums."""
             outputs, state = apply(params, train_state.state, x, train=True, key=jax.random.fold_in(dropout_key, s))
             logits, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
             loss = loss_function(train_state.loss)
@@ -102,10 +104,10 @@ def make_step(
 def make_steps(step: Callable) -> Callable:
     """Many steps in one dispatch: `(train_state, images, labels, indices, mask, count, key) -> (train_state, sums)`.
 
-    The examples stay on the device; each step gathers its own. The loop runs `count` steps of the `(steps, batch)`
-    plan, a number that is not compiled in, so an epoch's last, shorter dispatch needs no second program. The sums are
-    those of `step`, one row per step of the plan. The train state's buffers are reused (donated): copy one that is to
-    be kept, `jax.tree.map(jnp.copy, train_state)`.
+    The examples stay on the device, and each step gathers its batch. The loop runs `count` steps of the `(steps,
+    batch)` plan; `count` is not compiled in, so an epoch's last, shorter dispatch runs the same program. `sums` has one
+    row per step of the plan, the sums of `step`. The train state's buffers are donated, which means reused: to keep
+    one, copy it first, `jax.tree.map(jnp.copy, train_state)`.
     """
 
     @functools.partial(jax.jit, donate_argnums=0)
@@ -139,7 +141,7 @@ def make_evaluation(apply: Callable) -> Callable:
 
 
 def batch_sums(apply: Callable, loss: str | LossFunction | None) -> Callable:
-    """`(params, state, images, labels, mask) -> (loss_sum, correct, count)` of one batch, not in training."""
+    """`(params, state, images, labels, mask) -> (loss_sum, correct, count)` of one batch, with `train=False`."""
 
     def sums(params, state, images, labels, mask):
         mask = mask & counted(loss, labels)
@@ -150,7 +152,7 @@ def batch_sums(apply: Callable, loss: str | LossFunction | None) -> Callable:
 
 
 def check_alive(op: str, train_state: Any) -> None:
-    """ValueError where arrays are gone, since a later step has put its results in their place."""
+    """ValueError where a later step has reused the arrays for its results."""
     leaves = jax.tree.leaves(train_state)
     if any(isinstance(a, jax.Array) and not isinstance(a, jax.core.Tracer) and a.is_deleted() for a in leaves):
         raise ValueError(
@@ -160,22 +162,22 @@ def check_alive(op: str, train_state: Any) -> None:
 
 
 def check_ema(op: str, ema: float | None) -> float | None:
-    """The decay as Python's float; ValueError unless it is one, or None."""
+    """The decay as a float; ValueError unless it is a number in [0, 1) or None."""
     if ema is not None and (not is_number(ema) or not 0 <= ema < 1):
         raise ValueError(f"{op}: `ema` is the decay of an average and must be in [0, 1); got {ema!r}")
     return None if ema is None else float(ema)
 
 
 def _sums(loss: str | LossFunction | None, losses: jax.Array, logits: jax.Array, labels: jax.Array, mask: jax.Array):
-    """Of losses and of right answers, in float32 at least."""
+    """The sum of losses, the sum of right answers and the count, in float32 at least."""
     losses = losses.astype(jnp.promote_types(losses.dtype, jnp.float32))
     return jnp.where(mask, losses, 0).sum(), jnp.where(mask, right(loss, logits, labels), 0).sum()
 
 
 def _averaged(average: Any, new: Any, decay: float, number: jax.Array) -> Any:
-    """The average after so many steps. Where a parameter does not change, its average does not. Integers are copied."""
+    """The moving average after `number` steps; of a parameter that never changes, its value. Integers are copied."""
     steps = jnp.asarray(number, float)
-    share = (1 - decay) / -jnp.expm1(steps * math.log(decay)) if decay else 1.0  # 1 at first: no trace of the start
+    share = (1 - decay) / -jnp.expm1(steps * math.log(decay)) if decay else 1.0  # at first 1: the start does not count
 
     def moved(old, value):
         return old + (share * (value - old)).astype(old.dtype) if jnp.issubdtype(old.dtype, jnp.floating) else value

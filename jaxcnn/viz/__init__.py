@@ -1,15 +1,16 @@
 """Pictures (matplotlib, the extra `plots`).
 
-What draws returns a Matplotlib figure, or an `Animation`, and needs no display. The numbers under a picture have
-functions of their own: those whose names end in _map, `maximal_input`, `field_of_view`, `pixels_seen` and `profile`.
+A function that draws returns a Matplotlib figure, or an `Animation`, and needs no display. Other functions return the
+numbers behind a picture: those whose names end in _map, `maximal_input`, `field_of_view`, `pixels_seen` and `profile`.
 """
 
+from jaxcnn.moved import moved
 from jaxcnn.viz.animation import Animation, slide, slide_backward, slide_max_pool, slide_transpose
 from jaxcnn.viz.architecture import architecture
 from jaxcnn.viz.attribution import grad_cam_map, saliency_map, smooth_grad_map
 from jaxcnn.viz.attribution_pictures import grad_cam, saliency, smooth_grad
 from jaxcnn.viz.features import feature_maps, filter_path, filters
-from jaxcnn.viz.maximisation import activation_maximisation, maximal_input
+from jaxcnn.viz.maximization import activation_maximization, maximal_input
 from jaxcnn.viz.photo import LECTURE_FILTERS, photo_filters
 from jaxcnn.viz.profile import Profile, profile
 from jaxcnn.viz.receptive_field import Field, field_of_view, pixels_seen, receptive_field
@@ -22,7 +23,7 @@ __all__ = [
     "Animation",
     "Field",
     "Profile",
-    "activation_maximisation",
+    "activation_maximization",
     "architecture",
     "confusion",
     "curves",
@@ -49,3 +50,5 @@ __all__ = [
     "smooth_grad",
     "smooth_grad_map",
 ]
+
+__getattr__ = moved(__name__, {"activation_maximisation": "jaxcnn.viz.activation_maximization"})

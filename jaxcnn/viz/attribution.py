@@ -1,7 +1,7 @@
-"""What in an image speaks for a class: saliency, SmoothGrad and Grad-CAM, as arrays.
+"""Which pixels of an image raise the score of a class: saliency, SmoothGrad and Grad-CAM, as arrays.
 
-The score of a class is its logit. Where there is one logit (a sigmoid unit), it is the score of class 1, and its
-negative that of class 0.
+The score of a class is its logit. A single logit (a sigmoid unit) is the score of class 1, and its negative is the
+score of class 0.
 """
 
 import functools
@@ -21,13 +21,13 @@ from jaxcnn.ops.arguments import is_number
 from jaxcnn.train.integers import whole
 from jaxcnn.viz.network import SHAPES, image_of, layer_of
 
-AT_ONCE = 8  # noisy images in a batch: more would not be faster on a CPU, and need more memory
+AT_ONCE = 8  # noisy images in a batch: larger batches are no faster on a CPU and need more memory
 
 
 def saliency_map(
     model: Model | Layer, params: Tree, state: Tree, image: Any, *, target: int | None = None
 ) -> jax.Array:
-    """How much each pixel moves the score of a class: max_c |∂score/∂x_c|.
+    """How much a change of each pixel changes the score of a class: max_c |∂score/∂x_c|.
 
     Args:
       model: a `Model` or a `Layer` that gives logits (N, classes).
@@ -70,9 +70,9 @@ def smooth_grad_map(
     Args:
       model, params, state, image: as in `saliency_map`.
       target: the class; None for the one the model predicts for the image without noise.
-      noise: standard deviation of the noise, as a part of the image's range (max − min).
-      samples: how many copies.
-      key: of the noise.
+      noise: standard deviation of the noise, as a share of the image's range (max − min).
+      samples: how many noisy copies.
+      key: the random key of the noise.
 
     Returns:
       (H, W).
@@ -83,7 +83,7 @@ def smooth_grad_map(
     Source: Smilkov et al., SmoothGrad: removing noise by adding noise (2017), section 3.
     """
     if not is_number(noise) or not noise >= 0:
-        raise ValueError(f"viz.smooth_grad_map: `noise` is a part of the range and must be at least 0; got {noise!r}")
+        raise ValueError(f"viz.smooth_grad_map: `noise` is a share of the range and must be at least 0; got {noise!r}")
     samples = whole("viz.smooth_grad_map", "samples", samples, 1)
     return _attributed(
         "smooth_grad_map", _smooth_grad, model, params, state, image, target, key, noise, samples=samples
@@ -93,18 +93,18 @@ def smooth_grad_map(
 def grad_cam_map(
     model: Model | Layer, params: Tree, state: Tree, image: Any, *, layer: str, target: int | None = None
 ) -> jax.Array:
-    """Where a layer sees what speaks for a class: ReLU(Σ_k α_k A_k), α_k the mean over positions of ∂score/∂A_k.
+    """Where in its feature map a layer sees evidence for a class: ReLU(Σ_k α_k A_k), α_k the mean of ∂score/∂A_k.
 
     Args:
       model, params, state, image, target: as in `saliency_map`.
-      layer: the path of a layer that gives a feature map A, as in `models.features`; mostly the last one that does.
+      layer: the path of a layer whose output is a feature map A, as in `models.features`; usually the last such layer.
 
     Returns:
       (h, w), as large as the layer's feature map.
 
     Raises:
-      ValueError: as `saliency_map`; no such layer, naming those there are; one without positions, or without a part in
-        the logits. TypeError: as `saliency_map`.
+      ValueError: as `saliency_map`; no such layer (the message lists the layers); a layer without positions, or one on
+        which the logits do not depend. TypeError: as `saliency_map`.
 
     Example:
       >>> from jaxcnn import models
@@ -118,7 +118,7 @@ def grad_cam_map(
 
 
 def class_scores(model: Model | Layer, params: Tree, state: Tree, image: Any) -> jax.Array:
-    """The score of each class: the logits, or of a single one its negative and itself.
+    """The score of each class: the logits, or for a single logit its negative and itself.
 
     Args:
       model, params, state, image: as in `saliency_map`.
@@ -155,7 +155,7 @@ class Network:
 
 
 def replaced(op: str, layer: Layer, path: str, change: Callable[[Layer], Layer]) -> Layer:
-    """The network with the layer at a path changed; ValueError for a path that leads to no layer of inference."""
+    """The network with one layer changed; ValueError for a path that leads to no layer of inference."""
 
     def along(layer: Layer, way: list[str]) -> Layer:
         if not way:
@@ -174,14 +174,14 @@ def replaced(op: str, layer: Layer, path: str, change: Callable[[Layer], Layer])
 
 
 def _attributed(op: str, function: Callable, model, params, state, image, target, *arguments, **static) -> jax.Array:
-    """What `function` gives for a class, after a check of the arguments."""
+    """Check the arguments, then call `function` for one class of one image."""
     if target is not None:
         if isinstance(target, bool) or not hasattr(target, "__index__"):
             raise TypeError(f"viz.{op}: `target` must be the number of a class; got {target!r}")
         target = operator.index(target)
     network, x = Network(op, model), image_of(op, model, image, ranks=SHAPES)
     values, scores = function(network, params, state, x, target, *arguments, op=op, **static)
-    if target is not None and not 0 <= target < scores.size:  # known only now: the logits say how many there are
+    if target is not None and not 0 <= target < scores.size:  # known only now: there is a class for each logit
         raise ValueError(f"viz.{op}: `target` must be a class from 0 to {scores.size - 1}; got {target}")
     return values
 
@@ -216,7 +216,7 @@ def _saliency(network, params, state, x, target, *, op):
 @functools.partial(jax.jit, static_argnums=0, static_argnames=("op", "samples"))
 def _smooth_grad(network, params, state, x, target, key, noise, *, op, samples):
     scores = _scores(op, network.layer, params, state, x)
-    target = jnp.argmax(scores) if target is None else target  # the same for all copies
+    target = jnp.argmax(scores) if target is None else target  # one class for all noisy copies
     deviation = noise * (x.max() - x.min())
 
     def gradient(key):

@@ -1,4 +1,4 @@
-"""Pictures of what in an image speaks for a class: saliency, SmoothGrad, Grad-CAM."""
+"""Pictures of the pixels that raise the score of a class: saliency, SmoothGrad, Grad-CAM."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ from jaxcnn.viz.attribution import class_scores, grad_cam_map, saliency_map, smo
 from jaxcnn.viz.network import check_rank
 from jaxcnn.viz.style import SEQUENTIAL, draw_image, figure
 
-HEAT = "inferno"  # over a photo: its bright end stands out, and its order is seen in grey as well
+HEAT = "inferno"  # over a photo: its bright end stands out, and its order is seen in gray as well
 
 
 def saliency(
@@ -33,7 +33,7 @@ def saliency(
       classes: their names, for the title.
 
     Returns:
-      A figure with two axes and a colour bar, which ends at the 99th percentile of the map.
+      A figure with two axes and a color bar, which ends at the 99th percentile of the map.
 
     Raises:
       ValueError, TypeError: as `saliency_map`.
@@ -63,7 +63,7 @@ def smooth_grad(
       classes: their names, for the title.
 
     Returns:
-      A figure with two axes and a colour bar, which ends at the 99th percentile of the map.
+      A figure with two axes and a color bar, which ends at the 99th percentile of the map.
 
     Raises:
       ValueError, TypeError: as `smooth_grad_map`.
@@ -84,14 +84,14 @@ def grad_cam(
     target: int | None = None,
     classes: Sequence[str] | None = None,
 ) -> Figure:
-    """The image, and the same with its `grad_cam_map` laid over it, enlarged to its size.
+    """The image, and beside it the image under its `grad_cam_map`, enlarged to the image's size.
 
     Args:
       model, params, state, image, layer, target: as in `grad_cam_map`.
       classes: their names, for the title.
 
     Returns:
-      A figure with two axes and a colour bar.
+      A figure with two axes and a color bar.
 
     Raises:
       ValueError, TypeError: as `grad_cam_map`.
@@ -100,13 +100,13 @@ def grad_cam(
     target, name = _class("grad_cam", model, params, state, image, target, classes)
     values = grad_cam_map(model, params, state, image, layer=layer, target=target)
     heat = np.asarray(jax.image.resize(values, np.shape(image)[:2], "linear"))
-    heat = heat / (heat.max() or 1)  # no part of the image may speak for the class
+    heat = heat / (heat.max() or 1)  # 0 where no pixel raises the score
     fig, axes = figure(1, 2, (7.4, 3.7))
     left, right = axes[0]
     for ax in (left, right):
         draw_image(ax, image)
         ax.set_axis_off()
-    drawn = right.imshow(heat, cmap=HEAT, vmin=0, vmax=1, alpha=0.8 * np.sqrt(heat))  # where nothing is, the photo
+    drawn = right.imshow(heat, cmap=HEAT, vmin=0, vmax=1, alpha=0.8 * np.sqrt(heat))  # transparent where it is 0
     fig.colorbar(drawn, ax=right, label="part of the largest value", shrink=0.85, alpha=0.8)
     left.set_title("Image")
     right.set_title(f"{layer}, {values.shape[0]} × {values.shape[1]}")
@@ -118,7 +118,7 @@ def grad_cam(
 
 
 def _class(op: str, model, params, state, image, target, classes) -> tuple[int, str]:
-    """The class that is explained, and what it is called."""
+    """The class that is explained, and its name."""
     chosen = int(class_scores(model, params, state, image).argmax()) if target is None else target
     if classes is None:
         name = f"class {chosen}"
@@ -134,7 +134,7 @@ def _beside(image: Any, values: jax.Array, title: str) -> Figure:
     left, right = axes[0]
     draw_image(left, image)
     left.set_axis_off()
-    # a few pixels are far above the rest, which would be left in the dark
+    # a few pixels are far above the rest; scaled to them, the rest would be dark
     drawn = right.imshow(values, cmap=SEQUENTIAL, vmin=0, vmax=np.percentile(values, 99) or 1)
     fig.colorbar(drawn, ax=right, label="|∂score / ∂intensity| (logits)", extend="max", shrink=0.85)
     right.set_axis_off()

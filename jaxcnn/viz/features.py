@@ -1,4 +1,4 @@
-"""What a network has learned to look for, and what it finds in an image: filters and feature maps."""
+"""Pictures of a network's filters, and of its feature maps for an image."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ from jaxcnn.models import Model
 from jaxcnn.viz.network import image_of, layer_of
 from jaxcnn.viz.style import BLUE, SEQUENTIAL, figure
 
-SIGNED = "PuOr"  # orange below zero, violet above: told apart by colour-blind people
+SIGNED = "PuOr"  # orange below zero, violet above: told apart by color-blind people
 CONVOLUTIONS = ("conv", "conv_transpose", "depthwise_conv")
 POOLS = ("max_pool", "avg_pool", "lp_pool", "adaptive_avg_pool")
 
@@ -23,14 +23,14 @@ def filters(kernel: Any, *, most: int = 64, title: str = "Learned filters") -> F
     """The filters of a convolution as small images, all on one scale around 0.
 
     Args:
-      kernel: (kh, kw, C_in, C_out). Filters on three channels are drawn in colour, grey for 0, as red, green and blue
-        (give `kernel[:, :, ::-1]` of a network that takes BGR); those on one channel by sign; of any other number, a
-        row is a filter and its columns are its first channels.
-      most: images that are drawn at most.
-      title: above them.
+      kernel: (kh, kw, C_in, C_out). Filters on three channels are drawn in red, green and blue, with gray for 0 (for a
+        network that takes BGR, give `kernel[:, :, ::-1]`). Filters on one channel are colored by sign. Filters on
+        another number of channels have a row each, with their first channels as columns.
+      most: how many images are drawn at most.
+      title: the title above the images.
 
     Returns:
-      A figure with an axes for each image, and a colour bar unless they are in colour.
+      A figure with an axes for each image, and a color bar unless they are in color.
 
     Raises:
       ValueError: another shape; a `most` below 1.
@@ -43,7 +43,7 @@ def filters(kernel: Any, *, most: int = 64, title: str = "Learned filters") -> F
     kernel = np.asarray(kernel, float)
     if kernel.ndim in (3, 5) and kernel.size:
         raise ValueError(
-            f"viz.filters draws 2-D kernels, (kh, kw, C_in, C_out); got a {kernel.ndim - 2}-D one, {kernel.shape}"
+            f"viz.filters: `kernel` must be 2-D, (kh, kw, C_in, C_out); got a {kernel.ndim - 2}-D one, {kernel.shape}"
         )
     if kernel.ndim != 4 or not kernel.size:
         raise ValueError(f"viz.filters: `kernel` must be (kh, kw, C_in, C_out); got {kernel.shape}")
@@ -80,7 +80,7 @@ def filters(kernel: Any, *, most: int = 64, title: str = "Learned filters") -> F
     if columns < per_filter:
         parts.append(f"{columns} of {channels} channels")
     if channels == 3:
-        parts.append("grey is 0")
+        parts.append("gray is 0")
     fig.suptitle(", ".join(parts), fontsize="large")
     return fig
 
@@ -94,7 +94,7 @@ def feature_maps(
     layers: Sequence[str] | None = None,
     most: int = 12,
 ) -> Figure:
-    """The first channels of what layers make of an image, a row for each layer.
+    """The first channels of the outputs of layers for an image, a row for each layer.
 
     Args:
       model, params, state: a `Model` or a `Layer`, and its own.
@@ -103,11 +103,11 @@ def feature_maps(
         published weights want it, put their preprocessing first: `serial(first=stateless("preprocessing",
         about.preprocessing), net=model.layer)` with params `{"net": params}`.
       layers: paths, as in `models.features`; by default all convolutions and pools.
-      most: channels that are drawn at most of each.
+      most: how many channels of each layer are drawn at most.
 
     Returns:
-      A figure with an axes per channel and one for the image. The channels of a row are drawn on one scale, and its
-      label says what they reach from and to.
+      A figure with an axes per channel and one for the image. The channels of a row are drawn on one scale, and the
+      row's label has their least and largest value.
 
     Raises:
       ValueError: an image or layers that do not fit, a `most` below 1. TypeError: neither a Model nor a Layer.
@@ -166,9 +166,10 @@ def filter_path(
     conv: str | None = None,
     pool: str | None = None,
 ) -> Figure:
-    """One filter's path: the image, what the convolution finds in it, what the pool keeps of that.
+    """One filter's path in three panels: the image, the output of the convolution, the output of the pool.
 
-    What stands between the two (batch norm, ReLU) is in the second panel already, as its title says.
+    The second panel shows the convolution's output after the layers before the pool (batch norm, ReLU), which its title
+    names.
 
     Args:
       model, params, state, image: as in `feature_maps`.
@@ -177,7 +178,7 @@ def filter_path(
       pool: the path of a pool; by default the first one after the convolution, or of all.
 
     Returns:
-      A figure with three axes and two colour bars, of one scale.
+      A figure with three axes and two color bars, of one scale.
 
     Raises:
       ValueError: no such convolution followed by a pool, another convolution between them, a channel that is not there,
@@ -213,7 +214,7 @@ def filter_path(
 
 
 def _leaves(layer: Layer, path: str = "") -> Iterator[tuple[str, str]]:
-    """(path, kind) of the layers that are made of no others, but for those of training only."""
+    """(path, kind) of the layers that have no layers inside, except layers of training only."""
     for name, child in layer.children.items():
         if name not in layer.aside:
             place = f"{path}/{name}" if path else name
@@ -221,7 +222,7 @@ def _leaves(layer: Layer, path: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _ends(op: str, kinds: Mapping[str, str], conv: str | None, pool: str | None) -> tuple[str, str]:
-    """The convolution and the pool, those not given found: nothing else with filters lies between them."""
+    """The paths of the convolution and of the pool, found if not given; no other layer with filters is between them."""
     order = list(kinds)
     for argument, path, known in (("conv", conv, CONVOLUTIONS), ("pool", pool, POOLS)):
         there = [each for each, kind in kinds.items() if kind in known]
@@ -243,7 +244,7 @@ def _ends(op: str, kinds: Mapping[str, str], conv: str | None, pool: str | None)
 def _outputs(
     op: str, whole: Layer, params: Tree, state: Tree, image: np.ndarray, paths: Sequence[str]
 ) -> dict[str, np.ndarray]:
-    """What layers give for an image, without the batch axis, all in one pass."""
+    """The outputs of layers for an image, without the batch axis, all from one pass."""
 
     @jax.jit
     def run(params, state, x):
@@ -287,7 +288,7 @@ def _draw(ax: Axes, values: np.ndarray, **options: Any) -> Any:
 
 
 def _draw_signal(ax: Axes, values: np.ndarray, *, ylim: tuple[float, float] | None = None) -> None:
-    """Lines over positions, with 0 in grey."""
+    """Lines over positions, with 0 in gray."""
     ax.set_axis_on()
     ax.grid(False)
     ax.set(xticks=[], yticks=[])
@@ -299,7 +300,7 @@ def _draw_signal(ax: Axes, values: np.ndarray, *, ylim: tuple[float, float] | No
 
 
 def _scale(values: np.ndarray) -> dict[str, Any]:
-    """Colours in which 0 is always the same."""
+    """Colors in which 0 is always the same."""
     size = np.abs(values)
     top = float(np.percentile(size, 99.5) or size.max()) or 1.0  # not what a few outliers need
     signed = values.min() < 0

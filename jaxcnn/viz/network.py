@@ -1,4 +1,4 @@
-"""What pictures are given: a model, or a layer with the shape of its input, and an image for it."""
+"""Checks of a picture's arguments: a model, or a layer and the shape of its input, and an image for it."""
 
 from collections.abc import Collection
 from typing import Any
@@ -20,7 +20,7 @@ def layer_of(op: str, model: Any) -> Layer:
 
 
 def input_shape_of(op: str, model: Model | Layer, given: tuple[int, ...] | None) -> tuple[int, ...]:
-    """The shape that is given, or else the model's own; ValueError for a layer without one."""
+    """`given`, or else the model's input shape; ValueError for a layer without `given`."""
     shape = given or getattr(model, "input_shape", None)
     if shape is None:
         raise ValueError(f"{op}: `input_shape` must be given for a Layer; only a Model knows its own")
@@ -34,11 +34,11 @@ def image_of(op: str, model: Any, image: Any, *, ranks: Collection[int] = (2,), 
     """One image for a model or a layer, in floats.
 
     Args:
-      op: who asks, for the message.
+      op: the function's name, for the message.
       model: a `Model`, whose input_shape is compared, or a `Layer`.
-      image: without the batch axis.
+      image: the image without the batch axis.
       ranks: how many spatial axes it may have.
-      instead: what to do where a model's input has others.
+      instead: advice for a model whose input has another number of spatial axes.
 
     Raises:
       ValueError: an image of another shape, a model for images of other ranks.
@@ -58,5 +58,5 @@ def check_rank(op: str, model: Any, ranks: Collection[int] = (2,), instead: str 
     if own and len(own) - 1 not in ranks:
         drawn = " and ".join(f"{rank}-D" for rank in ranks)
         raise ValueError(
-            f"viz.{op} draws {drawn} images; the input of {model.name} is {len(own) - 1}-D, {tuple(own)}{instead}"
+            f"viz.{op}: draws {drawn} images; the input of {model.name} is {len(own) - 1}-D, {tuple(own)}{instead}"
         )

@@ -1,4 +1,4 @@
-"""What the lectures' filters make of a photo."""
+"""A photo under the lectures' filters."""
 
 from collections.abc import Mapping
 from fractions import Fraction
@@ -26,13 +26,13 @@ def photo_filters(photo: Any, filters: Mapping[str, Any] | None = None) -> Figur
     """A photo, its brightness, and the brightness under filters: y = x ⊗ w, without padding.
 
     Args:
-      photo: (H, W), (H, W, 1) or (H, W, 3), uint8 or floating of 0 to 1. Of one of about 200 pixels the eye can see
-        what 3×3 filters do.
-      filters: by name, (kh, kw) numbers; by default the lectures' four, `LECTURE_FILTERS`. One whose numbers sum to 0
-        answers to changes: its answers are drawn around grey. Any other is drawn as a photo.
+      photo: (H, W), (H, W, 1) or (H, W, 3), uint8 or floating of 0 to 1. With about 200 pixels per side, the eye can
+        see what 3×3 filters do.
+      filters: by name, (kh, kw) numbers; by default the lectures' four, `LECTURE_FILTERS`. The output of a filter whose
+        numbers sum to 0 shows changes, and is drawn with gray for 0; any other output is drawn as a photo.
 
     Returns:
-      A figure with an axes for the photo, if it has colours, one for its brightness and one per filter, the filter's
+      A figure with an axes for the photo, if it has colors, one for its brightness and one per filter, the filter's
       numbers below.
 
     Raises:
@@ -51,21 +51,21 @@ def photo_filters(photo: Any, filters: Mapping[str, Any] | None = None) -> Figur
     if photo.ndim not in (2, 3) or (photo.ndim == 3 and photo.shape[-1] not in (1, 3)):
         raise ValueError(f"viz.photo_filters: `photo` must be (H, W), (H, W, 1) or (H, W, 3); got {photo.shape}")
     pixels = np.asarray(to_float(photo)).reshape(*photo.shape[:2], -1)
-    colour = pixels.shape[-1] == 3
-    grey = pixels @ LUMA if colour else pixels[..., 0]
-    panels = int(colour) + 1 + len(filters)
+    color = pixels.shape[-1] == 3
+    gray = pixels @ LUMA if color else pixels[..., 0]
+    panels = int(color) + 1 + len(filters)
     columns = min(3, panels)
     rows = -(-panels // columns)
     width = 3.4
-    height = width * grey.shape[0] / grey.shape[1]
+    height = width * gray.shape[0] / gray.shape[1]
     fig, axes = figure(rows, columns, (width * columns, (min(height, 2 * width) + 1.2) * rows + 0.3))
-    places, size = iter(axes.flat), f"{grey.shape[0]} × {grey.shape[1]} pixels"
-    if colour:
+    places, size = iter(axes.flat), f"{gray.shape[0]} × {gray.shape[1]} pixels"
+    if color:
         _draw(next(places), pixels, "photo", size)
-    _draw(next(places), grey, "brightness, what the filters see" if colour else "photo", size)
+    _draw(next(places), gray, "brightness, what the filters see" if color else "photo", size)
     for (name, numbers), ax in zip(filters.items(), places, strict=False):
-        kernel = _kernel(name, numbers, grey.shape)
-        y = np.asarray(ops.conv(jnp.asarray(grey, jnp.float32)[..., None], jnp.asarray(kernel, jnp.float32)))[..., 0]
+        kernel = _kernel(name, numbers, gray.shape)
+        y = np.asarray(ops.conv(jnp.asarray(gray, jnp.float32)[..., None], jnp.asarray(kernel, jnp.float32)))[..., 0]
         _draw(ax, y, name, _written(kernel[..., 0, 0]), around_zero=bool(np.isclose(kernel.sum(), 0)))
     for ax in places:
         ax.set_axis_off()
@@ -84,7 +84,7 @@ def _kernel(name: str, numbers: Any, size: tuple[int, ...]) -> np.ndarray:
 
 
 def _written(kernel: np.ndarray) -> str:
-    """The numbers of a filter in rows, as fractions where they are simple ones."""
+    """The numbers of a filter in rows, written as fractions if those are simple."""
 
     def word(value):
         simple = Fraction(value).limit_denominator(20)
@@ -96,10 +96,10 @@ def _written(kernel: np.ndarray) -> str:
 
 
 def _draw(ax: Axes, values: np.ndarray, title: str, below: str, *, around_zero: bool = False) -> None:
-    """A picture; one around zero with 0 as grey, cut at its 99th percentile."""
+    """Draw a picture; with `around_zero`, 0 is gray and the scale ends at the 99th percentile."""
     top = float(np.percentile(np.abs(values), 99)) or 1.0 if around_zero else 1.0
     ax.imshow(values, cmap="gray", vmin=-top if around_zero else 0, vmax=top)
     ax.grid(False)
     ax.spines[:].set_visible(False)
     ax.set(title=title, xticks=[], yticks=[])
-    ax.set_xlabel(f"{below}\nblack {-top:.2g}, grey 0, white {top:.2g}" if around_zero else below, family="monospace")
+    ax.set_xlabel(f"{below}\nblack {-top:.2g}, gray 0, white {top:.2g}" if around_zero else below, family="monospace")

@@ -1,4 +1,4 @@
-"""Where the time and the memory of a network go: a table, and a bar chart, of what each layer takes."""
+"""The time and memory that each layer of a network takes, as a table and as a bar chart."""
 
 import dataclasses
 import functools
@@ -24,17 +24,17 @@ HEAD = ("layer", "output shape", "ms", "GFLOP/s", "weights KiB", "output KiB", "
 
 @dataclass(frozen=True)
 class Cost:
-    """What a layer, or a network, takes for one batch.
+    """The cost of a layer, or of a network, for one batch.
 
     Args:
-      path: the names on the way to it, joined with slashes.
-      kind: of the layer.
-      output_shape: without the batch axis.
-      milliseconds: the median over the rounds, without compilation.
-      multiply_adds: of convolutions and matrix products.
-      parameter_bytes: of parameters and statistics.
-      output_bytes: of its output.
-      temporary_bytes: what XLA sets aside beside input, parameters and output; None where it does not say.
+      path: the layer's names from the outermost in, joined with slashes.
+      kind: the layer's kind.
+      output_shape: the shape of its output without the batch axis.
+      milliseconds: the median time over the rounds, without compilation.
+      multiply_adds: how many its convolutions and matrix products take.
+      parameter_bytes: the size of its parameters and statistics.
+      output_bytes: the size of its output.
+      temporary_bytes: the memory that XLA needs beside input, parameters and output; None if XLA does not say.
     """
 
     path: str
@@ -57,11 +57,11 @@ class Profile:
     """The costs of each layer and of the whole network; printing it gives the table.
 
     Args:
-      name: of the model.
+      name: the model's name.
       batch_size: images in the batch.
-      device: on which it was measured.
-      rows: of the layers, in their order.
-      whole: of the network, compiled as one.
+      device: the device that it was measured on.
+      rows: the costs of the layers, in the network's order.
+      whole: the cost of the network, compiled as one program.
     """
 
     name: str
@@ -96,8 +96,8 @@ class Profile:
         """Bars of the time and of the bytes of each layer.
 
         Args:
-          most: how many layers have a bar, those that take the longest, in the order of the network; one more bar is
-            the sum of the others.
+          most: how many layers have a bar: those that take the longest, in the network's order. One more bar is the sum
+            of all other layers.
 
         Returns:
           A figure with two axes, time at the left and bytes at the right.
@@ -117,15 +117,15 @@ class Profile:
         left.barh(places, times, color=BLUE)
         left.set(yticks=places, yticklabels=[name for name, _ in groups], xlabel="time (ms)")
         left.set_title("Each layer alone")
-        left.set_ylim(len(groups) - 0.4, -0.6)  # the first on top
+        left.set_ylim(len(groups) - 0.4, -0.6)  # the first layer on top
         start = [0.0] * len(groups)
-        for label, colour, column in (
+        for label, color, column in (
             ("weights", VERMILION, "parameter_bytes"),
             ("output", GREEN, "output_bytes"),
             ("temporary", ORANGE, "temporary_bytes"),
         ):
             sizes = [sum(getattr(row, column) or 0 for row in rows) / 2**20 for _, rows in groups]
-            right.barh(places, sizes, left=start, color=colour, label=label)
+            right.barh(places, sizes, left=start, color=color, label=label)
             start = [a + b for a, b in zip(start, sizes, strict=True)]
         right.set(xlabel="memory (MiB)", title="Bytes of each layer")
         fig.legend(loc="outside lower right", ncols=3, frameon=False)
@@ -150,17 +150,17 @@ def profile(
     """The time and bytes of each layer at inference, and of the whole network.
 
     Each layer is compiled alone and run on random values of the shape that it gets in the network. So the layers
-    together take longer than the network: there XLA fuses what is elementwise (ReLU, batch norm) with its neighbours,
-    and nothing is written out between them; a call by itself costs some microseconds besides. Take the rows for which
-    layers count, and the whole network's row for how long it takes. What joins layers (a residual's sum, the
-    concatenation of branches) has no row of its own. The layers take turns, so that what disturbs the machine for a
-    moment disturbs all of them; one call of each, and compiling, are not counted.
+    together take longer than the network, in which XLA fuses elementwise layers (ReLU, batch norm) with the layers
+    around them and writes nothing out in between; and each call costs some microseconds. Read from the rows which
+    layers matter, and from the whole network's row how long it takes. The sum of a residual block and the concatenation
+    of branches have no row. The layers are timed in turns, so that a disturbance of the machine hits all of them;
+    compiling and the first call of each do not count.
 
     Args:
       model: a `Model`, or a `Layer` together with its input_shape.
-      params, state: its own; fresh ones when None.
+      params, state: the model's; None for fresh ones.
       batch_size: images at a time.
-      rounds: over which the median is taken.
+      rounds: how many timings the median is taken over.
       input_shape: without the batch axis; a `Model` knows its own.
 
     Returns:
@@ -186,7 +186,7 @@ def profile(
     params, state = jax.device_put((params, state or {}))
 
     programs = []
-    inputs: dict[tuple[int, ...], jax.Array] = {}  # layers whose inputs are alike share one, and their program
+    inputs: dict[tuple[int, ...], jax.Array] = {}  # one input for all layers that take the same shape
     executables: dict[Any, Any] = {}
     for path, part, p, s, part_shape in (*_leaves(layer, params, state, shape), ("", layer, params, state, shape)):
         if part_shape not in inputs:
@@ -201,7 +201,7 @@ def profile(
             times.append(time.perf_counter() - start)
     medians = [1e3 * statistics.median(times) for times in seconds]
     *rows, whole = (cost(milliseconds=median) for (cost, _), median in zip(programs, medians, strict=True))
-    # auxiliary classifiers' are among the parameters, but have no part in inference
+    # the parameters of auxiliary classifiers are not used in inference
     whole = dataclasses.replace(whole, parameter_bytes=sum(row.parameter_bytes for row in rows))
     return Profile(getattr(model, "name", layer.kind), batch_size, jax.devices()[0].device_kind, tuple(rows), whole)
 
@@ -210,7 +210,7 @@ def profile(
 
 
 def _leaves(layer: Layer, params: Tree, state: Tree, shape: tuple[int, ...], path: str = "") -> Iterator[tuple]:
-    """(path, layer, params, state, input shape) of all that is not made of others and that inference uses."""
+    """(path, layer, params, state, input shape) of each layer of inference that has no layers inside."""
     if not layer.children:
         yield path or layer.kind, layer, params, state, shape
     for name, child in layer.children.items():
@@ -225,7 +225,7 @@ def _leaves(layer: Layer, params: Tree, state: Tree, shape: tuple[int, ...], pat
 def _program(
     path: str, layer: Layer, params: Tree, state: Tree, x: jax.Array, executables: dict[Any, Any]
 ) -> tuple[Callable[..., Cost], Callable[[], Any]]:
-    """Its `Cost` but for the time, and what is to be timed: compiled, and called once."""
+    """The `Cost` of a layer without the time, and its program to be timed, compiled and called once."""
 
     def forward(params, state, x):
         return layer.apply(params, state, x)[0]

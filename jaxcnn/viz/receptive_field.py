@@ -29,9 +29,9 @@ class Field:
     """The regular grid of a layer's receptive fields, in pixels: unit u sees [start + stride·u, … + size) of an axis.
 
     Args:
-      size: what one unit spans.
-      stride: from one unit to the next; 0 where all see the same.
-      start: where that of the first unit begins: below 0, in the padding.
+      size: how many pixels one unit spans.
+      stride: the distance from one unit's field to the next; 0 if all units see the same pixels.
+      start: the first pixel of the first unit's field; below 0 if it begins in the padding.
     """
 
     size: tuple[int, ...]
@@ -46,10 +46,10 @@ class Field:
 
 
 def field_of_view(model: Model | Layer, layer: str, *, input_shape: tuple[int, ...] | None = None) -> Field:
-    """Size, stride and start of a layer's receptive fields, from the geometry of all that leads to it.
+    """Size, stride and start of a layer's receptive fields, from the geometry of the layers before it.
 
     Over a window of k taps, dilation δ, stride s and padding p, size += δ·(k − 1)·stride, start −= p·stride and
-    stride ·= s. Where ways join (residual blocks, branches) a unit sees the smallest box around them.
+    stride ·= s. Where branches or a residual block join, a unit sees the smallest box around what each of them sees.
 
     Args:
       model: a `Model`, or a `Layer` together with its input_shape.
@@ -61,8 +61,8 @@ def field_of_view(model: Model | Layer, layer: str, *, input_shape: tuple[int, .
       A `Field`. Where all units see the whole image (dense layers, global pools) its stride is 0.
 
     Raises:
-      ValueError: no such layer; no input_shape; units that do not see boxes of one size in even steps, as those of a
-        transposed convolution (`pixels_seen` knows theirs); a layer that computes what is not known here.
+      ValueError: no such layer; no input_shape; units that do not see boxes of one size in even steps, such as those of
+        a transposed convolution (use `pixels_seen`); a layer with a primitive that has no rule in `sight_rules.py`.
       TypeError: neither a Model nor a Layer.
 
     Example:
@@ -87,18 +87,19 @@ def pixels_seen(
 ) -> tuple[slice, ...]:
     """The smallest box of the image with all pixels that a unit depends on, in any of its channels.
 
-    It is what `field_of_view` says, without what lies outside of the image or is cut off by strides on the way.
+    It is the unit's box of `field_of_view`, without pixels outside of the image or that strides skip on the way.
 
     Args:
       model, layer, input_shape: as in `field_of_view`.
-      unit: its position in the layer's output, one int per spatial axis; by default that in the middle. The units of
-        a dense layer have none: ().
+      unit: the unit's position in the layer's output, one int per spatial axis; by default the middle. Units of a dense
+        layer have no position: give ().
 
     Returns:
       A slice of the image per spatial axis; empty for a unit that sees padding only.
 
     Raises:
-      ValueError, TypeError: as `field_of_view`, but of any units; a unit that is not there.
+      ValueError, TypeError: as `field_of_view`, except that units need not see boxes in even steps; a unit that does
+        not exist.
 
     Example:
       >>> from jaxcnn import models
@@ -110,7 +111,7 @@ def pixels_seen(
 
 
 def receptive_field(model: Model | Layer, layer: str, *, unit: Unit | None = None, image: Any | None = None) -> Figure:
-    """What a unit sees, drawn on the input, beside its place in the layer's output.
+    """A picture of the input with the pixels that a unit sees, beside the unit's place in the layer's output.
 
     Args:
       model: a `Model`; a `Layer` needs an image.
@@ -118,8 +119,9 @@ def receptive_field(model: Model | Layer, layer: str, *, unit: Unit | None = Non
       image: (H, W, C), uint8 or floating of 0 to 1, to draw on; by default a grid of pixels.
 
     Returns:
-      A figure of two axes, image and layer; one for a layer whose units have no positions. What the unit does not see
-      is faded. Dashed: what it would see if padding were more of the image. Dotted: what its neighbour sees.
+      A figure with two axes, image and layer; only the image if the layer's units have no positions. Pixels that the
+      unit does not see are faded. A dashed box is what it would see if padding were part of the image, a dotted box is
+      what the next unit sees.
 
     Raises:
       ValueError, TypeError: as `pixels_seen`; an input that is no image.
@@ -199,7 +201,7 @@ def _box(edges: Sight, unit: tuple[int, ...]) -> tuple[slice, ...]:
 
 
 def _grid(edges: Sight, shape: tuple[int, ...]) -> Field | None:
-    """The field, if the units lie on a regular grid or all see the same."""
+    """The `Field`, if the units are on a regular grid or all see the same pixels; else None."""
     rows = []
     for axis in range(len(shape) - 1):
         row = None
@@ -241,7 +243,7 @@ def _draw_input(ax: Axes, image: np.ndarray | None, shape: tuple[int, ...]) -> N
 
 
 def _draw_cells(ax: Axes, size: tuple[int, ...]) -> None:
-    """A grid, one cell per position; of more than the eye can part, its border only."""
+    """A grid with one cell per position; only its border if there are too many cells to see."""
     ax.imshow(np.full(size, 0.87), cmap="gray", vmin=0, vmax=1)
     ax.grid(False)
     for axis in (ax.xaxis, ax.yaxis):
@@ -261,7 +263,7 @@ def _draw_box(
     zorder: int = 5,
     rest: tuple[int, ...] | None = None,
 ) -> None:
-    """A frame, with white around it to be seen on any picture; the `rest` of so many positions fades."""
+    """A frame with a white edge, to be seen on any picture; positions outside of it fade."""
     rows, columns = box
     if rest is not None:
         outside = np.ones((*rest[:2], 4))
@@ -275,7 +277,7 @@ def _draw_box(
 
 
 def _draw_padding(ax: Axes, box: Sequence[tuple[int, int]], shape: tuple[int, ...]) -> None:
-    """The box as if padding were image, where it is larger than the image."""
+    """The box that a unit would see if padding were part of the image, if it reaches out of the image."""
     if any(first < 0 or end > n for (first, end), n in zip(box, shape, strict=False)):
         _draw_box(ax, [slice(*ends) for ends in box], "with padding", color=ORANGE, linestyle="--", zorder=3)
         (top, bottom), (left, right) = box

@@ -1,4 +1,4 @@
-"""What a finished run shows: its score on images it has not seen, and the pictures of its folder."""
+"""The report of a finished run: its score on test images, and the pictures of its folder."""
 
 import csv
 import os
@@ -23,14 +23,14 @@ def report(run_dir: str | os.PathLike, test: Dataset) -> tuple[dict[str, float],
 
     Args:
       run_dir: the folder that `fit` wrote.
-      test: labelled images.
+      test: labeled images.
 
     Returns:
       (scores, matrix): loss and accuracy, and the confusion matrix `(true, predicted)`.
 
     Raises:
-      FileNotFoundError: no model in the folder. WeightsError: a damaged one. ValueError: one trained by a loss of
-        one's own, whose outputs are no probabilities of classes.
+      FileNotFoundError: no model in the folder. WeightsError: a damaged model. ValueError: a model trained with a loss
+        function of your own, whose outputs are no probabilities of classes.
     """
     found = scored(run_dir, test)
     write_report(run_dir, test, found)
@@ -39,7 +39,7 @@ def report(run_dir: str | os.PathLike, test: Dataset) -> tuple[dict[str, float],
 
 @dataclass(frozen=True)
 class Scored:
-    """What a run's model makes of test images: loss and accuracy, the confusion matrix, (N, classes) probabilities."""
+    """A run's model on test images: its loss and accuracy, the confusion matrix, (N, classes) probabilities."""
 
     scores: dict[str, float]
     matrix: np.ndarray
@@ -62,7 +62,7 @@ def scored(run_dir: str | os.PathLike, test: Dataset) -> Scored:
 
 
 def write_report(run_dir: str | os.PathLike, test: Dataset, found: Scored) -> None:
-    """Write result.json and the pictures into a run's folder; OSError where that cannot be."""
+    """Write result.json and the pictures into a run's folder; OSError if they cannot be written."""
     run_dir = Path(run_dir)
     write_json(run_dir / "result.json", {f"test_{name}": value for name, value in found.scores.items()})
     if (run_dir / "metrics.csv").exists():

@@ -1,8 +1,8 @@
 """What each value of a network can see of its input, read from the network's jaxpr.
 
 Every layer becomes a few primitives whose parameters hold its geometry: windows with stride, padding and dilation,
-reductions, products, reshapes. So no layer has to be known here by name, and ways that part and join again (residual
-blocks, branches) are joined where their values are.
+reductions, products, reshapes. So no layer has to be known here by name, and branches and residual blocks join where
+their values meet.
 """
 
 from collections.abc import Sequence
@@ -24,12 +24,12 @@ def sight(layer: Layer, params: Tree, state: Tree, input_shape: tuple[int, ...])
     """The sight of a layer's output for one image, edges of shape (1, *output shape).
 
     Args:
-      layer: any.
-      params, state: its own, or their shapes.
+      layer: any layer.
+      params, state: the layer's, or their shapes.
       input_shape: (*spatial, C).
 
     Raises:
-      ValueError: a primitive of which is not written down here what it sees.
+      ValueError: a primitive that has no rule in `sight_rules.py`.
     """
     x = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
     jaxpr = jax.make_jaxpr(lambda params, state, x: layer.apply(params, state, x)[0])(params, state, x)
@@ -43,7 +43,8 @@ def sight(layer: Layer, params: Tree, state: Tree, input_shape: tuple[int, ...])
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Walking a jaxpr. A value is a Sight if it depends on the input; else an array where it is known, None for a parameter.
+# Walking a jaxpr. A value is a Sight if it depends on the input, an array if it is a known constant, and None if it is
+# a parameter.
 
 
 def _run(closed: ClosedJaxpr | Jaxpr, values: Sequence[Any]) -> list[Any]:
@@ -71,9 +72,7 @@ def _equation(eqn: Equation, values: list[Any]) -> list[Any]:
         result = eqn.primitive.bind(*values, **eqn.params)  # such as the indices that an older JAX slices by
         return list(result) if eqn.primitive.multiple_results else [result]
     if name not in RULES:
-        raise ValueError(
-            f"receptive field: there is no rule for what {name!r}, which the layer computes, sees of its input"
-        )
+        raise ValueError(f"receptive_field: there is no rule for the primitive {name!r}, which the layer computes")
     result = RULES[name](eqn, *values)
     results = [result] if isinstance(result, Sight) else result
     return [part.broadcast(v.aval.shape) for part, v in zip(results, eqn.outvars, strict=True)]

@@ -1,9 +1,9 @@
-"""What each primitive sees of its operands.
+"""Rules: for each primitive, which box of the input its result sees, given the boxes of its operands.
 
-For each value there is an array of its own shape per edge of its box: the first position that it sees on each spatial
-axis of the input, and minus the last one. A value that depends on several others sees the smallest box around theirs,
-which is the minimum of those arrays. They are `np.broadcast_to` views, a few numbers in memory: an edge that is the
-same for all channels is there once.
+The boxes of an array's values are arrays of the same shape, two per spatial axis of the input: the first position that
+each value sees, and minus the last one. A value that depends on several others sees the smallest box around their
+boxes, which is the minimum of those arrays. They are `np.broadcast_to` views, a few numbers in memory: an edge that is
+the same for all channels is there once.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxcnn.ops.geometry import Window
 
-NOTHING = 1 << 30  # an edge of what sees nothing: the minimum with any other edge is that one
+NOTHING = 1 << 30  # the edge of a value that sees nothing: the minimum with any other edge is the other edge
 Edges = tuple[np.ndarray, ...]  # first and minus last of axis 0, first and minus last of axis 1, …
 Edge = Callable[[np.ndarray], np.ndarray]
 Equation = Any  # a JaxprEqn; its type hides that values have shapes
@@ -26,10 +26,10 @@ class Sight:
     """The boxes of all values of an array.
 
     Args:
-      seen: their edges, in the input; padding sees nothing.
-      wide: the edges if padding were more of the image, on and on: these are what lies on a regular grid.
-      step: by axis of the input, how far the wide boxes of neighbours are apart. The edges tell as well, but for an
-        axis with a single position.
+      seen: the edges of the boxes in the input; a padded value sees nothing.
+      wide: the edges if the image went on forever in place of padding; only these lie on a regular grid.
+      step: for each axis of the input, how far the wide boxes of neighbors are apart. The edges say so, too, except on
+        an axis with a single position.
     """
 
     seen: Edges
@@ -42,7 +42,7 @@ class Sight:
         return self.seen[0].shape
 
     def map(self, function: Edge) -> "Sight":
-        """The same done to all edges."""
+        """The sight with `function` applied to all edges."""
         return Sight(tuple(map(function, self.seen)), tuple(map(function, self.wide)), self.step)
 
     def broadcast(self, shape: tuple[int, ...]) -> "Sight":
@@ -50,19 +50,19 @@ class Sight:
         return self.map(lambda edge: np.broadcast_to(edge, shape))
 
     def closed(self, function: Edge) -> "Sight":
-        """As `map`, for what looks at all positions at once: nothing goes on beyond the image after that."""
+        """`map` for a function that sees all positions at once; after it no box reaches beyond the image."""
         seen = tuple(map(function, self.seen))
         return Sight(seen, seen, (0,) * len(self.step))
 
 
 def blind(shape: tuple[int, ...], rank: int) -> Sight:
-    """Of an array that does not depend on the input."""
+    """The sight of an array that does not depend on the input."""
     edges = (np.broadcast_to(NOTHING, shape),) * (2 * rank)
     return Sight(edges, edges, (0,) * rank)
 
 
 def _union(sights: Sequence[Sight]) -> Sight:
-    """The smallest boxes around several, value by value."""
+    """The smallest boxes around the boxes of several arrays, value by value."""
 
     def around(edges):
         return np.minimum.reduce(np.broadcast_arrays(*map(_thin, edges)))
@@ -73,13 +73,13 @@ def _union(sights: Sequence[Sight]) -> Sight:
 
 
 def _reduced(x: Sight, axes: Sequence[int]) -> Sight:
-    """The boxes around whole axes; that over the last one, the channels, has a place in the grid still."""
+    """The boxes around whole axes. A reduction over the last axis, the channels, keeps the grid of positions."""
     of_channels = tuple(axes) == (len(x.shape) - 1,)
     return (x.map if of_channels else x.closed)(lambda edge: _thin(edge).min(axis=tuple(axes)))
 
 
 def _thin(edge: np.ndarray) -> np.ndarray:
-    """Axes along which nothing changes, as the strides tell, at length 1."""
+    """The edge with axes of stride 0, along which nothing changes, cut to length 1."""
     return edge[tuple(slice(None) if stride else slice(1) for stride in edge.strides)]
 
 
@@ -88,15 +88,15 @@ def _thin(edge: np.ndarray) -> np.ndarray:
 
 
 def _slide(x: Sight, axis: int, index: np.ndarray, along: int | None) -> Sight:
-    """Along an axis, output o sees the positions index[o, :]. A NaN there is none, and those outside are padding.
+    """Output o sees the positions index[o, :] along an axis; a NaN is no position, and positions outside are padding.
 
-    `along` is the axis of the input that this one follows; None for channels, which do not go on beyond their end.
+    `along` is the axis of the input that this axis follows; None for channels, which have no padding.
     """
     shape = (*x.shape[:axis], len(index), *x.shape[axis + 1 :])
     n, column = x.shape[axis], (...,) + (None,) * (len(x.shape) - 1 - axis)
     place = np.nan_to_num(index).astype(int)
     nearest = np.clip(place, 0, n - 1)
-    beyond = (place - nearest)[column]  # by how many positions outside
+    beyond = (place - nearest)[column]  # how many positions outside it is
     none = np.isnan(index)[column]
 
     def take(edge, hidden, slope_if_single):
@@ -119,7 +119,7 @@ def _slide(x: Sight, axis: int, index: np.ndarray, along: int | None) -> Sight:
 
 
 def _through(window: Window, x: Sight, first_axis: int) -> Sight:
-    """o sees s·o + δ·k − p."""
+    """The sight through a window: output o sees s·o + δ·k − p."""
     step = list(x.step)
     for a, n in enumerate(window.output_size(x.shape[first_axis : first_axis + window.rank])):
         taps = window.dilation[a] * np.arange(window.size[a]) - window.padding[a][0]
@@ -129,7 +129,7 @@ def _through(window: Window, x: Sight, first_axis: int) -> Sight:
 
 
 def _back(window: Window, size: Sequence[int], x: Sight, first_axis: int) -> Sight:
-    """i sees (i + p − δ·k) / s, where that is whole."""
+    """The sight through a transposed window: i sees (i + p − δ·k) / s where that is whole."""
     for a, n in enumerate(size):
         taps = window.dilation[a] * np.arange(window.size[a]) - window.padding[a][0]
         index = (np.arange(n)[:, None] - taps) / window.stride[a]
@@ -139,7 +139,7 @@ def _back(window: Window, size: Sequence[int], x: Sight, first_axis: int) -> Sig
 
 def _conv(eqn: Equation, x: Any, kernel: Any) -> Sight:
     if not isinstance(x, Sight) or isinstance(kernel, Sight):
-        raise ValueError("receptive field: the layer makes a kernel of its input, which then has no fixed geometry")
+        raise ValueError("receptive_field: the layer makes a kernel of its input, so windows have no fixed geometry")
     form, channels = eqn.params["form"], eqn.outvars[0].aval.shape[-1]
 
     def of_group(edge):
@@ -172,7 +172,7 @@ def _pad(eqn: Equation, x: Sight, value: Any) -> Sight:
 
 
 def _dot(eqn: Equation, *operands: Any) -> Sight:
-    """Each output sees what it sums over: axes (batch, free of the left, free of the right)."""
+    """Each output of a product sees what it sums over; its axes are (batch, free of the left, free of the right)."""
     contracted, batch = eqn.params["dimension_numbers"]
     free = [
         [a for a in range(v.aval.ndim) if a not in (*contracted[side], *batch[side])]
@@ -190,7 +190,7 @@ def _dot(eqn: Equation, *operands: Any) -> Sight:
 
 
 def _concatenate(eqn: Equation, *operands: Any) -> Sight:
-    """Side by side; what does not depend on the input sees nothing."""
+    """The sights of the operands side by side; an operand that does not depend on the input sees nothing."""
     axis = eqn.params["dimension"] if "dimension" in eqn.params else eqn.params["axis"]
     some = next(x for x in operands if isinstance(x, Sight))
     sights = [
@@ -211,9 +211,9 @@ def _concatenate(eqn: Equation, *operands: Any) -> Sight:
 
 
 def _gather(eqn: Equation, x: Any, indices: Any) -> Sight:
-    """By known indices, the values there; else all of them."""
+    """The sight of the values at known indices; of all values if the indices are not known."""
     if isinstance(x, Sight) and indices is not None and not isinstance(indices, Sight):
-        return x.map(  # floats, because what lies outside may be filled with NaN; edges are exact in them
+        return x.map(  # in floats, which can be filled with NaN outside; edges are exact in floats
             lambda edge: np.asarray(eqn.primitive.bind(jnp.asarray(edge, jnp.float32), indices, **eqn.params)).astype(
                 int
             )
@@ -250,8 +250,8 @@ def _broadcast(eqn: Equation, x: Sight) -> Sight:
     return x.map(lambda edge: edge.reshape(shape))
 
 
-# A rule takes the equation and its operands: a Sight, or else an array where the value is known, None for a parameter.
-# Its edges broadcast to the shape of the result.
+# A rule is given the equation and its operands, each a Sight, an array (a known constant) or None (a parameter). The
+# edges that it returns broadcast to the shape of the result.
 Rule = Callable[..., Sight | list[Sight]]
 
 ON_EACH_VALUE = """

@@ -1,4 +1,4 @@
-"""One look for all pictures: colours that colour-blind people tell apart, light grids, titles and units."""
+"""One look for all pictures: colors that color-blind people tell apart, light grids, titles and units."""
 
 import os
 from typing import Any
@@ -34,7 +34,7 @@ def figure(rows: int, columns: int, size: tuple[float, float], **options: Any) -
 
 
 def draw_image(ax: Axes, image: Any) -> None:
-    """An image (H, W, C), uint8 or floating of 0 to 1, in colour for three channels; of others, their mean in grey."""
+    """Draw an image (H, W, C), uint8 or floating of 0 to 1: three channels in color, others as their mean in gray."""
     image = np.asarray(image)
     top = 255 if image.dtype == np.uint8 else 1
     if image.shape[-1] == 3:

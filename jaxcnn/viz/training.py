@@ -11,7 +11,7 @@ from jaxcnn.viz.style import BLUE, GREEN, ORANGE, SEQUENTIAL, VERMILION, draw_im
 
 
 def curves(history: History) -> Figure:
-    """Loss and accuracy over the epochs, training and validation; the loss alone where no accuracy was counted.
+    """Loss and accuracy over the epochs, of training and validation; only the loss if the history has no accuracy.
 
     Args:
       history: from `fit`, at least one epoch.
@@ -45,14 +45,14 @@ def curves(history: History) -> Figure:
 
 
 def confusion(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
-    """A confusion matrix: rows are the true classes, columns the predicted ones; colour is the part of the row.
+    """A confusion matrix: rows are the true classes, columns the predicted ones; the color is the share of the row.
 
     Args:
       matrix: counts `(classes, classes)`, from `jaxcnn.train.metrics.confusion_matrix`.
       classes: their names.
 
     Returns:
-      A figure with one axes and its colour bar.
+      A figure with one axes and its color bar.
 
     Raises:
       ValueError: a matrix that is not square or does not fit the names.
@@ -84,14 +84,14 @@ def confusion(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
 def samples(
     images: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str], *, most: int = 24
 ) -> Figure:
-    """Images with true:predicted labels; wrong ones in orange, with the probability that was given to the prediction.
+    """Images with true:predicted labels. A wrong prediction is in orange, with its probability.
 
     Args:
       images: `(N, H, W, C)`, uint8 or 0 to 1, one or three channels.
       labels: integers `(N,)`.
       probabilities: `(N, classes)`, from `predict`.
       classes: their names.
-      most: how many are drawn: mistakes first, at most half of the places, then the first right ones.
+      most: how many images are drawn: mistakes first, in up to half of the places, then the first that are right.
 
     Returns:
       A figure with one axes per image.
@@ -101,7 +101,7 @@ def samples(
     """
     images, labels, probabilities = np.asarray(images), np.asarray(labels), np.asarray(probabilities)
     if images.ndim != 4:
-        raise ValueError(f"viz.samples draws 2-D images, (N, H, W, C); got {images.shape}")
+        raise ValueError(f"viz.samples: `images` must be 2-D, (N, H, W, C); got {images.shape}")
     if not len(images) or not len(images) == len(labels) == len(probabilities):
         raise ValueError(
             "viz.samples: `images`, `labels` and `probabilities` must have one length, at least 1; "

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from jaxcnn.data.cifar import CIFAR10
 from jaxcnn.files.remote import Remote
 from jaxcnn.models.catalogue import PUBLISHED
+from jaxcnn.moved import moved_field
 from jaxcnn.weights.preprocessing import Preprocessing
 
 FOLDER = "weights"  # in the cache and under a mirror
@@ -27,7 +28,7 @@ class Published:
       library: whose names and layouts it has, "torch", "keras" or "arrays".
       preprocessing: what images go through.
       top1: the accuracy that its publisher gives, in percent.
-      licence, source: of the weights.
+      license, source: of the weights.
       classes: their names, or "imagenet" for the thousand of ImageNet-1k, which are a file of their own.
     """
 
@@ -37,10 +38,12 @@ class Published:
     library: Literal["torch", "keras", "arrays"]
     preprocessing: Preprocessing
     top1: float
-    licence: str
+    license: str
     source: str
     classes: tuple[str, ...] | Literal["imagenet"] = "imagenet"
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    licence = moved_field("weights.Published", "licence", "license")
 
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of RGB, pixels 0 to 1
@@ -73,13 +76,13 @@ def _torchvision(
         library="torch",
         preprocessing=preprocessing,
         top1=PUBLISHED[model].top1 if top1 is None else top1,
-        licence="BSD-3-Clause, as torchvision; trained on ImageNet, whose terms are for non-commercial research",
+        license="BSD-3-Clause, as torchvision; trained on ImageNet, whose terms are for non-commercial research",
         source="torchvision, weights IMAGENET1K_V1, https://github.com/pytorch/vision",
         options=options,
     )
 
 
-def _keras(model: str, folder: str, md5: str, mebibytes: float, top1: float, licence: str, **options: Any) -> Published:
+def _keras(model: str, folder: str, md5: str, mebibytes: float, top1: float, license: str, **options: Any) -> Published:
     file = f"{model}_weights_tf_dim_ordering_tf_kernels.h5"
     return Published(
         name=f"keras/{model}",
@@ -94,14 +97,14 @@ def _keras(model: str, folder: str, md5: str, mebibytes: float, top1: float, lic
         library="keras",
         preprocessing=CAFFE,
         top1=top1,
-        licence=licence,
+        license=license,
         source="keras.applications, https://keras.io/api/applications; converted from the authors' Caffe models",
         options=options,
     )
 
 
-VGG_LICENCE = "CC BY 4.0, Visual Geometry Group, University of Oxford"
-RESNET_LICENCE = "MIT, Kaiming He, https://github.com/KaimingHe/deep-residual-networks"
+VGG_LICENSE = "CC BY 4.0, Visual Geometry Group, University of Oxford"
+RESNET_LICENSE = "MIT, Kaiming He, https://github.com/KaimingHe/deep-residual-networks"
 
 FILES = (
     _torchvision("alexnet", "alexnet-owt-7be5be79.pth", 233.1),
@@ -122,11 +125,11 @@ FILES = (
     _torchvision("resnet152", "resnet152-394f9c45.pth", 230.4),
     _torchvision("squeezenet1_1", "squeezenet1_1-b8a52dc0.pth", 4.7),
     _torchvision("mobilenet_v2", "mobilenet_v2-b0353104.pth", 13.6),
-    _keras("vgg16", "vgg16", "64373286793e3c8b2b4e3219cbf3544b", 528, 71.3, VGG_LICENCE),
-    _keras("vgg19", "vgg19", "cbe5617147190e668d6c5d5026f83318", 549, 71.3, VGG_LICENCE),
-    _keras("resnet50", "resnet", "2cb95161c43110f7111970584f804107", 98, 74.9, RESNET_LICENCE, form="keras"),
-    _keras("resnet101", "resnet", "f1aeb4b969a6efcfb50fad2f0c20cfc5", 171, 76.4, RESNET_LICENCE, form="keras"),
-    _keras("resnet152", "resnet", "100835be76be38e30d865e96f2aaae62", 232, 76.6, RESNET_LICENCE, form="keras"),
+    _keras("vgg16", "vgg16", "64373286793e3c8b2b4e3219cbf3544b", 528, 71.3, VGG_LICENSE),
+    _keras("vgg19", "vgg19", "cbe5617147190e668d6c5d5026f83318", 549, 71.3, VGG_LICENSE),
+    _keras("resnet50", "resnet", "2cb95161c43110f7111970584f804107", 98, 74.9, RESNET_LICENSE, form="keras"),
+    _keras("resnet101", "resnet", "f1aeb4b969a6efcfb50fad2f0c20cfc5", 171, 76.4, RESNET_LICENSE, form="keras"),
+    _keras("resnet152", "resnet", "100835be76be38e30d865e96f2aaae62", 232, 76.6, RESNET_LICENSE, form="keras"),
     Published(
         name="akamaster/resnet20",
         remote=Remote(
@@ -140,7 +143,7 @@ FILES = (
         library="torch",
         preprocessing=Preprocessing((32, 32), mean=IMAGENET_MEAN, std=IMAGENET_STD),
         top1=91.73,
-        licence="BSD-2-Clause",
+        license="BSD-2-Clause",
         source="https://github.com/akamaster/pytorch_resnet_cifar10, its state dict as safetensors",
         classes=CIFAR10.classes,
     ),
@@ -158,7 +161,7 @@ FILES = (
         # conv10 holds values of half precision; as float32 they are exact
         preprocessing=Preprocessing((227, 227), channels="BGR", scale=1.0, mean=(104.0, 117.0, 123.0)),
         top1=57.5,
-        licence="BSD-2-Clause, as the authors' Caffe model",
+        license="BSD-2-Clause, as the authors' Caffe model",
         source="SqueezeNet 1.1 of the authors, https://github.com/forresti/SqueezeNet, its arrays as NumPy's .npz",
         options={"input_size": 227},
     ),

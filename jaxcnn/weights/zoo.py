@@ -57,7 +57,7 @@ def pretrained(name: str | Published, *, path: str | os.PathLike | None = None, 
 
     Returns:
       `Pretrained(model, params, state, about)`: `about.preprocessing(images)` makes uint8 images the model's input,
-      `about.licence`, `about.source` and `about.top1` tell about the weights, `labels(about)` names the classes.
+      `about.license`, `about.source` and `about.top1` tell about the weights, `labels(about)` names the classes.
 
     Raises:
       ValueError: an unknown name. FileNotFoundError: nothing at `path`.

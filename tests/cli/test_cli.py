@@ -317,7 +317,7 @@ def test_wrong_usage_is_exit_code_2_and_says_what_is_known(arguments, said, caps
     assert list(tmp_path.iterdir()) == [], "nothing is written before the flags are understood"
 
 
-@pytest.mark.parametrize("arguments", [["dance"], ["train", "--colour", "red"], ["train", "--epochs", "many"]])
+@pytest.mark.parametrize("arguments", [["dance"], ["train", "--color", "red"], ["train", "--epochs", "many"]])
 def test_flags_that_do_not_exist_are_exit_code_2(arguments, capsys):
     assert main(arguments) == 2
     capsys.readouterr()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxcnn.data import to_float
-from jaxcnn.data.augment import chain, crop, cutout, flip, normalise, per_image, shift
+from jaxcnn.data.augment import chain, crop, cutout, flip, normalize, per_image, shift
 
 IMAGE = jnp.arange(1.0, 6 * 5 * 2 + 1).reshape(6, 5, 2)
 KEYS = jax.random.split(jax.random.key(0), 200)
@@ -16,8 +16,8 @@ ALL = {
     "shift": shift(2),
     "crop to a size": crop(1, size=(4, 3)),
     "cutout": cutout(3),
-    "normalise": normalise([0.4, 0.5], [0.2, 0.3]),
-    "chain": chain(flip(), shift(1), cutout(2), normalise(0.5, 0.2)),
+    "normalize": normalize([0.4, 0.5], [0.2, 0.3]),
+    "chain": chain(flip(), shift(1), cutout(2), normalize(0.5, 0.2)),
 }
 each = pytest.mark.parametrize("augment", ALL.values(), ids=ALL)
 
@@ -41,14 +41,14 @@ def test_the_type_is_kept(augment, dtype):
     assert jax.eval_shape(augment, KEYS[0], IMAGE.astype(dtype)).dtype == dtype
 
 
-@pytest.mark.parametrize("augment", [ALL["flip"], ALL["crop to a size"], ALL["normalise"]])
+@pytest.mark.parametrize("augment", [ALL["flip"], ALL["crop to a size"], ALL["normalize"]])
 def test_per_image_gives_each_image_its_own_key(augment):
     images = jnp.stack([IMAGE] * 64)
     varied = np.asarray(jax.jit(per_image(augment))(KEYS[0], images))
     keys = jax.random.split(KEYS[0], 64)
     for i in (0, 63):
         np.testing.assert_allclose(varied[i], augment(keys[i], IMAGE), rtol=1e-6)
-    if augment is not ALL["normalise"]:
+    if augment is not ALL["normalize"]:
         assert len({image.tobytes() for image in varied}) > 1
     assert jax.eval_shape(per_image(augment), KEYS[0], images[:0]).shape == (0, *varied.shape[1:])
 
@@ -101,20 +101,20 @@ def test_cutout_blanks_one_square_cut_at_the_border(size):
         assert (image[~blank] == np.asarray(IMAGE)[~blank]).all()
 
 
-def test_every_pixel_is_the_centre_of_a_cutout():
+def test_every_pixel_is_the_center_of_a_cutout():
     def extents(size):
         blank = (many(cutout(size)) == 0).all(-1)
         return {(*np.flatnonzero(b.any(1))[[0, -1]], *np.flatnonzero(b.any(0))[[0, -1]]) for b in blank}
 
     for size, before, after in ((1, 0, 0), (3, 1, 1), (4, 2, 1)):
-        centres = [(row, column) for row in range(6) for column in range(5)]
+        centers = [(row, column) for row in range(6) for column in range(5)]
         assert extents(size) == {
-            (max(r - before, 0), min(r + after, 5), max(c - before, 0), min(c + after, 4)) for r, c in centres
+            (max(r - before, 0), min(r + after, 5), max(c - before, 0), min(c + after, 4)) for r, c in centers
         }
 
 
-def test_normalise_is_per_channel():
-    result = normalise([1.0, 2.0], [2.0, 4.0])(KEYS[0], IMAGE)
+def test_normalize_is_per_channel():
+    result = normalize([1.0, 2.0], [2.0, 4.0])(KEYS[0], IMAGE)
     np.testing.assert_allclose(result, (np.asarray(IMAGE) - [1, 2]) / [2, 4], rtol=1e-6)
 
 
@@ -147,8 +147,8 @@ def test_bytes_to_augmented_batch_in_one_jit():
         (lambda: cutout(True), "`size`"),
         (lambda: crop(0, size=(7, 3))(KEYS[0], IMAGE), r"larger than the image \(6, 5, 2\)"),
         (lambda: cutout(0), "`size`"),
-        (lambda: normalise(0.0, 0.0), "std above 0"),
-        (lambda: normalise([0.0] * 3, 1.0)(KEYS[0], IMAGE), "per channel"),
+        (lambda: normalize(0.0, 0.0), "std above 0"),
+        (lambda: normalize([0.0] * 3, 1.0)(KEYS[0], IMAGE), "per channel"),
     ],
 )
 def test_bad_arguments_are_named(make, message):

@@ -14,10 +14,10 @@ RED, GREEN = (255, 0, 0), (0, 255, 0)
 
 
 def write_photos(folder, **classes):
-    for name, colours in classes.items():
+    for name, colors in classes.items():
         (folder / name).mkdir(parents=True)
-        for i, colour in enumerate(colours):
-            Image.new("RGB", (6, 4), colour).save(folder / name / f"{i}.png")
+        for i, color in enumerate(colors):
+            Image.new("RGB", (6, 4), color).save(folder / name / f"{i}.png")
 
 
 def photo(file, value=0):
@@ -26,7 +26,7 @@ def photo(file, value=0):
 
 
 def values(dataset):
-    """(grey value, class name) of each image."""
+    """(gray value, class name) of each image."""
     classes = np.array(dataset.classes)[dataset.labels]
     return list(zip(dataset.images[:, 0, 0, 0].tolist(), classes.tolist(), strict=True))
 
@@ -139,10 +139,10 @@ def test_the_test_set_is_taken_before_the_validation_set_and_the_rest_told(tmp_p
     assert "valid: 3 images are left out: the test set is test/" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("unlabelled", ["test/7.jpg", "test/unknown/7.jpg", "test1/7.jpg", "Test/test/7.jpg"])
-def test_a_test_set_without_labels_is_left_out_and_told(tmp_path, capsys, unlabelled):
+@pytest.mark.parametrize("unlabeled", ["test/7.jpg", "test/unknown/7.jpg", "test1/7.jpg", "Test/test/7.jpg"])
+def test_a_test_set_without_labels_is_left_out_and_told(tmp_path, capsys, unlabeled):
     write_photos(tmp_path / "train", cats=[RED] * 5, dogs=[GREEN] * 5)
-    photo(tmp_path / unlabelled)
+    photo(tmp_path / unlabeled)
     train, test = read_image_folders(tmp_path, size=(4, 4))
     assert np.bincount(train.labels).tolist() == [4, 4] and np.bincount(test.labels).tolist() == [1, 1]
     assert "1 image is left out" in capsys.readouterr().err

@@ -179,9 +179,9 @@ def test_npz_as_keras_has_it(tmp_path, names, save):
 
 
 def test_npz_of_other_types_and_axes(tmp_path):
-    colour = RNG.integers(0, 256, (8, 32, 32, 3))
-    np.savez(tmp_path / "cifar10.npz", **arrays(("x_train", "y_train", "x_test", "y_test"), LABELS[:, None], colour))
-    check(data.load("cifar10", data_dir=tmp_path), colour)
+    color = RNG.integers(0, 256, (8, 32, 32, 3))
+    np.savez(tmp_path / "cifar10.npz", **arrays(("x_train", "y_train", "x_test", "y_test"), LABELS[:, None], color))
+    check(data.load("cifar10", data_dir=tmp_path), color)
     fortran = np.asfortranarray(IMAGES)
     np.savez(tmp_path / "own.npz", images=fortran, labels=LABELS.astype(np.int64))
     train, test = data.read_npz(tmp_path / "own.npz", fraction=0.5, classes=tuple("abcdefghij"), name="own set")
@@ -250,7 +250,7 @@ def bomb_npz(file):
         (lambda file: bad_npz(file, y_test=np.array([0, -1, 2])), "label -1 at position 1"),
         (lambda file: bad_npz(file, y_test=np.array([0, 11, 2])), "labels 0 to 9; found label 11 at position 1"),
         (lambda file: bad_npz(file, x_train=IMAGES[:5].astype(int) - 1), "pixels of 0 to 255; found -1"),
-        (lambda file: bad_npz(file, x_train=IMAGES[:5, :8], x_test=IMAGES[5:, :8]), "images of 28×28, grey"),
+        (lambda file: bad_npz(file, x_train=IMAGES[:5, :8], x_test=IMAGES[5:, :8]), "images of 28×28, gray"),
         (lambda file: bad_npz(file, x_train=IMAGES[:5, :8]), "training and test images of one size"),
         (lambda file: bad_npz(file, x_train=np.zeros((5, 3, 8, 8), np.uint8)), r"channels first.*transpose"),
         (lying_npz, "bytes for the shape .1048576, 2048, 2048. of x_train.npy; found 100"),
@@ -319,13 +319,13 @@ def test_kaggles_test_table_has_no_labels(tmp_path, capsys):
 
 
 def test_read_csv_finds_the_shape(tmp_path):
-    colour = RNG.integers(0, 256, (3, 4, 4, 3))
-    (tmp_path / "own.csv").write_text(table(colour, LABELS[:3]))
+    color = RNG.integers(0, 256, (3, 4, 4, 3))
+    (tmp_path / "own.csv").write_text(table(color, LABELS[:3]))
     own = data.read_csv(str(tmp_path / "own.csv"), classes=tuple("abcdef"), name="own")
-    np.testing.assert_array_equal(own.images, colour)
+    np.testing.assert_array_equal(own.images, color)
     assert own.labels.tolist() == [5, 0, 4] and own.classes[5] == "f" and own.name == "own"
-    (tmp_path / "wide.csv").write_text(table(colour[:, :2], LABELS[:3]))
-    np.testing.assert_array_equal(data.read_csv(tmp_path / "wide.csv", shape=(2, 4, 3)).images, colour[:, :2])
+    (tmp_path / "wide.csv").write_text(table(color[:, :2], LABELS[:3]))
+    np.testing.assert_array_equal(data.read_csv(tmp_path / "wide.csv", shape=(2, 4, 3)).images, color[:, :2])
     with pytest.raises(DataError, match="24 pixels: give `shape`"):
         data.read_csv(tmp_path / "wide.csv")
 
@@ -376,7 +376,7 @@ PARTS = {
 
 
 def emnist(part):
-    """Names and contents as published: every image transposed, the letters labelled from 1."""
+    """Names and contents as published: every image transposed, the letters labeled from 1."""
     labels = LABELS + 1 if part == "letters" else LABELS
     names = [file.replace("train-", f"emnist-{part}-train-").replace("t10k-", f"emnist-{part}-test-") for file in FILES]
     return names, idx_files(np.ascontiguousarray(IMAGES.transpose(0, 2, 1)), labels)
@@ -384,7 +384,7 @@ def emnist(part):
 
 @pytest.mark.parametrize("layout", ["", "emnist", "EMNIST/raw", "gzip", "emnist_source_files"])
 @pytest.mark.parametrize("part", PARTS)
-def test_emnist_is_turned_upright_and_labelled_from_0(tmp_path, part, layout):
+def test_emnist_is_turned_upright_and_labeled_from_0(tmp_path, part, layout):
     names, contents = emnist(part)
     write(tmp_path / layout, [f"{name}.gz" for name in names], [gzip.compress(content) for content in contents])
     for splits in (data.load(f"emnist_{part}", data_dir=tmp_path), data.load("emnist", data_dir=tmp_path, split=part)):
@@ -427,7 +427,7 @@ def test_an_unknown_split_of_emnist(tmp_path):
 
 # ---- CIFAR
 
-COLOUR = RNG.integers(0, 256, (8, 32, 32, 3)).astype(np.uint8)
+COLOR = RNG.integers(0, 256, (8, 32, 32, 3)).astype(np.uint8)
 
 
 def records(images, *labels):
@@ -436,8 +436,8 @@ def records(images, *labels):
 
 
 CIFAR100 = {
-    "train.bin": records(COLOUR[:5], LABELS[:5], LABELS[:5] + 90),
-    "test.bin": records(COLOUR[5:], LABELS[5:], LABELS[5:] + 90),
+    "train.bin": records(COLOR[:5], LABELS[:5], LABELS[:5] + 90),
+    "test.bin": records(COLOR[5:], LABELS[5:], LABELS[5:] + 90),
 }
 
 
@@ -456,11 +456,11 @@ def test_cifar100_by_its_fine_labels(tmp_path, form):
         write(folder, CIFAR100, CIFAR100.values())
         given = folder if form == "inside" else tmp_path
     splits = data.load("cifar100", data_dir=given)
-    check(splits, COLOUR, LABELS + 90)
+    check(splits, COLOR, LABELS + 90)
     assert len(splits.train.classes) == 100 and list(splits.train.classes) == sorted(splits.train.classes)
     assert splits.train.classes[90] == "train" and splits.train.classes[99] == "worm"
     if form == "archive":
-        check(data.read_cifar100(str(tmp_path / "cifar-100-binary.tar.gz")), COLOUR, LABELS + 90)
+        check(data.read_cifar100(str(tmp_path / "cifar-100-binary.tar.gz")), COLOR, LABELS + 90)
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
@@ -504,15 +504,15 @@ def test_svhn_and_its_label_of_zero(tmp_path, compress):
     matlab = pytest.importorskip("scipy.io")
     labels = np.where(LABELS == 0, 10, LABELS)[:, None]
     for name, part in (("train", slice(5)), ("test", slice(5, 8))):
-        arrays = {"X": COLOUR[part].transpose(1, 2, 3, 0), "y": labels[part]}
+        arrays = {"X": COLOR[part].transpose(1, 2, 3, 0), "y": labels[part]}
         matlab.savemat(tmp_path / f"{name}_32x32.mat", arrays, do_compression=compress)
-    check(data.load("SVHN", data_dir=tmp_path), COLOUR)
+    check(data.load("SVHN", data_dir=tmp_path), COLOR)
     content = (tmp_path / "test_32x32.mat").read_bytes()
     for damaged in (b"", content[:-200], content[:130], b"<html>"):
         (tmp_path / "test_32x32.mat").write_bytes(damaged)
         with pytest.raises(DataError, match=r"test_32x32\.mat: expected"):
             data.load("svhn", data_dir=tmp_path)
-    matlab.savemat(tmp_path / "test_32x32.mat", {"X": COLOUR, "y": labels})
+    matlab.savemat(tmp_path / "test_32x32.mat", {"X": COLOR, "y": labels})
     with pytest.raises(DataError, match=r"an array X \(32, 32, 3, N\)"):
         data.load("svhn", data_dir=tmp_path)
 
@@ -522,7 +522,7 @@ def test_svhns_files_are_read_or_refused_and_never_anything_else(tmp_path):
     matlab = pytest.importorskip("scipy.io")
     rng, file = np.random.default_rng(0), tmp_path / "train_32x32.mat"
     for compress in (True, False):
-        matlab.savemat(file, {"X": COLOUR[:2].transpose(1, 2, 3, 0), "y": [[1.0], [10.0]]}, do_compression=compress)
+        matlab.savemat(file, {"X": COLOR[:2].transpose(1, 2, 3, 0), "y": [[1.0], [10.0]]}, do_compression=compress)
         content = file.read_bytes()
         (tmp_path / "test_32x32.mat").write_bytes(content)
         assert data.load("svhn", data_dir=tmp_path).train.labels.tolist() == [1, 0]

@@ -59,8 +59,8 @@ def test_every_name_is_described():
     ]
     for name in data.names():
         source = data.describe(name)
-        assert source.name == name and source.description and source.licence
-        assert "\n" not in source.description + source.licence
+        assert source.name == name and source.description and source.license
+        assert "\n" not in source.description + source.license
 
 
 def test_unknown_names_options_and_folders(tmp_path):

@@ -58,13 +58,13 @@ def test_without_files_and_network_it_is_the_digits_and_says_so(no_network, caps
     for part, digits in zip(splits, data.load("digits"), strict=True):
         assert part.name == "digits" and part.classes == digits.classes and part.input_shape == shape
         np.testing.assert_array_equal(part.labels, digits.labels)
-        assert (part.images == part.images[..., :1]).all()  # grey
+        assert (part.images == part.images[..., :1]).all()  # gray
         # The mean brightness of an image is that of its scan.
         means = [images.mean(axis=(1, 2, 3)) for images in (part.images, digits.images)]
         assert np.abs(means[0] - means[1]).max() < 3
 
 
-def test_a_resized_digit_is_interpolated_between_pixel_centres(no_network):
+def test_a_resized_digit_is_interpolated_between_pixel_centers(no_network):
     """Along a row, by NumPy: output pixel i looks at (i + ½)·8/28 − ½ of the scan, held at the border."""
     scan = data.load("digits").train.images[0, ..., 0].astype(float)
     places = np.clip((np.arange(28) + 0.5) * 8 / 28 - 0.5, 0, 7)

@@ -11,7 +11,7 @@ import pytest
 from jaxcnn.layers import Conv, ConvTranspose, Dense, DepthwiseConv, SeparableConv
 from jaxcnn.layers.initializers import normal
 
-# layer of a kernel initialiser, input shape, fan_in, fan_out; each kernel has some ten thousand values
+# layer of a kernel initializer, input shape, fan_in, fan_out; each kernel has some ten thousand values
 LAYERS = {
     "conv": (lambda init: Conv(64, (3, 5), kernel_init=init), (9, 9, 32), 15 * 32, 15 * 64),
     "conv_1d": (lambda init: Conv(128, (3,), kernel_init=init), (9, 64), 3 * 64, 3 * 128),

@@ -178,7 +178,7 @@ def test_group_norm_is_over_each_group_of_each_image(params, groups, shape):
     size = 4 // groups
     for n in range(shape[0]):
         for g in range(groups):
-            part = slice(g * size, (g + 1) * size)  # neighbouring channels
+            part = slice(g * size, (g + 1) * size)  # neighboring channels
             seen = x[n, ..., part]
             expected[n, ..., part] = (seen - seen.mean()) / np.sqrt(seen.var() + EPS)
     y, _ = apply(GroupNorm(groups), params, {}, x)

@@ -65,7 +65,7 @@ def test_conv_of_many_small_tiles(geometry, channels):
         check_conv(geometry, channels, "patches")
 
 
-# Tiles of images, bands of rows; the last band overlapping its neighbour or not; strided bands, dilated bands, groups.
+# Tiles of images, bands of rows; the last band overlapping its neighbor or not; strided bands, dilated bands, groups.
 # The budget is in bytes of patches: a row of outputs takes (outputs in it) · taps · channels · 8 of them.
 TILINGS = {
     "images, even": (3100, (4,), (4, 4), (2, 2), (1, 1), (1, 1), (1, 2, 3)),

@@ -110,11 +110,11 @@ X = np.ones((6, 2), np.float32)
 @pytest.mark.parametrize(
     ("count", "batch", "words"),
     [
-        *((count, (X,), f"slices: `slices` must divide the batch of 6; got {count}") for count in (4, 12, 0, -2)),
-        (2, (X, X[1:]), "slices: `batch` must be arrays with one leading axis; got leading axes [(5,), (6,)]"),
-        (2, (X, 1.0), "slices: `batch` must be arrays with one leading axis; got leading axes [(), (6,)]"),
-        (None, (1.0,), "slices: `batch` must be arrays with one leading axis; got leading axes [()]"),
-        (None, (), "slices: `batch` must be arrays with one leading axis; got leading axes []"),
+        *((count, (X,), f"`slices` must divide the batch of 6; got {count}") for count in (4, 12, 0, -2)),
+        (2, (X, X[1:]), "`batch` must be arrays with one leading axis; got leading axes [(5,), (6,)]"),
+        (2, (X, 1.0), "`batch` must be arrays with one leading axis; got leading axes [(), (6,)]"),
+        (None, (1.0,), "`batch` must be arrays with one leading axis; got leading axes [()]"),
+        (None, (), "`batch` must be arrays with one leading axis; got leading axes []"),
     ],
 )
 def test_what_does_not_fit_is_named(count, batch, words):

@@ -22,7 +22,7 @@ NAMES = {
 
 
 @pytest.mark.parametrize(
-    ("patterns", "labelled"),
+    ("patterns", "labeled"),
     [
         ({}, {}),
         ({"head": "a"}, {"hb": "a", "hk": "a"}),
@@ -35,9 +35,9 @@ NAMES = {
         ({"stem": "b", "*/kernel": "a"}, {"sk": "b", "s2": "a", "hk": "a", "sb": "b", "nb": "b", "ns": "b"}),
     ],
 )
-def test_labels_by_name(patterns, labelled):
+def test_labels_by_name(patterns, labeled):
     labels = label_params(NAMES, patterns, default="rest")
-    assert labels == jax.tree.map(lambda leaf: labelled.get(leaf, "rest"), NAMES)
+    assert labels == jax.tree.map(lambda leaf: labeled.get(leaf, "rest"), NAMES)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_frozen_parameters_do_not_move(model, initial):
 
 
 def test_unfreezing_in_phases(initial):
-    """Each phase starts from where the last one ended, and moves what it has labelled."""
+    """Each phase starts from where the last one ended, and moves what it has labeled."""
     before = initial[0]
     train_state = initial
     for names in (["head"], ["head", "body/hidden"], ["head", "body"]):

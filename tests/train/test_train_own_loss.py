@@ -196,7 +196,7 @@ def test_labels_that_are_none_of_a_classification(labels, words):
 @pytest.mark.parametrize(
     ("loss", "labels", "words"),
     [
-        (lambda y, t: ((y - t) ** 2).mean(axis=-1), TARGETS, "mixes them: outputs (64, 1) and labels (64,) spread"),
+        (lambda y, t: ((y - t) ** 2).mean(axis=-1), TARGETS, "mixes them: outputs (64, 1) and labels (64,) are"),
         (lambda y, t: ((y[:, 0] - t) ** 2).mean(keepdims=True), TARGETS, "got (1,) for outputs (64, 1)"),
         (squared, np.full(64, 2**40), "must fit int32; got 1099511627776"),
     ],

@@ -11,7 +11,7 @@ from tolerances import assert_sum_close
 from train_tiny import CONV, DIGITS, LINEAR, WHOLE, assert_same_bits, differs
 
 from jaxcnn.data import epoch_plan
-from jaxcnn.data.augment import chain, cutout, flip, normalise, per_image, shift
+from jaxcnn.data.augment import chain, cutout, flip, normalize, per_image, shift
 from jaxcnn.layers import Layer, serial
 from jaxcnn.train import TrainState, make_step, make_steps
 from jaxcnn.train.losses import loss_function, probabilities
@@ -199,7 +199,7 @@ def test_nothing_is_promoted(loss, hot):
 
     Of optax's optimizers some promote integers, sgd does not.
     """
-    optimizer, augment = optax.sgd(1e-2), per_image(chain(flip(), shift(1), cutout(2), normalise([0.5], 0.2)))
+    optimizer, augment = optax.sgd(1e-2), per_image(chain(flip(), shift(1), cutout(2), normalize([0.5], 0.2)))
     step = make_step(WHOLE.apply, optimizer, augment, ema=0.9)
     train_state = fresh(WHOLE, optimizer, loss)
     train_state = dataclasses.replace(train_state, ema=(train_state.params, train_state.state))

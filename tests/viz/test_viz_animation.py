@@ -38,8 +38,8 @@ def written(values):
     return [[number(float(value)) for value in row] for row in values]
 
 
-def marked(grid, colour):
-    return {cell for cell, mark in grid.marks.items() if mark == colour}
+def marked(grid, color):
+    return {cell for cell, mark in grid.marks.items() if mark == color}
 
 
 @pytest.fixture(scope="module", params=SLIDES)
@@ -157,7 +157,7 @@ def test_transposed_convolution_adds_up_to_its_definition(stride, padding, dilat
     pads = ((1, 1),) * 2 if padding == "SAME" else ((padding if padding != "VALID" else 0,) * 2,) * 2
     y = oracles.conv_transpose(x[None, :, :, None], W[:, :, None, None], stride, pads, dilation)[0, :, :, 0]
     last = animation.frames[-1]
-    grid = last["y so far, grey is cut off" if any(map(any, pads)) else "y so far"]
+    grid = last["y so far, gray is cut off" if any(map(any, pads)) else "y so far"]
     rows, columns = (slice(before, before + n) for (before, _), n in zip(pads, y.shape, strict=True))
     assert [row[columns] for row in grid.texts[rows]] == written(y)
     kept = {(r + pads[0][0], c + pads[1][0]) for r, c in np.ndindex(y.shape)}

@@ -27,7 +27,7 @@ from jaxcnn.layers import (
 from jaxcnn.layers import with_auxiliaries as auxiliaries
 from jaxcnn.viz.attribution import class_scores, grad_cam_map, saliency_map, smooth_grad_map
 from jaxcnn.viz.attribution_pictures import grad_cam, saliency, smooth_grad
-from jaxcnn.viz.maximisation import activation_maximisation, maximal_input
+from jaxcnn.viz.maximization import activation_maximization, maximal_input
 
 KEY = jax.random.key(0)
 SHAPE = (6, 5, 3)
@@ -220,7 +220,7 @@ def test_grad_cam_of_a_class_that_nothing_speaks_for_is_zero():
     np.testing.assert_array_equal(heat.get_array(), np.zeros(SHAPE[:2]))
 
 
-# ------------------------------------------------------------------------------------------- activation maximisation
+# ------------------------------------------------------------------------------------------- activation maximization
 
 
 def test_the_maximal_input_of_a_unit_is_bright_where_its_weights_are_positive():
@@ -240,7 +240,7 @@ def test_the_picture_shows_each_channels_image_and_mean():
     net = serial(Conv(3, 3), Relu())
     params, state = net.init(KEY, (12, 10, 3))
     options = {"layer": "conv1", "steps": 4, "key": KEY, "input_shape": (12, 10, 3)}
-    figure = activation_maximisation(net, params, state, channels=(2, 0), **options)
+    figure = activation_maximization(net, params, state, channels=(2, 0), **options)
     assert figure.get_suptitle() == "What excites conv1 most (4 steps)"
     kernel = np.asarray(params["conv1"]["kernel"], np.float64)
     for ax, channel in zip(figure.axes, (2, 0), strict=True):
@@ -280,7 +280,7 @@ def test_grad_cam_is_laid_over_the_image_in_its_size():
     assert bar.get_ylabel() == "part of the largest value"
 
 
-def test_a_grey_image_is_drawn_in_grey():
+def test_a_gray_image_is_drawn_in_gray():
     figure = saliency(serial(Flatten()), {}, {}, np.full((8, 8, 1), 51, np.uint8))
     drawn = figure.axes[0].images[0]
     assert (drawn.get_cmap().name, drawn.get_clim()) == ("gray", (0, 255))
@@ -306,7 +306,7 @@ AUXILIARY = auxiliaries(serial(a=Conv(2, 1), b=Flatten(), c=Dense(2)), early=("a
         (lambda: saliency_map(*NET, IMAGE, target="cat"), TypeError, "`target` must be the number of a class; got"),
         (lambda: saliency_map("net", {}, {}, IMAGE), TypeError, "`model` must be a Model or a Layer; got 'net'"),
         (lambda: saliency_map(Relu(), {}, {}, IMAGE), ValueError, r"`model` must give logits .*; got \(1, 6, 5"),
-        (lambda: smooth_grad_map(*NET, IMAGE, noise=-1, key=KEY), ValueError, "`noise` is a part of the range"),
+        (lambda: smooth_grad_map(*NET, IMAGE, noise=-1, key=KEY), ValueError, "`noise` is a share of the range"),
         (lambda: smooth_grad_map(*NET, IMAGE, samples=0, key=KEY), ValueError, "`samples` must be an integer of at"),
         (lambda: cam(layer="conv2"), ValueError, "there is no 'conv2'; those of this serial are conv1,"),
         (lambda: cam(layer="conv1/x"), ValueError, "in 'conv1/x' there is no 'x'; this conv has none"),
@@ -334,7 +334,7 @@ AUXILIARY = auxiliaries(serial(a=Conv(2, 1), b=Flatten(), c=Dense(2)), early=("a
             "a channel of 'conv1' must be 0 to 3; got 4",
         ),
         (
-            lambda: activation_maximisation(*NET, layer="conv1", channels=(), key=KEY, input_shape=SHAPE),
+            lambda: activation_maximization(*NET, layer="conv1", channels=(), key=KEY, input_shape=SHAPE),
             ValueError,
             "`channels` must not be empty",
         ),

@@ -32,7 +32,7 @@ def image_of(ax):
 
 
 def shown(figure):
-    """Those of its axes with an image in them, without colour bars."""
+    """Those of its axes with an image in them, without color bars."""
     return [ax for ax in figure.axes if ax.images and ax.get_label() != "<colorbar>"]
 
 
@@ -53,13 +53,13 @@ def test_filters_on_one_channel_are_signed_maps_on_one_scale():
     assert figure.get_suptitle() == "mine"
 
 
-def test_filters_on_three_channels_are_colours_with_grey_for_zero():
+def test_filters_on_three_channels_are_colors_with_gray_for_zero():
     kernel = np.zeros((2, 2, 3, 2))
     kernel[0, 0, 0, 0], kernel[1, 1, 2, 1] = 2, -4
     first, second = shown(filters(kernel))
     assert image_of(first)[0, 0].tolist() == [0.75, 0.5, 0.5]  # 2 of at most 4
     assert image_of(second)[1, 1].tolist() == [0.5, 0.5, 0]
-    assert filters(kernel).get_suptitle() == "Learned filters, grey is 0"
+    assert filters(kernel).get_suptitle() == "Learned filters, gray is 0"
 
 
 def test_filters_on_other_channels_are_rows():
@@ -130,7 +130,7 @@ def test_by_default_a_row_for_each_convolution_and_pool(lenet):
     assert labels[0][2] == f"{low:.2g} to {high:.2g}"
 
 
-def test_zero_is_always_the_same_colour(lenet):
+def test_zero_is_always_the_same_color(lenet):
     *arguments, digit, outputs = lenet
     cells = shown(feature_maps(*arguments, digit, layers=["conv1", "relu1"], most=1))[1:]
     (low, high), (dark, bright) = (ax.images[0].get_clim() for ax in cells)

@@ -48,7 +48,7 @@ def test_each_panel_is_the_brightness_under_its_filter(photo):
         np.testing.assert_allclose(values(ax), correlated(brightness, w), atol=1e-5)
 
 
-def test_edges_are_drawn_around_grey_and_a_blur_as_a_photo(photo):
+def test_edges_are_drawn_around_gray_and_a_blur_as_a_photo(photo):
     *edges, blur = photo_filters(photo).axes[2:]
     for ax in edges:
         low, high = ax.images[0].get_clim()
@@ -64,12 +64,12 @@ def test_the_numbers_of_a_filter_stand_below_it(photo):
 
 
 @pytest.mark.parametrize("shape", [(12, 10), (12, 10, 1)])
-def test_a_grey_photo_and_a_filter_of_ones_own(shape):
-    grey = np.linspace(0, 1, 120, dtype=np.float32).reshape(shape)
+def test_a_gray_photo_and_a_filter_of_ones_own(shape):
+    gray = np.linspace(0, 1, 120, dtype=np.float32).reshape(shape)
     w = np.array([[0.3, 0.123456, 0.0]])
-    figure = photo_filters(grey, {"mine": w})
+    figure = photo_filters(gray, {"mine": w})
     assert [ax.get_title() for ax in figure.axes] == ["photo", "mine"]
-    np.testing.assert_allclose(values(figure.axes[1]), correlated(grey.reshape(12, 10), w), atol=1e-6)
+    np.testing.assert_allclose(values(figure.axes[1]), correlated(gray.reshape(12, 10), w), atol=1e-6)
     assert figure.axes[1].get_xlabel().split() == ["3/10", "0.12", "0"]
 
 

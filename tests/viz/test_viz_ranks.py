@@ -62,7 +62,7 @@ def test_what_draws_images_only_says_so(net, name):
     if (name, rank) == ("feature_maps", 1):
         return
     with pytest.raises(
-        ValueError, match=rf"viz.{name} draws .*2-D images; the input of net{rank} is {rank}-D, \("
+        ValueError, match=rf"viz.{name}: draws .*2-D images; the input of net{rank} is {rank}-D, \("
     ) as e:
         getattr(viz, name)(model, params, state, image, **PICTURES[name])
     assert "\n" not in str(e.value)
@@ -73,14 +73,14 @@ def test_others_that_draw_images_only(net):
     sentence = rf"draws 2-D images; the input of net{rank} is {rank}-D"
     for call in (
         lambda: viz.maximal_input(model, params, state, layer="conv1", channel=0, key=KEY),
-        lambda: viz.activation_maximisation(model, params, state, layer="conv1", key=KEY),
+        lambda: viz.activation_maximization(model, params, state, layer="conv1", key=KEY),
         lambda: viz.receptive_field(model, "conv1"),
     ):
         with pytest.raises(ValueError, match=sentence):
             call()
-    with pytest.raises(ValueError, match=rf"viz.filters draws 2-D kernels, .*; got a {rank}-D one"):
+    with pytest.raises(ValueError, match=rf"viz.filters: `kernel` must be 2-D, .*; got a {rank}-D one"):
         viz.filters(params["conv1"]["kernel"])
-    with pytest.raises(ValueError, match=r"viz.samples draws 2-D images, \(N, H, W, C\); got"):
+    with pytest.raises(ValueError, match=r"viz.samples: `images` must be 2-D, \(N, H, W, C\); got"):
         viz.samples(image[None], np.zeros(1, int), np.ones((1, 4)), list("abcd"))
 
 

@@ -243,7 +243,7 @@ LENET = models.create("lenet5")
             lambda: field_of_view(
                 serial(stateless("sorted", lambda x: jnp.sort(x, axis=1))), "sorted1", input_shape=(4, 4, 1)
             ),
-            "there is no rule for what 'sort'",
+            "there is no rule for the primitive 'sort'",
         ),
         (
             lambda: field_of_view(

@@ -44,7 +44,7 @@ def published(url=None, digits=f"sha256:{SHA256}", **changes):
         library="torch",
         preprocessing=Preprocessing((32, 32)),
         top1=0.0,
-        licence="none",
+        license="none",
         source="these tests",
         classes=("a", "b", "c"),
         **{"options": {"num_classes": 3}} | changes,
@@ -183,7 +183,7 @@ def test_each_entry_is_complete(about):
     model = models.create(about.model, **about.options)
     assert model.input_shape == (*about.preprocessing.size, 3)
     assert model.num_classes == (1000 if about.classes == "imagenet" else len(about.classes))
-    assert about.licence and about.source and 50 < about.top1 < 100
+    assert about.license and about.source and 50 < about.top1 < 100
     algorithm, _, digits = about.remote.hash.partition(":")
     assert re.fullmatch(r"[0-9a-f]+", digits)
     assert len(digits) == 2 * hashlib.new(algorithm).digest_size or (digits in about.remote.file and len(digits) == 8)

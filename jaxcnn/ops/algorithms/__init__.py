@@ -1,7 +1,7 @@
-"""Ways to compute the two window products of a convolution, one per file, and the choice between them.
+"""Algorithms for the two window products of a convolution, one per file, and the choice between them.
 
-Each file ends in an `Algorithm`, a value that says what it can compute, at what cost, and how. `choice.py` has the
-rules by which one is taken.
+Each file ends in an `Algorithm`, a value that says what it can compute, how, and at what cost. `choice.py` has the
+rules that choose one.
 """
 
 from jaxcnn.ops.algorithms.algorithm import Algorithm

@@ -24,18 +24,18 @@ class Algorithm:
     The gradient by x is a product y = x ⊗ w again, of the cotangent and the rotated kernel.
 
     Args:
-      name: by which a user asks for it.
-      claim: what it can compute, in words that an error message quotes after "it".
-      layout: how it wants its arrays.
+      name: the name by which a user asks for it.
+      claim: what it can compute, in words that follow "it" in an error message.
+      layout: the order of axes in which it takes its arrays.
       fits: whether it can compute y of a product.
       product: `(x, w, p) -> y`.
-      kernel_gradient: `(x, dy, p) -> dw`; None if it has no way of its own.
-      fits_kernel: whether it can compute dw of a product; None: where it can compute y.
-      multiply_adds: how many it takes; those of the definition if not given.
-      built_bytes: what it builds between its operands and its result; nothing if not given.
-      temporary_bytes: how much of that is in memory at a time; all if not given.
-      multiplies_padding: whether weights meet the zeros around x.
-      platforms: where it may be chosen without being asked for; None: everywhere.
+      kernel_gradient: `(x, dy, p) -> dw`; None if it cannot compute dw.
+      fits_kernel: whether it can compute dw of a product; None means whenever it can compute y.
+      multiply_adds: how many it takes; by default as many as the definition.
+      built_bytes: the bytes of arrays that it builds beside its operands and its result; by default none.
+      temporary_bytes: how many of the built bytes are in memory at a time; by default all.
+      multiplies_padding: whether it multiplies the zeros around x by weights.
+      platforms: where it may be chosen without being asked for; None means everywhere.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Algorithm:
     platforms: tuple[str, ...] | None = None
 
     def can(self, p: Product, *, kernel: bool = False) -> bool:
-        """Whether it can compute y of a product, or its dw."""
+        """Whether it can compute y of a product or, with `kernel`, dw."""
         if not kernel:
             return self.fits(p)
         return self.kernel_gradient is not None and (self.fits_kernel or self.fits)(p)

@@ -1,6 +1,6 @@
-"""Which algorithm computes a window product: one ordered list of rules for y, and one for dw.
+"""Which algorithm computes a window product: an ordered list of rules for y, and one for dw.
 
-The first rule that suits a product decides. An algorithm that names its platforms is passed over on all others. The
+The first rule that suits a product decides. An algorithm that names its platforms is skipped on all others. The
 figures are milliseconds on 2 cores of an AMD EPYC (AVX-512), jaxlib 0.10.2, float32, 128 images where not said
 otherwise; the thresholds stand in `ops/machine.py`.
 """
@@ -28,7 +28,7 @@ NAMES = ("auto", *ALGORITHMS)
 
 @dataclass(frozen=True)
 class Choice:
-    """The algorithm for a product, and the reason; and what takes its place for values that it would spoil."""
+    """The algorithm for a product, the reason, and another algorithm for values with which the first would be wrong."""
 
     algorithm: Algorithm
     why: str
@@ -45,7 +45,7 @@ class Choice:
     def _run(self, what: str, a: jax.Array, b: jax.Array, p: Product) -> jax.Array:
         def by(algorithm):
             def run(a, b):
-                with jax.named_scope(algorithm.name):  # it is read in profiles, and in compiled programs
+                with jax.named_scope(algorithm.name):  # the name shows in profiles and in compiled programs
                     return getattr(algorithm, what)(a, b, p)
 
             return run
@@ -74,8 +74,8 @@ def choose(asked: str, p: Product, *, kernel: bool = False, layout: Layout | Non
     Args:
       asked: "auto", or the name of an algorithm.
       p: the product.
-      kernel: of dw.
-      layout: if given, only algorithms that want their arrays so.
+      kernel: whether to compute dw.
+      layout: if given, only algorithms of this layout are taken.
     """
     if asked != "auto" and ALGORITHMS[asked].can(p, kernel=kernel) and layout in (None, ALGORITHMS[asked].layout):
         return Choice(ALGORITHMS[asked], "asked for")
@@ -104,19 +104,19 @@ def check_claim(op: str, asked: str, p: Product) -> None:
 
 
 def _is_thin(p: Product) -> bool:
-    """Whether few channels go out of many, and what is to be summed stays in cache."""
+    """Whether it has few output channels for many input channels, and the array to be summed stays in cache."""
     thin = 2 * p.channels[1] <= p.channels[0] and overlap.built_bytes(p) <= p.machine.most_overlap_bytes
     return thin and (not _transforms(p) or p.window.taps * p.channels[1] <= p.machine.most_tap_weights)
 
 
 def _transforms(p: Product) -> bool:
-    """Whether Winograd's transforms save enough. Not for the phases of a stride (see `Product.phase`)."""
+    """Whether Winograd's transforms save enough; never for the phases of a stride (see `Product.phase`)."""
     suits = p.dtype == "float32" and not p.phase
     return suits and winograd.fits(p) and winograd.saving(p) > p.machine.least_winograd_saving
 
 
 def _fft_saving(p: Product) -> float:
-    """How many times longer patches would take; 0 where the spectra are too large."""
+    """How many times longer patches would take than Fourier transforms; 0 where the spectra are too large."""
     if FFT.at_once(p) > p.machine.most_spectra_bytes:
         return 0
     return (p.multiply_adds + p.machine.byte_cost * PATCHES.built_bytes(p)) / fft.multiply_adds(p)
@@ -139,7 +139,7 @@ def _why_winograd(p: Product) -> str:
 
 
 RULES = (
-    # Nothing else has no work to spare: 14 against 25 by taps on arranged arrays, 14×14×256.
+    # No other algorithm is without needless work: 14×14×256 takes 14, by taps on arranged arrays 25.
     Rule(DEPTHWISE, "each channel has its own kernel"),
     Rule(TAPS, "one tap: a matrix product as it stands", lambda p: p.window.taps == 1),
     # 3×3, 3 to 32 channels, 32×32: 2.5 against 6.5 by patches.

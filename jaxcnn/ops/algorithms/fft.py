@@ -2,10 +2,10 @@
 
     y = F⁻¹ [Σ_c F x · conj F w]      dw = F⁻¹ [Σ_n F x · conj F dy]
 
-The transforms are cyclic, but no shorter than x with its padding, so what wraps around lies beyond the results that are
-kept. Errors scale with the largest value of an image, and are not smaller where the image is; but a window of zeros
-gives 0. A value that is not finite spreads over its whole image, and squares overflow sooner than the sums of the
-definition, so this is chosen on its own only together with another algorithm for such values, `is_safe`.
+The transforms are cyclic, but at least as long as x with its padding, so only results that are thrown away wrap around.
+Errors scale with the largest value of an image, also where the image is small; a window of zeros still gives 0. A value
+that is not finite would spread over its whole image, and squares overflow sooner than the sums of the definition. So
+the automatic choice takes transforms only together with another algorithm for such values (see `is_safe`).
 
 Source: Mathieu, Henaff, LeCun, Fast training of convolutional networks through FFTs (2013).
 """
@@ -24,13 +24,13 @@ from jaxcnn.ops.windows import pad, sees_some
 
 
 def fits(p: Product) -> bool:
-    """Unit stride, and at most three axes, as many as XLA transforms at a time."""
+    """Whether the stride is 1 and there are at most three axes, as many as XLA transforms at a time."""
     plain = p.precision in (None, lax.Precision.DEFAULT) and p.dtype in (jnp.float32, jnp.float64)
     return plain and max(p.window.stride) == 1 and p.window.rank <= 3
 
 
 def multiply_adds(p: Product) -> int:
-    """As many as would take the same time in a matrix product: 1 ns a value and step of a transform, as measured."""
+    """As many multiply-adds of a matrix product as take the same time, by the costs in `machine.py`."""
     (c, d), images, points = p.channels, math.prod(p.images), math.prod(_length(p)) // 2
     transforms = (images * (c + d) + c * d) * points * math.log2(2 * points)
     return p.groups * int(p.machine.transform_cost * transforms + p.machine.spectrum_cost * images * c * d * points)
@@ -45,7 +45,8 @@ def built_bytes(p: Product) -> int:
 def product(x: jax.Array, w: jax.Array, p: Product) -> jax.Array:
     """y[d, o] = Σ_{c, k} w[d, c, k] · x[c, o + δ·k], per group."""
     padded = pad(x, p.window, axis=3)
-    nothing = jnp.sum(0 * w, range(2, w.ndim)).reshape(*w.shape[:2], *[1] * (x.ndim - 2))  # NaN by a weight not finite
+    # 0, or NaN where a weight is not finite.
+    nothing = jnp.sum(0 * w, range(2, w.ndim)).reshape(*w.shape[:2], *[1] * (x.ndim - 2))
     x, w = (_spectrum(a, p) for a in (_images_first(padded), _dilated(w, p)))
     y = jnp.einsum("gcn...,gdc...->gdn...", x, w.conj())
     y = _images_last(_values(y, p.out, p), padded)
@@ -60,14 +61,14 @@ def kernel_gradient(x: jax.Array, dy: jax.Array, p: Product) -> jax.Array:
 
 
 def largest(dtype: jnp.dtype) -> float:
-    """The size of values from which the products of two spectra may overflow."""
+    """The magnitude from which on the product of two spectra may overflow."""
     return 1e150 if dtype == jnp.float64 else 1e15
 
 
 def is_safe(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Whether both operands are finite, and so small that their transforms are.
+    """Whether both operands are finite, and small enough for their transforms to be finite, too.
 
-    By comparing each value: jaxlib 0.10.2 on CPU loses a NaN in `jnp.max` of some thousand values.
+    Each value is compared, because `jnp.max` of some thousand values loses a NaN in jaxlib 0.10.2 on CPU.
     """
     return jnp.all(jnp.abs(a) < largest(a.dtype)) & jnp.all(jnp.abs(b) < largest(b.dtype))
 
@@ -98,7 +99,7 @@ def _values(spectrum: jax.Array, size: Sequence[int], p: Product) -> jax.Array:
 
 
 def _length(p: Product) -> tuple[int, ...]:
-    """Of the transforms: x with its padding, and on to where the only prime factors are 2, 3 and 5."""
+    """The length of the transforms: that of x with its padding, rounded up to prime factors 2, 3 and 5."""
     padded = (n + before + after for n, (before, after) in zip(p.size, p.window.padding, strict=True))
     return tuple(next(m for m in range(n, 2 * n + 2) if _smooth(m)) for n in padded)
 

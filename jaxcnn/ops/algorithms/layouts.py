@@ -1,8 +1,8 @@
-"""The two orders in which algorithms want the arrays of a product, with what has to be known of either in a gradient.
+"""The two orders of axes in which algorithms take the arrays of a product, with what differs in their gradients.
 
 ARRANGED   x (G, C, B, *spatial, n), kernel (G, D, C, *window): rows of channels, for matrix products
-AS_GIVEN   x (members, N, *spatial, C), kernel (members, *window, C/groups, D): as they come, laid out in memory as
-           their neighbours in a program want
+AS_GIVEN   x (members, N, *spatial, C), kernel (members, *window, C/groups, D): unchanged, in the memory layout of the
+           operations before and after
 """
 
 import itertools
@@ -20,11 +20,12 @@ from jaxcnn.ops.windows import accumulator
 
 
 class Layout:
-    """An order of axes. `AS_GIVEN` is its plainest case.
+    """An order of axes; `AS_GIVEN` is one of this class.
 
     Args:
       lead: how many axes a result has in front of the phases of a stride.
-      apart: whether each phase has a product of its own, or all with equal windows one with as many times the channels.
+      apart: whether each phase has its own product; if not, phases with equal windows are one product with more
+        channels.
     """
 
     lead, apart = 0, True
@@ -46,7 +47,7 @@ class Layout:
         return w
 
     def rotated(self, w: jax.Array) -> jax.Array:
-        """The kernel of the gradient by x: rotated by 180°, its channels in and out swapped (one of each here)."""
+        """The kernel of the gradient by x: rotated by 180°, with input and output channels swapped."""
         return jnp.flip(w, range(1, w.ndim - 2))
 
     def through_tap(self, y: jax.Array, w: jax.Array, k: jax.Array) -> jax.Array:
@@ -56,7 +57,7 @@ class Layout:
         return y.astype(accumulator(y.dtype)) * tap.reshape(len(tap), *[1] * (rank + 1), -1)
 
     def phase_kernels(self, w: jax.Array, phases: Sequence[Phases]) -> list[jax.Array]:
-        """The kernels of phases with equal windows, rotated; of all of them together where they are not `apart`."""
+        """The rotated kernels of phases with equal windows: one kernel for each or, if not `apart`, one for all."""
         kernels = []
         for firsts in itertools.product(*(axis.first for axis in phases)):
             own = tuple(
@@ -66,7 +67,7 @@ class Layout:
         return kernels
 
     def joined(self, results: Sequence[jax.Array], phases: Sequence[Phases]) -> jax.Array:
-        """What came of `phase_kernels` as one array, the phases of each axis behind the `lead` first axes."""
+        """The results for `phase_kernels` as one array; the phases of each axis follow the `lead` first axes."""
         dx = jnp.stack(results)
         return dx.reshape(*(len(axis.numbers) for axis in phases), *dx.shape[1:])
 
@@ -104,7 +105,7 @@ class Arranged(Layout):
 
     def phase_kernels(self, w: jax.Array, phases: Sequence[Phases]) -> list[jax.Array]:
         for number, axis in enumerate(phases):
-            at = 3 + 2 * number  # each axis before has become two: phases and taps
+            at = 3 + 2 * number  # each axis before this one has become two: phases and taps
             rows = [lax.slice_in_dim(w, k, k + axis.step * (axis.taps - 1) + 1, axis.step, at) for k in axis.first]
             w = jnp.stack(rows, at)
         rank = len(phases)

@@ -1,8 +1,8 @@
-"""Overlap-add: the matrix product first, of every input position with all taps, and the windows summed after.
+"""Overlap-add: first a matrix product of every input position with all taps, then the sum over each window.
 
-Patches lay out taps · C rows and sum over them; here taps · D rows come out of the product, and each is added where its
-tap puts it. That is less to move where there are fewer channels out than in, as in the gradient by the input of a layer
-that has few. Positions in the padding are never computed.
+Patches lay out taps · C rows and sum over them. Here taps · D rows come out of the product, and each row is added to
+the outputs that its tap reaches. That moves less memory where D, the channels out, is less than C, the channels in: as
+in the gradient by the input of a layer that has few input channels. Positions in the padding are never computed.
 """
 
 import math
@@ -17,17 +17,17 @@ from jaxcnn.ops.algorithms.product import Product, multiply
 
 
 def fits(p: Product) -> bool:
-    """Unit stride."""
+    """Whether the stride is 1."""
     return max(p.window.stride) == 1
 
 
 def built_bytes(p: Product) -> int:
-    """What comes out of the matrix product."""
+    """The bytes of the matrix product's result."""
     return p.groups * p.window.taps * p.channels[1] * math.prod(p.images) * math.prod(p.size) * p.dtype.itemsize
 
 
 def multiply_adds(p: Product) -> int:
-    """Of every position of x with every tap."""
+    """How many the product of every position of x with every tap takes."""
     return p.groups * p.window.taps * math.prod(p.channels) * math.prod(p.images) * math.prod(p.size)
 
 
@@ -47,12 +47,12 @@ def product(x: jax.Array, w: jax.Array, p: Product) -> jax.Array:
 
 
 def _shift(p: Product, axis: int, k: int) -> int:
-    """What an input position has to move by to be seen through tap k at its output."""
+    """How far an input position has to move along an axis to reach the output that sees it through tap k."""
     return p.window.padding[axis][0] - p.window.dilation[axis] * k
 
 
 def _add(y: jax.Array, z: jax.Array, shift: int, axis: int) -> jax.Array:
-    """y[i + shift] += z[i] along an axis, where that is inside y."""
+    """y[i + shift] += z[i] along an axis, for positions inside y."""
     start, stop = max(0, -shift), min(z.shape[axis], y.shape[axis] - shift)
     if start >= stop:
         return y

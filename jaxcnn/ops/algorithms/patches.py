@@ -1,4 +1,4 @@
-"""Patches (im2col): what each window sees becomes a column of a matrix, and the product one large matrix product."""
+"""Patches (im2col): the values in each window become a column of a matrix, so the convolution is one matrix product."""
 
 import math
 
@@ -12,7 +12,7 @@ from jaxcnn.ops.windows import patches
 
 
 def built_bytes(p: Product) -> int:
-    """The patches."""
+    """The bytes of the patches."""
     rows = p.groups * p.window.taps * p.channels[0]
     return rows * math.prod(p.images) * math.prod(p.out) * p.dtype.itemsize
 
@@ -48,7 +48,7 @@ def _tiles(p: Product) -> Tiles:
 
 
 def _patches(x: jax.Array, p: Product) -> tuple[jax.Array, tuple[int, ...]]:
-    """(g, K·C, positions) of a padded slab (g, C, b, *slab, n), and what the positions are: (b, *out, n)."""
+    """The patches (g, K·C, positions) of a padded slab (g, C, b, *slab, n), and the positions' axes (b, *out, n)."""
     columns = patches(x, p.window, axis=3)
     return columns.reshape(*columns.shape[:2], -1), columns.shape[2:]
 

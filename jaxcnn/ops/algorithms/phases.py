@@ -1,4 +1,4 @@
-"""Phases: the gradient by the input of a strided convolution, without the zeros that spreading by the stride puts in.
+"""Phases: the gradient by the input of a strided convolution, without zeros between the values of dy.
 
 Input position i meets output o through tap k where i + p = s·o + δ·k. Write i + p = s·q + r: only the taps of phase r,
 those with δ·k = s·a + r for a whole a, reach it, from o = q − a. So each of the s phases is a product of unit stride
@@ -6,9 +6,9 @@ with every (s/g)-th tap, g = gcd(s, δ), over dy in steps of δ/g:
 
     dx[s·q + r − p] = Σ_t dy[q − a − (δ/g)·t] · w[k + (s/g)·t],   k and a of the phase's first tap
 
-Phases with as many taps and the same a are one product with so many times the channels; a phase without taps is zero.
-The results only change places (a pixel shuffle). Of a 3×3 kernel and stride 2 that takes 9 products per four inputs
-instead of the 36 among zeros, and no zero of our making meets a value that is not finite.
+Phases with the same number of taps and the same a are one product with more channels; a phase without taps is zero. The
+results are then put in their places (a pixel shuffle). For a 3×3 kernel and stride 2 that takes 9 multiply-adds per
+four inputs, where zeros between the values of dy take 36, and no such zero meets a value that is not finite.
 
 Source: Shi et al., Is the deconvolution layer the same as a convolutional layer? (2016).
 """
@@ -31,11 +31,11 @@ class Phases:
     """Phases of one axis that are computed together.
 
     Args:
-      numbers: their r.
-      first: the first tap k of each.
-      step: from tap to tap of a phase.
-      taps: how many a phase has.
-      shift: a, of the first tap.
+      numbers: r of each phase.
+      first: the first tap k of each phase.
+      step: the distance from one tap of a phase to its next.
+      taps: how many taps each phase has.
+      shift: a of the first tap.
     """
 
     numbers: tuple[int, ...]
@@ -46,12 +46,12 @@ class Phases:
 
 
 def fits(window: Window) -> bool:
-    """A stride."""
+    """Whether the window has a stride."""
     return max(window.stride) > 1
 
 
 def parts(window: Window, size: Sequence[int]) -> Iterator[tuple[tuple[Phases, ...], Window]]:
-    """The products that together give an input of `size`: each axis's phases, and the window that slides over dy."""
+    """The products that together give dx of `size`: of each, the phases of every axis and the window over dy."""
     axes = [_of_axis(window, axis) for axis in range(window.rank)]
     for chosen in itertools.product(*axes):
         yield chosen, _window(window, size, chosen)
@@ -60,9 +60,9 @@ def parts(window: Window, size: Sequence[int]) -> Iterator[tuple[tuple[Phases, .
 def gradient(
     computed: Mapping[tuple[Phases, ...], jax.Array], window: Window, size: Sequence[int], lead: int
 ) -> jax.Array:
-    """dx, with each phase's values put in their places, of the results for those `parts` whose window has taps.
+    """dx, from the results for those `parts` whose window has taps, with each phase's values put in their places.
 
-    A result has the phases of each axis behind its `lead` first axes, then two axes more, then the blocks:
+    A result has the phases of each axis behind its `lead` first axes, then two more axes, then the blocks:
     (…, *phases, a, b, *blocks, …), and dx is (…, a, b, *size, …).
     """
     some = next(iter(computed.values()))
@@ -98,7 +98,7 @@ def _of_axis(window: Window, axis: int) -> list[Phases]:
 
 
 def _window(window: Window, size: Sequence[int], chosen: Sequence[Phases]) -> Window:
-    """The window of unit stride over dy that gives these phases of every block."""
+    """The window of stride 1 over dy that gives these phases of every block of s inputs."""
     dilation = tuple(d // math.gcd(s, d) for s, d in zip(window.stride, window.dilation, strict=True))
     padding = []
     for axis, (out, phases) in enumerate(zip(window.output_size(size), chosen, strict=True)):
@@ -109,9 +109,9 @@ def _window(window: Window, size: Sequence[int], chosen: Sequence[Phases]) -> Wi
 
 
 def _join(y: jax.Array, window: Window, size: Sequence[int], lead: int) -> jax.Array:
-    """(…, *phases, a, b, *blocks, …) to its places, cropped to (…, a, b, *size, …)."""
+    """Put (…, *phases, a, b, *blocks, …) in order and crop it: (…, a, b, *size, …)."""
     rank = window.rank
-    first = lead + rank + 2  # of the blocks
+    first = lead + rank + 2  # the first axis of blocks
     pairs = [axis for r in range(rank) for axis in (first + r, lead + r)]
     y = y.transpose(*range(lead), lead + rank, lead + rank + 1, *pairs, *range(first + rank, y.ndim))
     first -= rank
@@ -125,6 +125,6 @@ def _join(y: jax.Array, window: Window, size: Sequence[int], lead: int) -> jax.A
 
 
 def _blocks(window: Window, size: Sequence[int], axis: int) -> tuple[int, int]:
-    """The first and the last q of an axis."""
+    """The first and the last block q of an axis."""
     (before, _), s = window.padding[axis], window.stride[axis]
     return before // s, (before + size[axis] - 1) // s

@@ -1,4 +1,4 @@
-"""A window product as algorithms meet it: all that is static about it, and the matrix products it becomes.
+"""A window product: its static description, which algorithms are given, and the matrix products it is made of.
 
 A convolution of x `(members, N, *spatial, C)` becomes products of matrices whose rows are channels and whose columns
 are positions. Most algorithms want their arrays arranged for that (`layouts.ARRANGED`):
@@ -24,19 +24,19 @@ from jaxcnn.ops.windows import accumulator
 
 @dataclass(frozen=True)
 class Product:
-    """What is static in y = x ⊗ w; dw = x ⊗ dy has the same description.
+    """The static description of y = x ⊗ w, and of dw = x ⊗ dy.
 
     Args:
-      window: padding included.
-      size: of x, spatial.
-      images: (B, n); a number that stands for one where the batch's size is symbolic.
-      groups: G.
-      channels: (C, D), of one group.
-      dtype: of the operands; sums are kept in float32 at least.
-      precision: of the matrix products.
-      machine: what the choice is made for.
-      phase: whether it is of a stride's phases, whose neighbours in a tile of a transform lie far apart in the result:
-        there is none then, lest what is not finite spreads that far.
+      window: the window with its padding.
+      size: the spatial size of x.
+      images: (B, n); an assumed number where the batch's size is symbolic.
+      groups: G, of all members.
+      channels: (C, D) of one group.
+      dtype: the dtype of the operands; sums are kept in float32 at least.
+      precision: the precision of the matrix products.
+      machine: the machine for which the algorithm is chosen.
+      phase: whether it computes phases of a stride. Neighbors in its result are then apart by the stride in dx, so no
+        transform is used: a value that is not finite would spread that far.
     """
 
     window: Window
@@ -56,7 +56,7 @@ class Product:
 
     @property
     def multiply_adds(self) -> int:
-        """Of the definition, padding counted."""
+        """How many the definition takes, padding counted."""
         positions = math.prod(self.images) * math.prod(self.out)
         return positions * self.window.taps * self.groups * math.prod(self.channels)
 
@@ -70,11 +70,11 @@ def correlate(a: jax.Array, b: jax.Array, p: Product) -> jax.Array:
     """a bᵀ per group: (G, A, K) against (G, B, K) gives (G, A, B).
 
     XLA:CPU transposes the right operand while it reads it, and computes 16 columns of the result at a time, one for
-    each row of the right operand. So the operand whose rows are a multiple of 16 is put right, or else the one with
+    each row of the right operand. So the right operand is the one whose rows are a multiple of 16, or else the one with
     fewer rows: 126 GFLOP/s instead of 94 for 32 and 96 rows, 63 instead of 33 for 32 and 27.
     """
     full = p.machine.columns
     if (a.shape[1] % full == 0, -a.shape[1]) > (b.shape[1] % full == 0, -b.shape[1]):
-        # XLA would turn a transposed product round again
+        # without this, XLA would swap the operands back
         return lax.optimization_barrier(correlate(b, a, p)).swapaxes(1, 2)
     return lax.dot_general(a, b, (((2,), (2,)), ((0,), (0,))), p.precision, accumulator(p.dtype))

@@ -1,4 +1,4 @@
-"""Taps: no copy of the input at all; each tap's view of it times that tap's weights, summed over the taps.
+"""Taps: the sum, over the taps, of each tap's view of the input times that tap's weights; the input is never copied.
 
 With one tap this is the matrix product of a 1×1 convolution. With few weights per output channel, as in a first layer,
 it is a chain of multiply-adds that XLA fuses into one loop over the output, where a matrix product would spend most of
@@ -17,12 +17,12 @@ from jaxcnn.ops.windows import accumulator, pad, taps, total
 
 
 def fits(p: Product) -> bool:
-    """One tap, or few weights."""
+    """Whether there is one tap, or few weights per output channel."""
     return p.window.taps == 1 or p.window.taps * p.channels[0] <= p.machine.most_tap_weights
 
 
 def fits_kernel(p: Product) -> bool:
-    """One tap, or groups so thin that a matrix product would be of one row."""
+    """Whether there is one tap, or groups with so few channels that a matrix product would have one row."""
     thin = min(p.channels) == 1 and max(p.channels) <= 4
     return p.window.taps == 1 or (thin and p.window.taps <= p.machine.most_thin_taps)
 
@@ -57,7 +57,7 @@ def _correlate(view: jax.Array, dy: jax.Array, p: Product) -> jax.Array:
     if p.window.taps == 1:
         rows, columns = (a.reshape(*a.shape[:2], -1) for a in (dy, view))
         return correlate(rows, columns, p)
-    # Written as a product this thin, XLA:CPU turns some of the sums into reduce-window operations.
+    # From products of so few rows, XLA:CPU would make reduce-window operations.
     view, dy = view.astype(dtype), dy.astype(dtype)
     axes = range(2, dy.ndim)
     return jnp.stack([jnp.sum(view[:, c, None] * dy, axis=axes) for c in range(p.channels[0])], axis=-1)

@@ -1,8 +1,8 @@
-"""A cut of a window product into pieces whose intermediate results stay in cache.
+"""Tiles: a window product cut into pieces whose intermediate results stay in cache.
 
-What an algorithm builds from its input (patches, Winograd's transform) is several times the size of that input. Built
-whole it would go through main memory; built for a band of rows, an image or a group of channels at a time it stays in
-cache, which alone is worth a factor of 2 to 4 on a CPU. The pieces are computed one after the other, each by all cores.
+An algorithm builds patches, or Winograd's transform, which are several times larger than its input. Built whole, they
+would go through main memory. Built for a band of rows, an image or a group of channels at a time, they stay in cache,
+and that alone is 2 to 4 times as fast on a CPU. The pieces are computed one after the other, each by all cores.
 """
 
 import math
@@ -19,15 +19,16 @@ from jaxcnn.ops.windows import accumulator
 
 
 class Tiles:
-    """Pieces of (groups, images, rows), all of one size; they partition groups and images.
+    """Pieces of (groups, images, rows), all of one size, that together cover a product.
 
-    The last band of rows is moved back to end where the output ends, so it may overlap its neighbour: a product writes
-    the same values twice; for a sum, `cotangent` blanks what an earlier band has counted.
+    Groups and images are cut without overlap. The last band of rows ends where the output ends, so it may overlap the
+    band before it: y is then written twice with the same values, and for a sum `cotangent` is zero in rows that are
+    counted already.
 
     Args:
-      product: what is computed.
-      row_bytes: what the algorithm builds for one row of outputs of one group in one image block.
-      multiple: the rows of a band are a multiple of it, where there is more than one band.
+      product: the product that is cut.
+      row_bytes: the bytes that the algorithm builds for one row of outputs, of one group and one block of images.
+      multiple: if there is more than one band, its number of rows is a multiple of this.
     """
 
     def __init__(self, product: Product, row_bytes: int, multiple: int = 1):
@@ -44,7 +45,7 @@ class Tiles:
         self.count = math.prod(self.grid)
 
     def _index(self, t):
-        """The first group, image and row of tile t, before it is moved back to fit."""
+        """The first group, image and row of tile t, before the last band is moved back."""
         place: list = []
         for n, b in zip(self.grid[::-1], self.size[::-1], strict=True):
             last = n == self.count // math.prod(self.grid[len(self.grid) - len(place) :])  # no need to wrap around
@@ -56,7 +57,7 @@ class Tiles:
         return tuple(jnp.minimum(i, n - b) for i, n, b in zip(self._index(t), self.whole, self.size, strict=True))
 
     def input(self, x: jax.Array, t, extra: Pairs | None = None) -> jax.Array:
-        """The part of x that tile t looks at, padded (and by `extra` beyond): (g, C, b, *slab, n)."""
+        """The part of x that tile t needs, padded, and by `extra` more: (g, C, b, *slab, n)."""
         window = self.product.window
         pairs = [(a + c, b + d) for (a, b), (c, d) in zip(window.padding, extra or [(0, 0)] * window.rank, strict=True)]
         groups, images, rows = self.size
@@ -77,7 +78,7 @@ class Tiles:
         return lax.dynamic_slice_in_dim(slab, need + top - start, need, axis=3)
 
     def cotangent(self, dy: jax.Array, t) -> jax.Array:
-        """The part of dy in tile t, zero where an earlier tile holds it too: (g, D, b, rows, *out[1:], n)."""
+        """The part of dy in tile t, zero where an earlier tile has the same rows: (g, D, b, rows, *out[1:], n)."""
         if self.count == 1:
             return dy
         groups, images, rows = self.size
@@ -91,7 +92,7 @@ class Tiles:
         return part
 
     def output(self, step: Callable, x: jax.Array, weights: jax.Array, dtype: jnp.dtype) -> jax.Array:
-        """y, of tiles `step(t, weights of its groups) -> (g, D, b, rows, *out[1:], n)`; groups first in `weights`."""
+        """y of tiles `step(t, weights of its groups)`, (g, D, b, rows, *out[1:], n); `weights` has groups first."""
         p = self.product
         shape = (p.groups, p.channels[1], p.images[0], *p.out, x.shape[-1])
         if self.count == 1:
@@ -121,7 +122,7 @@ class Tiles:
 
 
 def of_a_tile(built_bytes: Callable[[Product], int]) -> Callable[[Product], int]:
-    """How much of what an algorithm builds is in memory at a time, where it builds it tile by tile."""
+    """The `temporary_bytes` of an algorithm that builds its `built_bytes` tile by tile."""
     return lambda p: min(built_bytes(p), p.machine.tile_bytes)
 
 
@@ -134,7 +135,7 @@ def _pad(x: jax.Array, pairs) -> jax.Array:
 
 
 def _even_share(n: int, most: int) -> int:
-    """The smallest band that needs no more bands than bands of `most`."""
+    """The smallest size of bands of n rows that gives no more bands than the size `most`."""
     return -(-n // -(-n // most))
 
 

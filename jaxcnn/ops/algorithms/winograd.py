@@ -1,13 +1,13 @@
 """Winograd's minimal filtering along one axis: F(m, r) gives m outputs of a filter of r taps from m + r − 1 products.
 
-F(4, 3) needs 6 products where the definition takes 12, so the matrix products halve; what is added are sums of a few
-neighbours before and after. Along the other axes the taps are laid out as patches are. In matrices,
+F(4, 3) needs 6 products where the definition needs 12, so there is half the work in matrix products; in return there
+are sums of a few neighbors before and after. Along the other axes the taps are laid out as in patches. In matrices,
 
     y = Aᵀ [(G w) ⊙ (Bᵀ x)]      dw = Gᵀ [(Bᵀ x) ⊙ (A dy)]
 
-with ⊙ elementwise over the points and a matrix product over the channels. The points are 0, ±1, ±2, ±½ and ∞, as many
-as m + r − 1. The sums carry their powers, so rounding errors grow with their number, which is why eight are the most
-and one axis is enough (float32 loses less than one digit).
+with ⊙ elementwise over the points and a matrix product over the channels. There are m + r − 1 points, out of 0, ±1, ±2,
+±½ and ∞. The sums have powers of the points as weights, so rounding errors grow with the number of points: there are at
+most eight, and only one axis is transformed (float32 loses less than one digit).
 
 Source: Winograd, Arithmetic complexity of computations (1980); Lavin, Gray, Fast algorithms for convolutional neural
 networks (2015).
@@ -41,14 +41,14 @@ def fits(p: Product) -> bool:
 
 
 def multiply_adds(p: Product) -> int:
-    """Of the products alone, without the sums before and after."""
+    """How many the products take, without the sums before and after."""
     cut = _Cut(p)
     out, r = p.out[cut.axis], p.window.size[cut.axis]
     return p.multiply_adds * cut.points * -(-out // cut.m) // (out * r)
 
 
 def built_bytes(p: Product) -> int:
-    """The transform of x, with the other axes' taps, and of y."""
+    """The bytes of the transforms of x, with the other axes' taps, and of y."""
     cut = _Cut(p)
     positions = math.prod(p.images) * math.prod(p.out) // p.out[cut.axis] * -(-p.out[cut.axis] // cut.m)
     rows = cut.other.taps * p.channels[0] + p.channels[1]
@@ -56,14 +56,14 @@ def built_bytes(p: Product) -> int:
 
 
 def saving(p: Product) -> float:
-    """How many times fewer products there are, sums before and after counted; of a product that fits."""
+    """How many times fewer products it takes than the definition, with the sums counted, for a product that fits."""
     axis, sums = _axis(p), p.machine.winograd_sum_cost
     m, r = _minimal(p.out[axis], p.window.size[axis], sums)
     return p.out[axis] * r / _cost(p.out[axis], m, r, sums)
 
 
 def tile(p: Product) -> int:
-    """How many neighbouring outputs are computed together; of a product that fits."""
+    """How many neighboring outputs are computed together, for a product that fits."""
     axis = _axis(p)
     return _minimal(p.out[axis], p.window.size[axis], p.machine.winograd_sum_cost)[0]
 
@@ -73,18 +73,18 @@ def _suits(r: int) -> bool:
 
 
 def _axis(p: Product) -> int:
-    """The axis to transform: steps of m along it should jump over long vectors, of images or of the last axis."""
+    """The axis to transform: a step of m outputs along it should pass over long vectors in memory."""
     axes = [axis for axis, r in enumerate(p.window.size) if _suits(r)]
     return axes[-1] if p.images[1] >= p.machine.lanes else axes[0]
 
 
 def _minimal(length: int, r: int, sum_cost: float) -> tuple[int, int]:
-    """(m, r) of least cost for so many outputs."""
+    """(m, r) of the least cost, for an axis of `length` outputs."""
     return min(range(2, len(POINTS) + 3 - r), key=lambda m: _cost(length, m, r, sum_cost)), r
 
 
 def _cost(length: int, m: int, r: int, sum_cost: float) -> float:
-    """Products per channel, and the sums of each point over the others."""
+    """The products per channel, plus the cost of the sums that make each point."""
     points = m + r - 1
     return -(-length // m) * points * (1 + points * sum_cost)
 
@@ -152,7 +152,7 @@ def kernel_gradient(x: jax.Array, dy: jax.Array, p: Product) -> jax.Array:
 
 
 class _Cut:
-    """How a product is cut: the axis that is transformed, its matrices, and the tiles."""
+    """The axis that is transformed, its matrices, and the tiles."""
 
     def __init__(self, p: Product):
         self.axis = _axis(p)

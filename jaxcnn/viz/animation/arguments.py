@@ -1,4 +1,4 @@
-"""What the animations take: small arrays of numbers."""
+"""Checks of the animations' arguments, small arrays of numbers."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ def array(function: str, argument: str, value: object, shapes: dict[int, str]) -
     """`value` as a float array with as many axes as the longest of `shapes`; missing last axes are added with length 1.
 
     Args:
-      shapes: number of axes → how such an array is described.
+      shapes: for each number of axes that is allowed, the words for such an array.
 
     Raises:
       ValueError: another number of axes, no values, values that are no finite numbers.

@@ -24,8 +24,8 @@ def slide_backward(x: ArrayLike, kernel: ArrayLike, dy: ArrayLike, *, stride: In
     """A convolution and its two derivatives, each of which is a convolution again.
 
     First y = x ⊗ w; then the image under the gradient, dw = x ⊗ dy; then the filter turns by 180°, and slides over the
-    gradient with zeros around it, dx = dy ⊗ rot180(w), full. Between the values of dy stand stride − 1 zeros. All
-    three are what `jaxcnn.ops.conv` and its derivative give.
+    gradient with zeros around it, dx = dy ⊗ rot180(w), full. Between the values of dy are stride − 1 zeros. All three
+    have the values of `jaxcnn.ops.conv` and its derivatives.
 
     Args:
       x: (H, W).
@@ -112,7 +112,7 @@ def slide_backward(x: ArrayLike, kernel: ArrayLike, dy: ArrayLike, *, stride: In
 def _spread(
     dy: np.ndarray, image: tuple[int, ...], window: tuple[int, ...], stride: tuple[int, ...]
 ) -> tuple[np.ndarray, set[tuple[int, ...]]]:
-    """dy at every stride-th place of the output that stride 1 would give, and the places between, which hold zeros."""
+    """dy with zeros between its values, as large as the output with stride 1, and the places of these zeros."""
     spread = np.zeros([n - k + 1 for n, k in zip(image, window, strict=True)])
     spread[:: stride[0], :: stride[1]] = dy
     places = {(i * stride[0], j * stride[1]) for i, j in np.ndindex(dy.shape)}
@@ -120,7 +120,7 @@ def _spread(
 
 
 def _turning(start: Frame, w: np.ndarray, heading: str) -> Iterator[Frame]:
-    """The filter turns in its place, before it slides; where the rest will stand, nothing stands yet."""
+    """Frames in which the filter turns, before it slides; the places of the other grids are still empty."""
     empty = [tuple(replace(grid, values=np.full(grid.shape, np.nan), marks={}) for grid in c) for c in start.columns]
     (waiting,) = start.columns[0]
     for angle in TURN:

@@ -23,8 +23,8 @@ def slide(
 ) -> Animation:
     """A filter slides over an image: y = x ⊗ w, one frame for each output.
 
-    A frame shows what the window sees, its products with the filter, their sum so far (through all channels) and the
-    outputs up to now, which are those of `jaxcnn.ops.conv`.
+    A frame shows what the window sees, its products with the filter, their sum so far (over all channels) and the
+    outputs so far, which are those of `jaxcnn.ops.conv`.
 
     Args:
       x: (H, W) or (H, W, C).
@@ -87,8 +87,9 @@ def slide_transpose(
 ) -> Animation:
     """A transposed convolution: each pixel of x puts the filter, times itself, into y, one frame for each pixel.
 
-    Where the filters overlap they add up; the steps are the stride, in y. What the padding of the convolution that
-    this is the transpose of takes away is drawn faint. The last frame holds what `jaxcnn.ops.conv_transpose` gives.
+    Where the filters overlap they add up; from one pixel to the next the filter moves by the stride. It is the
+    transpose of a convolution with padding: outputs at the place of that padding are cut off, and drawn faint. The last
+    frame has the values of `jaxcnn.ops.conv_transpose`.
 
     Args:
       x: (H, W).
@@ -147,7 +148,7 @@ def slide_transpose(
                     (Grid("x[i, j] · w", share, dict.fromkeys(np.ndindex(w.shape), SEEN)),),
                     (
                         Grid(
-                            "y so far, grey is cut off" if cut else "y so far",
+                            "y so far, gray is cut off" if cut else "y so far",
                             canvas.copy(),
                             dict.fromkeys(taps, NEW),
                             cut,
@@ -165,6 +166,6 @@ def slide_transpose(
 
 
 def _options(stride: Ints, padding: Padding, dilation: Ints) -> str:
-    """What is not as usual."""
+    """The options that differ from the defaults, in words."""
     given = {"stride": (stride, 1), "padding": (padding, "VALID"), "dilation": (dilation, 1)}
     return "".join(f", {name} {value}" for name, (value, usual) in given.items() if value != usual)

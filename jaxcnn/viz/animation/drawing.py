@@ -1,4 +1,4 @@
-"""A frame laid out: which shapes and words stand where. A figure and a page draw the same ones."""
+"""The layout of a frame: where its shapes and words are. A figure and a page draw the same layout."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from matplotlib.transforms import Affine2D
 from jaxcnn.viz.animation.frame import Frame, Grid
 from jaxcnn.viz.style import BLUE
 
-# In cells, where no other unit is named.
-GAP = 1.3  # between columns, where the signs stand
+# The unit is a cell, unless another is named.
+GAP = 1.3  # between columns, for the signs
 TITLE = 1.1  # above a grid
 HEADING, CAPTION, MARGIN = 1.5, 1.5, 0.7
 NUMBER, WORDS, LARGE = 0.36, 0.33, 0.43  # size of letters
@@ -21,7 +21,7 @@ FAINT_FILL, FAINT_INK, INK, LINE = "#EDEDED", "#707070", "#000000", "#9A9A9A"
 
 @dataclass(frozen=True)
 class Shape:
-    """A polygon: its corners in pixels from the upper left, its colours, and its line's width."""
+    """A polygon: its corners in pixels from the upper left, its colors, and its line's width."""
 
     corners: tuple[tuple[float, float], ...]
     fill: str
@@ -37,14 +37,14 @@ class Words:
     y: float
     text: str
     size: float
-    colour: str = INK
+    color: str = INK
 
 
 class Stage:
-    """Room for every one of some frames, in which nothing moves but what changes.
+    """A layout that has room for each of several frames, so that from frame to frame only numbers and windows change.
 
     Args:
-      frames: all that will be laid out.
+      frames: all frames that will be laid out.
 
     Attributes:
       size: (width, height) in pixels.
@@ -98,8 +98,8 @@ class Stage:
         if grid.box:
             yield self._shape(turn.transform(_corners(*grid.box)), "none", BLUE, 0.07)
 
-    def _words(self, x: float, y: float, text: str, size: float, colour: str = INK) -> Words:
-        return Words(self._pixels(x), self._pixels(y), text, self._pixels(size), colour)
+    def _words(self, x: float, y: float, text: str, size: float, color: str = INK) -> Words:
+        return Words(self._pixels(x), self._pixels(y), text, self._pixels(size), color)
 
     def _shape(self, corners: np.ndarray, fill: str, line: str, width: float) -> Shape:
         points = tuple((self._pixels(x), self._pixels(y)) for x, y in corners)

@@ -1,4 +1,4 @@
-"""What one moment of an animation shows, as plain data: grids of numbers, and a sentence below them."""
+"""One frame of an animation as plain data: grids of numbers, and a sentence below them."""
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,12 +14,12 @@ class Grid:
     """Numbers in cells.
 
     Args:
-      title: written above.
+      title: the text above the grid.
       values: (rows, columns); a NaN is a cell that has no number yet.
-      marks: colour by (row, column).
-      faint: the cells that are no values but zeros put around or between them.
-      box: (top, left, height, width) of the outline of a window, which may stand beyond the grid's end.
-      turn: degrees, against the clock, by which the whole grid is turned about its middle.
+      marks: color by (row, column).
+      faint: cells of zeros that are put around or between the values.
+      box: (top, left, height, width) of a window's outline, which may reach over the grid's end.
+      turn: by how many degrees, counterclockwise, the grid is turned about its middle.
     """
 
     title: str
@@ -37,8 +37,8 @@ class Grid:
 
     @property
     def texts(self) -> list[list[str]]:
-        """What stands in the cells."""
-        least = 1e-6 * np.nanmax(np.abs(self.values), initial=0)  # below that, it is the rounding of a sum that is 0
+        """The texts of the cells."""
+        least = 1e-6 * np.nanmax(np.abs(self.values), initial=0)  # smaller values are rounding errors of a sum of 0
         return [[number(v if np.isnan(v) or abs(v) > least else 0) for v in row] for row in self.values]
 
 
@@ -47,11 +47,11 @@ class Frame:
     """One moment.
 
     Args:
-      heading: what goes on, above.
-      columns: from left to right, each a column of grids from top to bottom.
-      signs: what stands between one column and the next.
-      caption: what is computed just now, below.
-      hold: how long it stays, 1 for as long as most.
+      heading: the text above the frame.
+      columns: columns of grids, from left to right; the grids of a column from top to bottom.
+      signs: the sign between each column and the next.
+      caption: the computation of this frame, below it.
+      hold: how long the frame is shown, in units of the usual time.
     """
 
     heading: str
@@ -72,7 +72,7 @@ class Frame:
 
     @property
     def texts(self) -> list[str]:
-        """All that is written in it: heading, caption, signs, and titles and numbers of the grids."""
+        """All texts of the frame: heading, caption, signs, and titles and numbers of the grids."""
         cells = [text for grid in self for row in grid.texts for text in row if text]
         return [self.heading, self.caption, *self.signs, *(grid.title for grid in self), *cells]
 

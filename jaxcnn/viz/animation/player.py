@@ -1,4 +1,4 @@
-"""Frames that play: in a notebook, as a GIF, as a page."""
+"""Animations: frames that play in a notebook, as a GIF or as an HTML page."""
 
 import html
 import json
@@ -17,8 +17,8 @@ from jaxcnn.viz.animation.drawing import Shape, Stage, Words
 from jaxcnn.viz.animation.frame import Frame
 from jaxcnn.viz.style import BLUE
 
-SECONDS = 0.7  # that a frame stays
-COLOURS = 24  # of a GIF: a few fills and the greys of letters
+SECONDS = 0.7  # a frame is shown
+COLORS = 24  # in a GIF's palette: a few fills and the grays of letters
 DPI = 100
 PLAYER = Path(__file__).with_name("player.html")
 PAGE = (
@@ -67,15 +67,15 @@ class Animation:
                 self._axes.add_patch(patch)
             else:
                 size = item.size * 72 / DPI
-                self._axes.text(item.x, item.y, item.text, ha="center", va="center", size=size, color=item.colour)
+                self._axes.text(item.x, item.y, item.text, ha="center", va="center", size=size, color=item.color)
         return self.figure
 
     def save(self, path: str | os.PathLike, *, seconds: float | None = None) -> None:
-        """Write it as a GIF, or as a page that plays by itself and needs no network; whole or not at all.
+        """Write a GIF, or an HTML page that plays by itself and needs no network; whole or not at all.
 
         Args:
           path: ends in .gif or .html.
-          seconds: how long one run takes; by default 0.7 for each frame, more for some.
+          seconds: how long one run takes; by default 0.7 per frame, and more for frames that hold.
 
         Raises:
           ValueError: another ending; seconds that are not positive.
@@ -98,7 +98,7 @@ class Animation:
         return self._player(self._milliseconds(None))
 
     def _player(self, milliseconds: Sequence[int]) -> str:
-        """The player with its data. What several frames show in the same place is there once, and has a number."""
+        """The player's page with its data, in which a shape or text that several frames share is stored once."""
         items: dict[Shape | Words, int] = {}
         shown = [[items.setdefault(item, len(items)) for item in self._stage.layout(frame)] for frame in self.frames]
         data = {
@@ -112,13 +112,13 @@ class Animation:
         return PLAYER.read_text(encoding="utf-8").replace("{data}", text)
 
     def _milliseconds(self, seconds: float | None) -> list[int]:
-        """How long each frame stays, in whole hundredths of a second, which is what a GIF can say."""
+        """How long each frame is shown, in milliseconds, rounded to hundredths of a second, the unit of a GIF."""
         whole = sum(frame.hold for frame in self.frames)
         each = SECONDS if seconds is None else seconds / whole
         return [max(2, round(100 * each * frame.hold)) * 10 for frame in self.frames]
 
     def _pictures(self) -> list[Image.Image]:
-        """Every frame as pixels, in one small palette for all."""
+        """Every frame as pixels, all with one small palette."""
         canvas = FigureCanvasAgg(self.figure)
         pictures = []
         for place in range(len(self.frames)):
@@ -127,16 +127,16 @@ class Animation:
             pictures.append(Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]))
         self.draw(0)
         width, height = pictures[0].size
-        sheet = Image.new("RGB", (width, 3 * height + 20), BLUE)  # a strip of it: the window's outline is but a line
+        sheet = Image.new("RGB", (width, 3 * height + 20), BLUE)  # much of it, else a thin outline's color is lost
         for place, picture in enumerate((pictures[0], pictures[len(pictures) // 2], pictures[-1])):
             sheet.paste(picture, (0, place * height))
-        palette = sheet.quantize(COLOURS, method=Image.Quantize.MEDIANCUT)
+        palette = sheet.quantize(COLORS, method=Image.Quantize.MEDIANCUT)
         return [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
 
 
 def _as_json(item: Shape | Words) -> dict[str, str | float]:
-    """As an element of SVG: what it is, and its attributes."""
+    """A shape or text as an element of SVG: its name and attributes."""
     if isinstance(item, Shape):
         points = " ".join(f"{x:g},{y:g}" for x, y in item.corners)
         return {"points": points, "fill": item.fill, "stroke": item.line, "stroke-width": item.width}
-    return {"text": item.text, "x": item.x, "y": item.y, "font-size": item.size, "fill": item.colour}
+    return {"text": item.text, "x": item.x, "y": item.y, "font-size": item.size, "fill": item.color}

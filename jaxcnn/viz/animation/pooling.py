@@ -24,7 +24,8 @@ def slide_max_pool(x: ArrayLike, window: Ints, *, stride: Ints | None = None, dy
     Args:
       x: (H, W).
       window, stride: as in `jaxcnn.ops.max_pool`.
-      dy: the gradient of a loss by the output, in its shape; 1, 2, 3, … by default, so that one sees what goes where.
+      dy: the gradient of a loss by the output, in the output's shape; by default 1, 2, 3, …, to show which value goes
+        where.
 
     Returns:
       An `Animation`, with one frame for each output forward and one backward.

@@ -1,4 +1,4 @@
-"""One window that slides: the frames of y = x ⊗ w, whatever x and w are."""
+"""The frames of y = x ⊗ w, one for each position of the window."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ LONGEST_SUM = 95  # characters of a caption that spells out its terms
 
 @dataclass(frozen=True)
 class Named:
-    """An array and what it is called; its channels come last.
+    """An array with its names; its channels come last.
 
     Args:
-      name: in captions, such as "x".
-      title: above its grid.
+      name: its name in captions, such as "x".
+      title: the title above its grid.
       values: (rows, columns, channels), or (rows, columns, channels in, channels out) of a filter.
-      faint: cells that hold no value but a zero put between values.
-      corner: the cell that is marked, to be known again after a turn.
+      faint: cells of zeros that are put between values.
+      corner: a cell that is marked, to be recognized after a turn.
     """
 
     name: str
@@ -35,9 +35,9 @@ def sliding(x: Named, w: Named, y: Named, window: Window, heading: str) -> Itera
     """One frame for each output: what the window shows, its products with the filter, their sum so far, the output.
 
     Args:
-      x, w, y: (H, W, C), (kh, kw, C, D) and what comes out, (H', W', D).
+      x, w, y: image (H, W, C), filters (kh, kw, C, D) and output (H', W', D).
       window: how w slides over x.
-      heading: above all frames.
+      heading: the text above all frames.
     """
     height, width, channels = x.values.shape
     rows, columns, filters = y.values.shape

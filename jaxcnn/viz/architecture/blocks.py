@@ -12,19 +12,19 @@ from jaxcnn.layers.layer import Tree, output_shape
 
 @dataclass(frozen=True)
 class Block:
-    """A box of the diagram, or a group of ways from one input to one output.
+    """A box of the diagram, or a group of parallel ways from one input to one output.
 
     Args:
       name: names joined by slashes.
-      kind: as of the layer.
-      window: such as "3×3", of a layer with a kernel.
-      shape: of the output, without the batch axis.
-      parameters: trainable, of all that is inside.
-      followers: names of layers without parameters of their own shape that come next: activations, norms, dropout.
-      ways: chains from the input to the output, side by side; an empty one hands on the input as it is.
-      times: how often it comes, one after the other.
-      like: the name of a block before it that has the same form, with other channels.
-      aside: whether its output leaves the network, and only in training.
+      kind: the layer's kind.
+      window: such as "3×3", for a layer with a kernel.
+      shape: the output's shape without the batch axis.
+      parameters: how many trainable parameters are inside.
+      followers: names of the layers after it that are drawn in its box: activations, norms, dropout.
+      ways: chains from the input to the output, side by side; an empty chain passes the input on.
+      times: how often the block is repeated.
+      like: the name of an earlier block that differs only in its channels.
+      aside: whether its output leaves the network, which only auxiliary classifiers in training have.
     """
 
     name: str
@@ -40,12 +40,12 @@ class Block:
 
     @property
     def form(self) -> tuple:
-        """What it has in common with blocks of other widths and sizes, whatever follows it."""
+        """What equal blocks of other widths and sizes have in common, followers not counted."""
         return self.kind, self.window, tuple(tuple((b.form, b.followers) for b in way) for way in self.ways)
 
 
 def blocks_of(layer: Layer, shape: tuple[int, ...]) -> list[Block]:
-    """The boxes of a layer, from its input on; what repeats is folded. Nothing is computed but shapes."""
+    """The boxes of a layer, from its input on, with repeated groups folded; only shapes are computed."""
     params, state = jax.eval_shape(lambda key: layer.init(key, shape), jax.random.key(0))
     return [Block("input", "input", "", shape, 0), *_folded(list(_chain(layer, "", params, state, shape)))]
 
@@ -54,7 +54,7 @@ def blocks_of(layer: Layer, shape: tuple[int, ...]) -> list[Block]:
 
 
 def _chain(layer: Layer, name: str, params: Tree, state: Tree, shape: tuple[int, ...]) -> Iterator[Block]:
-    """The blocks of a layer, one after the other; what is a chain of chains is one chain."""
+    """The blocks of a layer, one after the other; a chain of chains becomes one chain."""
     if not (layer.children and layer.chained):
         yield _block(layer, name, params, state, shape)
         return
@@ -86,7 +86,7 @@ def _chain(layer: Layer, name: str, params: Tree, state: Tree, shape: tuple[int,
 
 
 def _follows(block: Block, last: Block) -> bool:
-    """Whether a layer acts on each value alone, so that it has its place in the box before it."""
+    """Whether a layer acts on each value by itself, so that it is drawn in the box before it."""
     alone = not block.ways and not block.window and "pool" not in block.kind and block.kind not in ("dense", "flatten")
     return alone and block.shape == last.shape and not block.aside
 

@@ -16,9 +16,9 @@ from jaxcnn.viz.style import BLUE, VERMILION, figure
 
 # Inches. Text of 8 points: a letter is LETTER wide, a line LINE high.
 LETTER, LINE, PAD, GAP, GUTTER, LEAST_WIDTH = 0.073, 0.17, 0.07, 0.26, 0.5, 1.15
-ASPECT = 1.4  # width over height that the columns aim at
+ASPECT = 1.4  # the width over the height that columns should have
 LEAST_PAGE = 4.5  # for the titles
-STEPS = 80  # heights of columns that are tried
+STEPS = 80  # how many heights of columns are tried
 FILLS = {"conv": "#D6E8F5", "pool": "#CBE9DF", "dense": "#FBE7C4"}  # light blue, green, orange; by part of the kind
 PLAIN, GROUP, INK, SOFT = "#EFEFEF", "#FAFAFA", "#000000", "#555555"
 
@@ -26,9 +26,9 @@ PLAIN, GROUP, INK, SOFT = "#EFEFEF", "#FAFAFA", "#000000", "#555555"
 def architecture(model: Model | Layer, input_shape: tuple[int, ...] | None = None) -> Figure:
     """A diagram of a network: boxes with the layers' names and output shapes, in order, from top to bottom.
 
-    Activations, norms and dropout stand in the box of what they follow. Branches and the two ways of a residual block
-    are side by side. Blocks that repeat are drawn once with "×3"; one of the form of another before it, but with other
-    channels, is a box that says so. Auxiliary classifiers are dashed.
+    Activations, norms and dropout are in the box of the layer that they follow. Branches, and the two ways of a
+    residual block, are side by side. Repeated blocks are drawn once, with "×3". A block that differs from an earlier
+    one only in its channels is a box that names the earlier one. Auxiliary classifiers are dashed.
 
     Args:
       model: a `Model`, or a `Layer` together with its input_shape.
@@ -56,7 +56,8 @@ def architecture(model: Model | Layer, input_shape: tuple[int, ...] | None = Non
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# From blocks to places, in inches. Every piece is entered at the middle of its top and left at that of its bottom.
+# From blocks to places, in inches. The way through a piece enters at the middle of its top and leaves at the middle of
+# its bottom.
 
 
 class _Box:
@@ -86,10 +87,10 @@ class _Box:
         )
         for row, line in enumerate(self.lines):
             first = row == 0
-            colour = INK if first or row == len(self.lines) - 1 else SOFT
+            color = INK if first or row == len(self.lines) - 1 else SOFT
             middle = y + PAD + (row + 0.5) * LINE
             weight = "bold" if first else "normal"
-            ax.text(x, middle, line, ha="center", va="center", size=7.5 if first else 8, weight=weight, color=colour)
+            ax.text(x, middle, line, ha="center", va="center", size=7.5 if first else 8, weight=weight, color=color)
 
 
 class _Stack:
@@ -110,7 +111,7 @@ class _Stack:
 
 
 class _Group:
-    """Ways side by side, from one entrance to the box where they meet."""
+    """Parallel ways, side by side, from one entrance to the box where they meet."""
 
     def __init__(self, block: Block, gid: str):
         self.gid = gid
@@ -152,7 +153,7 @@ class _Group:
                 way.draw(ax, middle, top)
                 _arrow(ax, [(middle, top + way.height), (middle, meet), (x, meet)], head=False)
             else:
-                _arrow(ax, [(x, split), (middle, split), (middle, meet), (x, meet)], colour=VERMILION, head=False)
+                _arrow(ax, [(x, split), (middle, split), (middle, meet), (x, meet)], color=VERMILION, head=False)
             left += way.width + GAP
         _arrow(ax, [(x, meet), (x, meet + GAP)])
         self.end.draw(ax, x, meet + GAP)
@@ -161,13 +162,13 @@ class _Group:
 
 
 class _WithAside:
-    """A piece, and right of it what its output goes to in training only."""
+    """A piece and, to its right, the auxiliary classifier that its output goes to in training."""
 
     def __init__(self, piece: "_Piece", aside: _Box):
         self.piece, self.aside = piece, aside
         self.width: float = piece.width + 2 * (
             GAP + aside.width
-        )  # the same on the left, so that the middle is the piece's
+        )  # the same width on the left, so that the piece is in the middle
         self.height: float = max(piece.height, aside.height)
 
     def draw(self, ax: Axes, x: float, y: float) -> None:
@@ -194,7 +195,7 @@ def _pieces(blocks: Sequence[Block], inside: str = "") -> list[_Piece]:
 
 
 def _lines(block: Block) -> list[str]:
-    """What a box says: name and window, kind if its name does not say it, what follows, its form, output shape."""
+    """The lines of a box: name and window, kind if the name does not say it, followers, its form, output shape."""
     window = f"  {block.window}" if block.window else ""
     lines = [block.name + window + (f"  ×{block.times}" if block.times > 1 and not block.ways else "")]
     told = block.like or block.aside or block.kind in block.name.split("/")[-1]
@@ -206,7 +207,7 @@ def _lines(block: Block) -> list[str]:
 
 
 def _columns(pieces: Sequence[_Piece]) -> list[_Stack]:
-    """The pieces in as many columns as make the diagram about as wide as a page."""
+    """The pieces, in so many columns that the diagram is about as wide as a page."""
 
     def fill(limit: float) -> list[_Stack]:
         columns: list[list[_Piece]] = [[]]
@@ -222,7 +223,7 @@ def _columns(pieces: Sequence[_Piece]) -> list[_Stack]:
 
     whole = _Stack(pieces).height
     by_number: dict[int, list[_Stack]] = {}
-    for step in range(1, STEPS + 1):  # the lowest limit for a number of columns makes them even
+    for step in range(1, STEPS + 1):  # the lowest limit that gives this number of columns makes them even
         columns = fill(whole * step / STEPS)
         by_number.setdefault(len(columns), columns)
     return min(by_number.values(), key=off)
@@ -250,10 +251,10 @@ def _drawn(columns: Sequence[_Stack], title: str) -> Figure:
     return fig
 
 
-def _arrow(ax: Axes, points: Sequence[tuple[float, float]], *, colour: str = INK, head: bool = True) -> None:
+def _arrow(ax: Axes, points: Sequence[tuple[float, float]], *, color: str = INK, head: bool = True) -> None:
     """A line through points, with a head at its end."""
     xs, ys = zip(*points, strict=True)
-    ax.plot(xs, ys, color=colour, lw=1, solid_joinstyle="miter")
+    ax.plot(xs, ys, color=color, lw=1, solid_joinstyle="miter")
     if head:
-        look = {"arrowstyle": "-|>", "color": colour, "lw": 1, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 8}
+        look = {"arrowstyle": "-|>", "color": color, "lw": 1, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 8}
         ax.annotate("", points[-1], points[-2], arrowprops=look)

@@ -1,4 +1,4 @@
-"""What a layer's channels look for: the image that excites each the most."""
+"""Activation maximization: the image that excites a layer's channel the most."""
 
 import functools
 import operator
@@ -21,7 +21,7 @@ from jaxcnn.viz.network import check_rank
 from jaxcnn.viz.style import draw_image, figure
 
 LEARNING_RATE = 0.05
-START = 0.01  # standard deviation of the first coefficients, so small that the first steps replace them
+START = 0.01  # standard deviation of the first coefficients; it is so small that they hardly matter after a few steps
 SHIFT = 16  # the image is shifted by at most this part of its side before each step
 
 
@@ -38,19 +38,19 @@ def maximal_input(
 ) -> jax.Array:
     """An image that makes a channel's mean over all positions as large as `steps` of gradient ascent can.
 
-    The image is sigmoid(z) of a z that is held to one length, mean z² = 1: else it would only grow in contrast. z is
-    a sum of waves, irfft2(a / f), f a wave's frequency, and Adam moves their coefficients a, so coarse shapes grow
-    before fine noise does. Before each step the image is shifted at random, up to a sixteenth of its side, so that the
-    pattern counts and not its place.
+    The image is sigmoid(z), and z is kept at mean z² = 1: otherwise ascent would only raise the contrast. z is a sum of
+    waves, irfft2(a / f), where f is a wave's frequency. Adam moves their coefficients a, so coarse shapes grow before
+    fine noise does. Before each step the image is shifted at random, by up to a sixteenth of its side, so that the
+    result does not depend on the exact place of a pattern.
 
     Args:
       model: a `Model`, or a `Layer` together with its input_shape.
       params, state: its own.
-      layer: the path of a layer, as in `models.features`. Take convolutions and logits rather than the ReLU after them,
-        which lets no gradient through where the start does not excite it.
-      channel: of the layer's output, in its last axis; a class, for the layer that gives the logits.
-      steps: of gradient ascent.
-      key: of the start and of the shifts.
+      layer: the path of a layer, as in `models.features`. Choose convolutions and logits, not the ReLU after them: a
+        ReLU passes no gradient where the first image does not excite it.
+      channel: which channel, in the last axis of the layer's output; for the layer of the logits, a class.
+      steps: how many steps of gradient ascent.
+      key: the random key of the first image and of the shifts.
       input_shape: (H, W, C); a `Model` knows its own.
 
     Returns:
@@ -71,10 +71,10 @@ def maximal_input(
     Deep inside convolutional networks (2013), section 2, for classes; Olah et al., Feature visualization (2017), for
     waves and shifts.
     """
-    return _maximised("maximal_input", model, params, state, layer, channel, steps, key, input_shape)[0]
+    return _maximized("maximal_input", model, params, state, layer, channel, steps, key, input_shape)[0]
 
 
-def activation_maximisation(
+def activation_maximization(
     model: Model | Layer,
     params: Tree,
     state: Tree,
@@ -85,7 +85,7 @@ def activation_maximisation(
     key: jax.Array,
     input_shape: tuple[int, int, int] | None = None,
 ) -> Figure:
-    """The `maximal_input` of several channels, each with the channel's mean that it attains.
+    """The `maximal_input` of several channels, each with the mean that the channel reaches.
 
     Args:
       model, params, state, layer, steps, key, input_shape: as in `maximal_input`.
@@ -97,10 +97,10 @@ def activation_maximisation(
     Raises:
       ValueError, TypeError: as `maximal_input`; no channels.
     """
-    op = "activation_maximisation"
+    op = "activation_maximization"
     if not len(channels):
         raise ValueError(f"viz.{op}: `channels` must not be empty")
-    results = [_maximised(op, model, params, state, layer, c, steps, key, input_shape) for c in channels]
+    results = [_maximized(op, model, params, state, layer, c, steps, key, input_shape) for c in channels]
     columns = min(8, len(results))
     rows = -(-len(results) // columns)
     fig, axes = figure(rows, columns, (2.0 * columns, 2.4 * rows + 0.2))
@@ -116,7 +116,7 @@ def activation_maximisation(
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def _maximised(op: str, model, params, state, path, channel, steps, key, input_shape) -> tuple[jax.Array, jax.Array]:
+def _maximized(op: str, model, params, state, path, channel, steps, key, input_shape) -> tuple[jax.Array, jax.Array]:
     """The image, and the channel's mean for it."""
     network = Network(op, model)
     if input_shape is None:
