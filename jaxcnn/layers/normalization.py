@@ -6,12 +6,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxcnn.layers.layer import Layer, Tree, along_channels
+from jaxcnn.layers.layer import Layer, Tree, along_channels, makes_layer
 from jaxcnn.ops.arguments import is_number
 from jaxcnn.ops.geometry import per_axis
 from jaxcnn.ops.layout import channels_first, channels_last
 
 
+@makes_layer
 def BatchNorm(
     momentum: float = 0.9,
     eps: float = 1e-5,
@@ -82,6 +83,7 @@ def BatchNorm(
     return Layer(init, apply, "batch_norm", settings={"momentum": momentum, "eps": eps})
 
 
+@makes_layer
 def LayerNorm(eps: float = 1e-5, *, use_scale: bool = True, use_bias: bool = True) -> Layer:
     """The channels of each position to mean 0 and variance 1; then scale and bias.
 
@@ -105,6 +107,7 @@ def LayerNorm(eps: float = 1e-5, *, use_scale: bool = True, use_bias: bool = Tru
     return Layer(_scale_and_bias(use_scale, use_bias), apply, "layer_norm", settings={"eps": eps})
 
 
+@makes_layer
 def GroupNorm(groups: int, eps: float = 1e-5, *, use_scale: bool = True, use_bias: bool = True) -> Layer:
     """Each group of channels of each image, over all positions, to mean 0 and variance 1; then scale and bias.
 

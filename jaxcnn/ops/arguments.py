@@ -33,6 +33,13 @@ def check_number(op: str, argument: str, value: object) -> float:
     return float(value)
 
 
+def check_bool(op: str, argument: str, value: object) -> bool:
+    """`value` as Python's own True or False; TypeError for anything else."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{op}: `{argument}` must be True or False; got {value!r}")
+    return bool(value)
+
+
 def is_number(value: object) -> TypeGuard[float]:
     """Whether it is a real number of Python or NumPy."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool)

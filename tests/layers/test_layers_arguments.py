@@ -140,12 +140,6 @@ def test_a_global_pool_takes_all_spatial_axes(pool):
         pool().init(jax.random.key(0), (3,))
 
 
-def test_a_layer_is_shown_in_one_line():
-    assert repr(Conv(8, 3)) == "Layer('conv')"
-    assert repr(serial(Conv(8, 3), layers.Relu())) == "Layer('serial': conv1, relu1)"
-    assert len(repr(serial(*[layers.Relu()] * 100))) < 120
-
-
 def test_matmul_precision_reaches_dense():
     dense = layers.Dense(3)
     params, _ = dense.init(jax.random.key(0), (2,))

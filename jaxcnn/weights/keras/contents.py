@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from jaxcnn.models import Model
-from jaxcnn.weights.anatomy import KINDS, parts_of
+from jaxcnn.weights.anatomy import parts_of
 from jaxcnn.weights.errors import WeightsError
 from jaxcnn.weights.keras.graph import layers_in
 from jaxcnn.weights.keras.hdf5 import Group, content
@@ -278,7 +278,7 @@ def _by_class(base: str, count: int, single: str | None) -> list[str] | None:
 
 def _single_norm_variable(model: Model) -> str | None:
     """What a normalization's only learned variable is: what those of the model have; None where that does not tell."""
-    norms = [part.arrays for part in parts_of(model) if KINDS.get(part.kind) == "norm"]
+    norms = [part.arrays for part in parts_of(model) if part.role == "norm"]
     found = {
         name
         for arrays in norms
