@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn.layers.layer import Layer, makes_layer, stateless
-from jaxcnn.ops.arguments import check_number, is_number
+from jaxcnn.ops.arguments import check_bool, check_number, is_number
 from jaxcnn.ops.sharding import placed_like
 
 
@@ -55,7 +55,12 @@ def Elu(alpha: float = 1.0) -> Layer:
 
 @makes_layer
 def Gelu(approximate: bool = False) -> Layer:
-    """x·Φ(x), Φ the normal distribution function, or its tanh approximation."""
+    """x·Φ(x), Φ the normal distribution function, or its tanh approximation.
+
+    Raises:
+      TypeError: an `approximate` that is neither True nor False.
+    """
+    approximate = check_bool("Gelu", "approximate", approximate)
     return stateless("gelu", lambda x: jax.nn.gelu(x, approximate), approximate=approximate)
 
 

@@ -8,12 +8,14 @@ import jax.numpy as jnp
 
 from jaxcnn.layers.initializers import Initializer, bias_initializer, kernel_initializer
 from jaxcnn.layers.layer import Layer, Tree, along_channels, fold_name
+from jaxcnn.ops.arguments import check_bool
 from jaxcnn.ops.geometry import per_axis
 
 Init = str | Initializer
 
 
 def affine(
+    name: str,
     kind: str,
     product: Callable[[jax.Array, jax.Array], jax.Array],
     kernel_shape: Callable[[Sequence[int]], tuple[int, ...]],
@@ -24,8 +26,9 @@ def affine(
     out_channels: int | None = None,
 ) -> Layer:
     """product(x, kernel) + bias: the layer of a product with a kernel."""
-    draw_kernel = kernel_initializer(kind, kernel_init)
-    bias_initializer(kind, bias_init, (1, 1))  # refuse an unknown name now, not at init
+    use_bias = check_bool(name, "use_bias", use_bias)
+    draw_kernel = kernel_initializer(name, kernel_init)
+    bias_initializer(name, bias_init, (1, 1))  # refuse an unknown name now, not at init
     spatial_rank = len(settings.get("kernel_size", ()))
 
     def init(key, input_shape):
@@ -37,7 +40,7 @@ def affine(
         shape = kernel_shape(input_shape)
         params: Tree = {"kernel": draw_kernel(fold_name(key, "kernel"), shape, jnp.float32)}
         if use_bias:
-            draw_bias = bias_initializer(kind, bias_init, shape)
+            draw_bias = bias_initializer(name, bias_init, shape)
             params["bias"] = draw_bias(fold_name(key, "bias"), (out_channels or shape[-1],), jnp.float32)
         return params, {}
 

@@ -10,7 +10,7 @@ from jaxcnn.layers.affine import Init, affine, count
 from jaxcnn.layers.combining import serial
 from jaxcnn.layers.initializers import kernel_initializer
 from jaxcnn.layers.layer import Layer, makes_layer
-from jaxcnn.ops.arguments import Ints
+from jaxcnn.ops.arguments import Ints, Precision, check_output_padding, precision_of
 from jaxcnn.ops.geometry import Padding, check_window, per_axis
 
 
@@ -26,6 +26,8 @@ def Conv(
     use_bias: bool = True,
     kernel_init: Init = "glorot_uniform",
     bias_init: Init = "zeros",
+    algorithm: str = "auto",
+    precision: Precision | str | None = None,
 ) -> Layer:
     """A convolution with trainable kernel and bias: y = x ⊗ kernel + bias.
 
@@ -36,12 +38,14 @@ def Conv(
       use_bias: whether to add one value per output channel.
       kernel_init, bias_init: a name ("glorot_uniform", "he_normal", "keras", "pytorch", …) or a function
         `(key, shape, dtype)`.
+      algorithm, precision: as in `jaxcnn.ops.conv`: how it is computed.
 
     Returns:
       A Layer with params `{"kernel": (*window, C_in // groups, out_channels), "bias": (out_channels,)}`.
 
     Raises:
-      ValueError, TypeError: sizes below 1, options that do not fit the input, unknown names.
+      ValueError, TypeError: sizes below 1, groups that do not divide `out_channels`, options that do not fit the
+        input, unknown names.
 
     Example:
       >>> import jax
@@ -50,17 +54,18 @@ def Conv(
       ((3, 3, 1, 32), (32,))
     """
     out_channels, window = count("Conv", "out_channels", out_channels), _window("Conv", kernel_size)
-    groups = count("Conv", "groups", groups)
+    groups = _groups("Conv", groups, out_channels)
+    how = _how("Conv", algorithm, precision)
     check_window("Conv", window=window, stride=stride, padding=padding, dilation=dilation)
 
     def product(x, kernel):
-        return ops.conv(x, kernel, stride=stride, padding=padding, dilation=dilation, groups=groups)
+        return ops.conv(x, kernel, stride=stride, padding=padding, dilation=dilation, groups=groups, **how)
 
     def shape(input_shape):
         return *window, input_shape[-1] // groups, out_channels
 
     settings = _geometry(window, stride, padding, dilation, groups=groups)
-    return affine("conv", product, shape, settings, use_bias, kernel_init, bias_init)
+    return affine("Conv", "conv", product, shape, settings, use_bias, kernel_init, bias_init)
 
 
 @makes_layer
@@ -92,9 +97,9 @@ def ConvTranspose(
     """
     name = "ConvTranspose"
     out_channels, window = count(name, "out_channels", out_channels), _window(name, kernel_size)
-    groups = count(name, "groups", groups)
+    groups = _groups(name, groups, out_channels)
     check_window(name, window=window, stride=stride, padding=padding, dilation=dilation)
-    per_axis(name, "output_padding", output_padding, len(window), minimum=0)
+    check_output_padding(name, output_padding, per_axis(name, "stride", stride, len(window)), padding)
     draw = kernel_initializer(name, kernel_init)
 
     def product(x, kernel):
@@ -120,7 +125,7 @@ def ConvTranspose(
 
     draw_kernel = draw if kernel_init == "pytorch" else draw_as_conv
     settings = _geometry(window, stride, padding, dilation, groups=groups, output_padding=output_padding)
-    return affine("conv_transpose", product, shape, settings, use_bias, draw_kernel, bias_init, out_channels)
+    return affine(name, "conv_transpose", product, shape, settings, use_bias, draw_kernel, bias_init, out_channels)
 
 
 @makes_layer
@@ -134,12 +139,15 @@ def DepthwiseConv(
     use_bias: bool = True,
     kernel_init: Init = "glorot_uniform",
     bias_init: Init = "zeros",
+    algorithm: str = "auto",
+    precision: Precision | str | None = None,
 ) -> Layer:
     """Each channel with filters of its own: `multiplier` outputs per input channel.
 
     Args:
       multiplier: filters per channel; output channel c·multiplier + m is filter m on channel c.
-      kernel_size, stride, padding, dilation, use_bias, kernel_init, bias_init: as in `Conv`.
+      kernel_size, stride, padding, dilation, use_bias, kernel_init, bias_init, algorithm, precision: as in
+        `Conv`.
 
     Returns:
       A Layer with params `{"kernel": (*window, 1, C_in·multiplier), "bias": (C_in·multiplier,)}`.
@@ -150,17 +158,18 @@ def DepthwiseConv(
     Source: Howard et al., MobileNets (2017), section 3.1.
     """
     name = "DepthwiseConv"
+    how = _how(name, algorithm, precision)
     multiplier, window = count(name, "multiplier", multiplier), _window(name, kernel_size)
     check_window(name, window=window, stride=stride, padding=padding, dilation=dilation)
 
     def product(x, kernel):
-        return ops.conv(x, kernel, stride=stride, padding=padding, dilation=dilation, groups=x.shape[-1])
+        return ops.conv(x, kernel, stride=stride, padding=padding, dilation=dilation, groups=x.shape[-1], **how)
 
     def shape(input_shape):
         return *window, 1, input_shape[-1] * multiplier
 
     settings = _geometry(window, stride, padding, dilation, multiplier=multiplier)
-    return affine("depthwise_conv", product, shape, settings, use_bias, kernel_init, bias_init)
+    return affine(name, "depthwise_conv", product, shape, settings, use_bias, kernel_init, bias_init)
 
 
 @makes_layer
@@ -175,11 +184,12 @@ def SeparableConv(
     use_bias: bool = True,
     kernel_init: Init = "glorot_uniform",
     bias_init: Init = "zeros",
+    precision: Precision | str | None = None,
 ) -> Layer:
     """A depthwise convolution without bias, then a 1×1 convolution that mixes the channels.
 
     Args:
-      As `DepthwiseConv`, and `out_channels` of the 1×1 convolution.
+      As `DepthwiseConv`, but for its `algorithm`, and `out_channels` of the 1×1 convolution.
 
     Returns:
       A Layer with params `{"depthwise": {"kernel"}, "pointwise": {"kernel", "bias"}}`.
@@ -189,7 +199,10 @@ def SeparableConv(
 
     Source: Chollet, Xception (2016), section 1.2.
     """
-    window = _window("SeparableConv", kernel_size)
+    name = "SeparableConv"
+    out_channels, window = count(name, "out_channels", out_channels), _window(name, kernel_size)
+    multiplier = count(name, "multiplier", multiplier)
+    check_window(name, window=window, stride=stride, padding=padding, dilation=dilation)
     depthwise = DepthwiseConv(
         window,
         multiplier=multiplier,
@@ -198,9 +211,12 @@ def SeparableConv(
         dilation=dilation,
         use_bias=False,
         kernel_init=kernel_init,
+        precision=precision,
     )
     one = (1,) * len(window)
-    pointwise = Conv(out_channels, one, use_bias=use_bias, kernel_init=kernel_init, bias_init=bias_init)
+    pointwise = Conv(
+        out_channels, one, use_bias=use_bias, kernel_init=kernel_init, bias_init=bias_init, precision=precision
+    )
     return serial(depthwise=depthwise, pointwise=pointwise)
 
 
@@ -213,3 +229,18 @@ def _geometry(
 def _window(layer: str, kernel_size: Ints) -> tuple[int, ...]:
     rank = len(kernel_size) if isinstance(kernel_size, Sequence) and kernel_size else 2
     return per_axis(layer, "kernel_size", kernel_size, rank)
+
+
+def _groups(layer: str, groups: int, out_channels: int) -> int:
+    groups = count(layer, "groups", groups)
+    if out_channels % groups:
+        raise ValueError(f"{layer}: `groups` must divide `out_channels`; got {groups} and {out_channels}")
+    return groups
+
+
+def _how(layer: str, algorithm: str, precision: Precision | str | None) -> dict[str, Any]:
+    """The arguments that say how a product is computed, unknown ones refused."""
+    if algorithm not in ops.ALGORITHMS:
+        raise ValueError(f"{layer}: `algorithm` must be one of {', '.join(ops.ALGORITHMS)}; got {algorithm!r}")
+    precision_of(layer, precision)
+    return {"algorithm": algorithm, "precision": precision}

@@ -38,7 +38,9 @@ def Dense(
             )
         return x @ kernel
 
-    return affine("dense", product, lambda shape: (shape[-1], out_features), {}, use_bias, kernel_init, bias_init)
+    return affine(
+        "Dense", "dense", product, lambda shape: (shape[-1], out_features), {}, use_bias, kernel_init, bias_init
+    )
 
 
 @makes_layer

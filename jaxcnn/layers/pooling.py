@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from jaxcnn import ops
 from jaxcnn.layers.layer import Layer, makes_layer, stateless
-from jaxcnn.ops.arguments import Ints, check_number
+from jaxcnn.ops.arguments import Ints, check_bool, check_number
 from jaxcnn.ops.geometry import Padding, check_window, per_axis, pool_window
 
 
@@ -134,6 +134,8 @@ def GlobalAvgPool(spatial_rank: int | None = None) -> Layer:
 
 
 def _pool(name: str, kind: str, op: Callable, geometry: dict[str, Any], **options: Any) -> Layer:
+    for option in options.keys() - {"p"}:
+        check_bool(name, option, options[option])
     size = pool_window(name, geometry["window"])
     stride = size if geometry["stride"] is None else geometry["stride"]
     check_window(name, window=size, stride=stride, padding=geometry["padding"], dilation=geometry["dilation"])

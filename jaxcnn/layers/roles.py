@@ -1,7 +1,7 @@
 """What a layer is to those who look at a network from outside: one word, so that nobody keeps lists of kinds.
 
-A role promises something. A "convolution" and a "dense" layer have a `kernel`, and perhaps a `bias`, of the shapes of
-ours; a "norm" has `scale`, `bias`, `mean` and `var`, or some of them; a "pool" takes windows of positions together, or
+A role promises something. A "convolution" and a "dense" layer have a kernel, and perhaps a bias, of the shapes of
+ours; a "norm" has scale, bias, mean and var, or some of them; a "pool" takes windows of positions together, or
 all of them; an "activation" acts on each value alone; "dropout" does nothing at inference; a "shape" layer only orders
 values in another way; a "group" is made of other layers; of "other" layers nothing is known.
 """
