@@ -76,7 +76,8 @@ def written(value: Any) -> str:
 
 def brief(value: Any) -> str:
     """A value in one short line, for messages: a network's code may be long."""
-    return textwrap.shorten(repr(value), 100, placeholder=" …")
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 100 else f"{text[:98]} …"
 
 
 def _is(value: Any, default: Any) -> bool:

@@ -39,6 +39,11 @@ class Place:
         """The path; the kind of a network that has no path."""
         return self.path or self.layer.kind
 
+    @property
+    def own_name(self) -> str:
+        """The last of the names in the path: by which the layer around it knows it."""
+        return self.path.rpartition("/")[2]
+
     def children(self) -> Iterator["Place"]:
         """The layers that it is made of."""
         for name, child in self.layer.children.items():
@@ -205,7 +210,7 @@ def _noting(place: Place, seen: dict[str, Shapes]) -> Layer:
     """The same layer; where it is applied, its shapes are noted, and those of all that it is made of."""
     layer = place.layer
     if layer.combine:
-        parts = {name: _noting(child, seen) for name, child in zip(layer.children, place.children(), strict=True)}
+        parts = {child.own_name: _noting(child, seen) for child in place.children()}
         layer = layer.combine(parts)
 
     def apply(params, state, x, *, train=False, key=None):

@@ -26,6 +26,7 @@ import jax
 
 from jaxcnn import weights
 from jaxcnn.train.callbacks import better
+from jaxcnn.train.compiled import template
 from jaxcnn.train.history import History
 from jaxcnn.train.losses import meaning
 from jaxcnn.train.state import TrainState
@@ -121,9 +122,10 @@ class RunFolder:
         return True
 
     def _write_model(self, train_state: TrainState) -> None:
-        template = jax.eval_shape(self.model.init, jax.random.key(0))
         # In the model's own dtypes, whatever the policy of the training.
-        params, state = jax.tree.map(lambda leaf, own: leaf.astype(own.dtype), train_state.weights, template)
+        params, state = jax.tree.map(
+            lambda leaf, own: leaf.astype(own.dtype), train_state.weights, template(self.model)
+        )
         # The file says what predictions are made of the outputs: those of one's own loss are given as they are.
         model = dataclasses.replace(self.model, loss=NAMES[meaning(train_state.loss).activation])
         names = self.classes if self.classes and are_named(model, self.classes) else None

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxcnn.train.compiled import template
 from jaxcnn.train.losses import LossFunction
 from jaxcnn.train.precision import Policy, cast
 from jaxcnn.weights.tensors import flatten
@@ -100,9 +101,8 @@ def _named(weights: tuple[Any, Any]) -> dict[str, Any]:
 
 def _given(model: Any, initial: Initial) -> tuple[Any, Any]:
     """As arrays, checked against the model's names, shapes and dtypes."""
-    template = jax.eval_shape(model.init, jax.random.key(0))
     weights = jax.tree.map(jnp.asarray, _weights(initial))
-    expected, found = _named(template), _named(weights)
+    expected, found = _named(template(model)), _named(weights)
     complaints = [
         f"{len(names)} {what}: {', '.join(sorted(names)[:5])}{', …' if len(names) > 5 else ''}"
         for what, names in (("missing", expected.keys() - found.keys()), ("unknown", found.keys() - expected.keys()))

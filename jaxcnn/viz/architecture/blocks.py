@@ -65,8 +65,8 @@ def _chain(place: Place, name: str, reached: Mapping[str, Shapes]) -> Iterator[B
         yield _block(place, name, reached)
         return
     last: Block | None = None
-    for own, child in zip(place.layer.children, place.children(), strict=True):
-        path = f"{name}/{own}" if name else own
+    for child in place.children():
+        path = f"{name}/{child.own_name}" if name else child.own_name
         if child.aside:
             if last:
                 yield last
@@ -102,8 +102,7 @@ def _block(place: Place, name: str, reached: Mapping[str, Shapes]) -> Block:
         kernel = getattr(place.params.get("kernel"), "shape", ())
         return Block(name, layer.kind, layer.role, "×".join(map(str, kernel[:-2])), end, size)
     ways = [
-        tuple(_chain(child, "" if way == "body" else way, reached))
-        for way, child in zip(layer.children, place.children(), strict=True)
+        tuple(_chain(child, "" if child.own_name == "body" else child.own_name, reached)) for child in place.children()
     ]
     if layer.kind == "residual" and len(ways) == 1:
         ways.append(())
