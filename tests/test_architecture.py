@@ -144,6 +144,22 @@ def test_the_internals_of_jax_are_touched_in_few_places(path, tree):
     assert bool(touched) == bool(allowed)
 
 
+WALKERS = {"layers/combining.py", "layers/walk.py"}  # one puts layers together, the other goes over them
+
+
+@every_file
+def test_the_layers_of_a_network_are_walked_over_in_one_place(path, tree):
+    """Others ask `layers/walk.py`, so that chains, branches and what stands aside mean the same to all."""
+    found = {
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and node.attr in ("items", "values")
+        and dotted(node.value).endswith(".children")
+    }
+    assert bool(found) == (short(path) in WALKERS), f"lines {sorted(found)}"
+
+
 # ------------------------------------------------------------------------------------------------------- what is not
 
 CONVOLUTION_OF_XLA = re.compile(r"(^|\.)lax\.(conv($|_)|reduce_window|_?select_and_)|conv_general_dilated")

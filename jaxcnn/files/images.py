@@ -2,11 +2,11 @@
 
 What a file holds and what becomes of it:
 orientation    turned upright as its EXIF (or TIFF) orientation says, values 1 to 8
-grey, colour   to the channels asked for: grey is repeated, colour is weighed by ITU-R BT.601 (Pillow's "L")
-palettes       their colours
-transparency   dropped, the colour beneath it stays: as torchvision's and Keras' image folders do
-CMYK, YCCK     to red, green, blue without a colour profile; profiles of other files are ignored too
-16 bits        to 8: grey by round(v / 257), colour by its upper byte, as Pillow reads it; the two differ by 1 at most
+gray, color   to the channels asked for: gray is repeated, color is weighed by ITU-R BT.601 (Pillow's "L")
+palettes       their colors
+transparency   dropped, the color beneath it stays: as torchvision's and Keras' image folders do
+CMYK, YCCK     to red, green, blue without a color profile; profiles of other files are ignored too
+16 bits        to 8: gray by round(v / 257), color by its upper byte, as Pillow reads it; the two differ by 1 at most
 32 bits, float refused: nothing says which value is white
 more frames    the first one
 """
@@ -25,7 +25,7 @@ from jaxcnn.files.first_bytes import POINTER, ZIP
 
 __all__ = ["read_image"]
 
-_MODES = {1: "L", 3: "RGB"}  # Pillow's words for grey and colour
+_MODES = {1: "L", 3: "RGB"}  # Pillow's words for gray and color
 
 # Formats of pixels. Pillow knows more: some start another program (EPS) or say their size only while they are decoded.
 # HEIF and JXL are there once a package such as pillow-heif has registered them.
@@ -55,7 +55,7 @@ def read_image(path: str | os.PathLike[str], shape: tuple[int | None, int | None
 
     Args:
         path: the file; AVIF, BMP, GIF, JPEG, JPEG 2000, PNG, PPM, QOI, TGA, TIFF or WebP, whatever its name.
-        shape: (H, W, C) of the result, C 1 for grey or 3 for colour; (None, None, C) for the image's own size.
+        shape: (H, W, C) of the result, C 1 for gray or 3 for color; (None, None, C) for the image's own size.
 
     Returns:
         uint8 (H, W, C).
@@ -75,7 +75,7 @@ def read_image(path: str | os.PathLike[str], shape: tuple[int | None, int | None
     [[255, 0, 0], [255, 0, 0]]
     """
     if not isinstance(shape, tuple | list) or len(shape) != 3:
-        raise ValueError(f"read_image: `shape` must be (height, width, channels); got {shape!r}.")
+        raise ValueError(f"read_image: `shape` must be (height, width, channels); got {shape!r}")
     own_size = tuple(shape[:2]) == (None, None)
     height, width, channels = check_size("read_image", (1, 1) if own_size else shape[:2], shape[2])
     image_module = require("PIL.Image", "reading images")
@@ -100,13 +100,13 @@ def read_image(path: str | os.PathLike[str], shape: tuple[int | None, int | None
 def check_size(name: str, size: Any, channels: Any) -> tuple[int, int, int]:
     """(H, W, C) as Python's integers; ValueError where one of them is no pixel count or no number of channels."""
     if channels not in _MODES:
-        raise ValueError(f"{name}: `channels` must be 1 (grey) or 3 (colour); got {channels!r}.")
+        raise ValueError(f"{name}: `channels` must be 1 (gray) or 3 (color); got {channels!r}")
     try:
         height, width = (operator.index(n) for n in size)
     except (TypeError, ValueError):
         height = width = 0
     if height < 1 or width < 1:
-        raise ValueError(f"{name}: `size` must be (height, width) in pixels, each at least 1; got {size!r}.")
+        raise ValueError(f"{name}: `size` must be (height, width) in pixels, each at least 1; got {size!r}")
     return height, width, int(channels)
 
 

@@ -5,11 +5,12 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.layers.layer import Layer, stateless
-from jaxcnn.ops.arguments import check_number, is_number
+from jaxcnn.layers.layer import Layer, makes_layer, stateless
+from jaxcnn.ops.arguments import check_bool, check_number, is_number
 from jaxcnn.ops.sharding import placed_like
 
 
+@makes_layer
 def Relu(max_value: float | None = None) -> Layer:
     """max(x, 0), or min(max(x, 0), max_value) if a `max_value` is given; the derivative at both ends is 0.
 
@@ -30,6 +31,7 @@ def Relu(max_value: float | None = None) -> Layer:
     return stateless("relu", clip, max_value=max_value)
 
 
+@makes_layer
 def LeakyRelu(negative_slope: float = 0.01) -> Layer:
     """x where positive, else negative_slope·x.
 
@@ -40,6 +42,7 @@ def LeakyRelu(negative_slope: float = 0.01) -> Layer:
     return stateless("leaky_relu", lambda x: jnp.where(x > 0, x, jnp.asarray(slope, x.dtype) * x), negative_slope=slope)
 
 
+@makes_layer
 def Elu(alpha: float = 1.0) -> Layer:
     """x where positive, else alpha·(exp(x) − 1).
 
@@ -50,31 +53,42 @@ def Elu(alpha: float = 1.0) -> Layer:
     return stateless("elu", lambda x: jax.nn.elu(x, alpha), alpha=alpha)
 
 
+@makes_layer
 def Gelu(approximate: bool = False) -> Layer:
-    """x·Φ(x), Φ the normal distribution function, or its tanh approximation."""
+    """x·Φ(x), Φ the normal distribution function, or its tanh approximation.
+
+    Raises:
+      TypeError: an `approximate` that is neither True nor False.
+    """
+    approximate = check_bool("Gelu", "approximate", approximate)
     return stateless("gelu", lambda x: jax.nn.gelu(x, approximate), approximate=approximate)
 
 
+@makes_layer
 def Silu() -> Layer:
     """x·sigmoid(x)."""
     return stateless("silu", jax.nn.silu)
 
 
+@makes_layer
 def Tanh() -> Layer:
     """tanh(x)."""
     return stateless("tanh", jnp.tanh)
 
 
+@makes_layer
 def Sigmoid() -> Layer:
     """1 / (1 + exp(−x))."""
     return stateless("sigmoid", jax.nn.sigmoid)
 
 
+@makes_layer
 def Softmax() -> Layer:
     """exp(x) / Σ exp(x) over the last axis. Losses take logits, so a model that is trained ends without it."""
     return stateless("softmax", jax.nn.softmax)
 
 
+@makes_layer
 def Dropout(rate: float) -> Layer:
     """In training, set each value to 0 with probability `rate` and divide the rest by 1 − rate; else do nothing.
 
@@ -97,6 +111,7 @@ def Dropout(rate: float) -> Layer:
     return _dropping("Dropout", "dropout", rate, lambda x: x.shape)
 
 
+@makes_layer
 def DropPath(rate: float) -> Layer:
     """Stochastic depth: in training, set whole examples to 0 with probability `rate` and divide the others by 1 − rate.
 

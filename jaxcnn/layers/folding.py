@@ -4,14 +4,14 @@ With fixed statistics it is a·y + b per channel, and a·(x ⊗ kernel + bias) +
 """
 
 import dataclasses
-from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
 
+from jaxcnn.layers.given import check_layer
 from jaxcnn.layers.layer import Layer, Tree, along_channels, output_shape
-
-AFFINE = ("conv", "depthwise_conv", "conv_transpose", "dense")
+from jaxcnn.layers.roles import AFFINE
+from jaxcnn.layers.walk import next_in_chain, put, replace, visit
 
 
 def fold_batch_norm(layer: Layer, params: Tree, state: Tree) -> tuple[Layer, Tree, Tree]:
@@ -41,31 +41,16 @@ def fold_batch_norm(layer: Layer, params: Tree, state: Tree) -> tuple[Layer, Tre
 
     Source: Jacob et al., Quantization and training of neural networks (2017), section 3.2.
     """
-    if not isinstance(layer, Layer):
-        raise TypeError(f"fold_batch_norm: `layer` must be a Layer; got {layer!r}")
-    if layer.combine is None:
-        return layer, params, state
-    children, new_params, new_state = {}, {}, {}
-    norms = _norms_after_affine(layer)
-    kept = [name for name in layer.children if name not in norms.values()]
-    for name in kept:
-        child, p, s = fold_batch_norm(layer.children[name], params.get(name, {}), state.get(name, {}))
-        if norm := norms.get(name):
-            child, p = _folded(child, p, *_scale_and_shift(layer.children[norm], params.get(norm, {}), state[norm]))
-        children[name] = child
-        if p:
-            new_params[name] = p
-        if s:
-            new_state[name] = s
-    return layer.combine(children), new_params, new_state
-
-
-def _norms_after_affine(layer: Layer) -> dict[str, str]:
-    """{name of an affine layer: name of the batch norm right after it in the chain}."""
-    if not layer.chained:
-        return {}
-    chain = [(name, child.kind) for name, child in layer.children.items() if name not in layer.aside]
-    return {a: b for (a, first), (b, second) in pairwise(chain) if first in AFFINE and second == "batch_norm"}
+    check_layer("fold_batch_norm", layer)
+    places = {place.path: place for place in visit(layer, params, state)}
+    closed = [f"{path}/" for path, place in places.items() if place.layer.children and place.layer.combine is None]
+    for path, after in next_in_chain(layer).items():
+        affine, norm = places[path], places[after]
+        if affine.layer.role in AFFINE and norm.layer.kind == "batch_norm" and not path.startswith(tuple(closed)):
+            new, part = _folded(affine.layer, affine.params, *_scale_and_shift(norm.layer, norm.params, norm.state))
+            layer = replace(replace(layer, path, new), after, None)
+            params, state = put(put(params, path, part), after, {}), put(state, after, {})
+    return layer, params, state
 
 
 def _scale_and_shift(norm: Layer, params: Tree, state: Tree) -> tuple[jax.Array, jax.Array]:
@@ -101,4 +86,6 @@ def _with_bias(layer: Layer) -> Layer:
         y, state = layer.apply(params, state, x, train=train, key=key)
         return y + along_channels(params["bias"], y), state
 
-    return dataclasses.replace(layer, init=init, apply=apply, settings={**layer.settings, "use_bias": True})
+    config = layer.config and layer.config.but(use_bias=True)
+    settings = {**layer.settings, "use_bias": True}
+    return dataclasses.replace(layer, init=init, apply=apply, settings=settings, config=config)

@@ -75,7 +75,7 @@ def kernel_initializer(layer: str, init: str | Initializer) -> Initializer:
     """The initializer of a name; ValueError for an unknown name."""
     if callable(init):
         return init
-    if init not in KERNEL:
+    if not isinstance(init, str) or init not in KERNEL:
         raise ValueError(f"{layer}: `kernel_init` must be a function or one of {', '.join(KERNEL)}; got {init!r}")
     return KERNEL[init]
 
@@ -84,7 +84,7 @@ def bias_initializer(layer: str, init: str | Initializer, kernel_shape: tuple[in
     """The initializer of a name; ValueError for an unknown name. torch's biases depend on the kernel's fan_in."""
     if callable(init):
         return init
-    if init not in BIAS:
+    if not isinstance(init, str) or init not in BIAS:
         raise ValueError(f"{layer}: `bias_init` must be a function or one of {', '.join(BIAS)}; got {init!r}")
     return BIAS[init](kernel_shape)
 

@@ -1,17 +1,19 @@
 """Normalization: (x − mean) / √(var + eps) · scale + bias, over the batch, the channels or groups of channels."""
 
+import math
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxcnn.layers.layer import Layer, Tree, along_channels
-from jaxcnn.ops.arguments import is_number
+from jaxcnn.layers.layer import Layer, Tree, along_channels, makes_layer
+from jaxcnn.ops.arguments import check_bool, is_number
 from jaxcnn.ops.geometry import per_axis
 from jaxcnn.ops.layout import channels_first, channels_last
 
 
+@makes_layer
 def BatchNorm(
     momentum: float = 0.9,
     eps: float = 1e-5,
@@ -56,7 +58,7 @@ def BatchNorm(
     if not is_number(momentum) or not 0 <= momentum < 1:
         raise ValueError(f"BatchNorm: `momentum` is the part kept and must be in [0, 1); got {momentum!r}")
     momentum, eps = float(momentum), _check_eps("BatchNorm", eps)
-    init_params = _scale_and_bias(use_scale, use_bias)
+    init_params = _scale_and_bias("BatchNorm", use_scale, use_bias)
 
     def init(key, input_shape):
         params, _ = init_params(key, input_shape)
@@ -82,6 +84,7 @@ def BatchNorm(
     return Layer(init, apply, "batch_norm", settings={"momentum": momentum, "eps": eps})
 
 
+@makes_layer
 def LayerNorm(eps: float = 1e-5, *, use_scale: bool = True, use_bias: bool = True) -> Layer:
     """Bring the channels of each position to mean 0 and variance 1; then scale them and add a bias.
 
@@ -102,9 +105,10 @@ def LayerNorm(eps: float = 1e-5, *, use_scale: bool = True, use_bias: bool = Tru
     def apply(params, state, x, *, train=False, key=None):
         return _normalize(x, *_moments(x, (-1,)), eps, params), state
 
-    return Layer(_scale_and_bias(use_scale, use_bias), apply, "layer_norm", settings={"eps": eps})
+    return Layer(_scale_and_bias("LayerNorm", use_scale, use_bias), apply, "layer_norm", settings={"eps": eps})
 
 
+@makes_layer
 def GroupNorm(groups: int, eps: float = 1e-5, *, use_scale: bool = True, use_bias: bool = True) -> Layer:
     """Bring each group of channels of an image, over all positions, to mean 0 and variance 1; then scale, add a bias.
 
@@ -123,7 +127,7 @@ def GroupNorm(groups: int, eps: float = 1e-5, *, use_scale: bool = True, use_bia
     """
     eps = _check_eps("GroupNorm", eps)
     (groups,) = per_axis("GroupNorm", "groups", groups, 1)
-    init_params = _scale_and_bias(use_scale, use_bias)
+    init_params = _scale_and_bias("GroupNorm", use_scale, use_bias)
 
     def init(key, input_shape):
         if input_shape[-1] % groups:
@@ -139,7 +143,9 @@ def GroupNorm(groups: int, eps: float = 1e-5, *, use_scale: bool = True, use_bia
     return Layer(init, apply, "group_norm", settings={"groups": groups, "eps": eps})
 
 
-def _scale_and_bias(use_scale: bool, use_bias: bool) -> Callable[..., tuple[Tree, Tree]]:
+def _scale_and_bias(layer: str, use_scale: bool, use_bias: bool) -> Callable[..., tuple[Tree, Tree]]:
+    use_scale, use_bias = check_bool(layer, "use_scale", use_scale), check_bool(layer, "use_bias", use_bias)
+
     def init(key, input_shape):
         channels = input_shape[-1:]
         scale = {"scale": jnp.ones(channels, jnp.float32)} if use_scale else {}
@@ -181,6 +187,6 @@ def _normalize(x, mean, var, eps, params):
 
 
 def _check_eps(layer: str, eps: float) -> float:
-    if not is_number(eps) or not eps > 0:
-        raise ValueError(f"{layer}: `eps` must be positive; got {eps!r}")
+    if not is_number(eps) or not 0 < eps < math.inf:
+        raise ValueError(f"{layer}: `eps` must be positive and finite; got {eps!r}")
     return float(eps)

@@ -10,11 +10,12 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn import ops
-from jaxcnn.layers.layer import Layer, stateless
-from jaxcnn.ops.arguments import Ints, check_number
+from jaxcnn.layers.layer import Layer, makes_layer, stateless
+from jaxcnn.ops.arguments import Ints, check_bool, check_number
 from jaxcnn.ops.geometry import Padding, check_window, per_axis, pool_window
 
 
+@makes_layer
 def MaxPool(
     window: Ints, *, stride: Ints | None = None, padding: Padding = "VALID", dilation: Ints = 1, ceil_mode: bool = False
 ) -> Layer:
@@ -30,6 +31,7 @@ def MaxPool(
     return _pool("MaxPool", "max_pool", ops.max_pool, geometry, ceil_mode=ceil_mode)
 
 
+@makes_layer
 def AvgPool(
     window: Ints,
     *,
@@ -45,6 +47,7 @@ def AvgPool(
     return _pool("AvgPool", "avg_pool", ops.avg_pool, geometry, **options)
 
 
+@makes_layer
 def LpPool(
     window: Ints,
     *,
@@ -62,6 +65,7 @@ def LpPool(
     return _pool("LpPool", "lp_pool", ops.lp_pool, geometry, p=p, ceil_mode=ceil_mode)
 
 
+@makes_layer
 def AdaptiveAvgPool(output_size: Ints) -> Layer:
     """The means of `output_size` bins per spatial axis, whatever the size of the input.
 
@@ -100,6 +104,7 @@ def AdaptiveAvgPool(output_size: Ints) -> Layer:
     return stateless("adaptive_avg_pool", pool, output_size=size)
 
 
+@makes_layer
 def GlobalMaxPool(spatial_rank: int | None = None) -> Layer:
     """The largest value of each channel: (N, *spatial, C) to (N, C).
 
@@ -112,6 +117,7 @@ def GlobalMaxPool(spatial_rank: int | None = None) -> Layer:
     return _global_pool("GlobalMaxPool", "global_max_pool", ops.global_max_pool, spatial_rank)
 
 
+@makes_layer
 def GlobalAvgPool(spatial_rank: int | None = None) -> Layer:
     """The mean of each channel: (N, *spatial, C) to (N, C).
 
@@ -128,6 +134,8 @@ def GlobalAvgPool(spatial_rank: int | None = None) -> Layer:
 
 
 def _pool(name: str, kind: str, op: Callable, geometry: dict[str, Any], **options: Any) -> Layer:
+    for option in options.keys() - {"p"}:
+        check_bool(name, option, options[option])
     size = pool_window(name, geometry["window"])
     stride = size if geometry["stride"] is None else geometry["stride"]
     check_window(name, window=size, stride=stride, padding=geometry["padding"], dilation=geometry["dilation"])

@@ -10,7 +10,9 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
-from jaxcnn.layers.layer import Layer, Tree, output_shape
+from jaxcnn.layers.given import input_shape_of, layer_of, template
+from jaxcnn.layers.layer import Tree
+from jaxcnn.layers.walk import Place, leaves, shapes
 
 CUT = "…"
 
@@ -151,55 +153,29 @@ def summary(model, input_shape: tuple[int, ...] | None = None) -> Summary:
       total                               80         48,672    320 B  21.1 KiB
       trainable 80 · not trainable 0
     """
-    layer = model if isinstance(model, Layer) else getattr(model, "layer", None)
-    if not isinstance(layer, Layer):
-        raise TypeError(f"summary: `model` must be a Model or a Layer; got {model!r}")
-    shape = input_shape or getattr(model, "input_shape", None)
-    if shape is None:
-        raise ValueError("summary: `input_shape` must be given for a Layer; only a Model knows its own")
-    params, state = jax.eval_shape(lambda key: layer.init(key, tuple(shape)), jax.random.key(0))
-    rows: list[Row] = []
-    _collect(rows, layer, "", params, state, tuple(shape))
-    return Summary(getattr(model, "name", layer.kind), tuple(shape), tuple(rows))
+    layer = layer_of("summary", model)
+    shape = input_shape_of("summary", model, input_shape)
+    params, state = template(layer, shape)
+    reached = shapes(layer, shape, params, state)
+    rows = tuple(_row(place, reached[place.path].input) for place in leaves(layer, params, state))
+    return Summary(getattr(model, "name", layer.kind), shape, rows)
 
 
-def _collect(
-    rows: list[Row],
-    layer: Layer,
-    path: str,
-    params: Tree,
-    state: Tree,
-    shape: tuple[int, ...],
-    training_only: bool = False,
-) -> tuple[int, ...]:
-    """Append the rows of a layer, or of the layers inside it, and return the shape of its output."""
-    if not layer.children:
-        x = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
-        jaxpr = jax.make_jaxpr(lambda p, s, x: layer.apply(p, s, x)[0])(params, state, x)
-        (out,) = jaxpr.out_avals
-        rows.append(
-            Row(
-                path or layer.kind,
-                layer.kind,
-                out.shape[1:],
-                _size(params),
-                _size(state),
-                multiply_adds(jaxpr),
-                _size(params, itemsize=True) + _size(state, itemsize=True),
-                math.prod(out.shape) * out.dtype.itemsize,
-                training_only,
-            )
-        )
-        return out.shape[1:]
-    last = shape
-    for name, child in layer.children.items():
-        place = f"{path}/{name}" if path else name
-        part = params.get(name, {}), state.get(name, {})
-        aside = name in layer.aside
-        out_shape = _collect(rows, child, place, *part, last, training_only or aside)
-        if layer.chained and not aside:
-            last = out_shape
-    return last if layer.chained else output_shape(layer, params, state, shape)
+def _row(place: Place, shape: tuple[int, ...]) -> Row:
+    x = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    jaxpr = jax.make_jaxpr(lambda p, s, x: place.layer.apply(p, s, x)[0])(place.params, place.state, x)
+    (out,) = jaxpr.out_avals
+    return Row(
+        place.name,
+        place.layer.kind,
+        out.shape[1:],
+        _size(place.params),
+        _size(place.state),
+        multiply_adds(jaxpr),
+        _size(place.params, itemsize=True) + _size(place.state, itemsize=True),
+        math.prod(out.shape) * out.dtype.itemsize,
+        place.training_only,
+    )
 
 
 def multiply_adds(jaxpr: Jaxpr | ClosedJaxpr) -> int:

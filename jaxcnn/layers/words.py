@@ -1,13 +1,9 @@
 """The names of arguments in Keras, PyTorch and Flax, for errors that name the argument here."""
 
 import difflib
-import functools
 import inspect
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
-
-P = ParamSpec("P")
-R = TypeVar("R")
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 # Our names for the number of outputs; a layer has at most one of them.
 OURS: dict[str, tuple[str, ...]] = {
@@ -49,23 +45,21 @@ ELSEWHERE = {
 }
 
 
-def with_hints(make: Callable[P, R]) -> Callable[P, R]:
-    """`make`, with an error for an unknown argument that names the argument that may be meant."""
-    known = inspect.signature(make).parameters
-    unnamed = [name for name, parameter in known.items() if parameter.kind is not parameter.KEYWORD_ONLY]
-
-    @functools.wraps(make)
-    def made(*args: P.args, **kwargs: P.kwargs) -> R:
+def check_words(
+    maker: str, parameters: Mapping[str, inspect.Parameter], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> None:
+    """TypeError for arguments that a function does not have, which says which ones are meant."""
+    kinds = {parameter.kind for parameter in parameters.values()}
+    if inspect.Parameter.VAR_POSITIONAL not in kinds:
+        unnamed = [name for name, each in parameters.items() if each.kind is each.POSITIONAL_OR_KEYWORD]
         if len(args) > len(unnamed):
             takes = f"{' and '.join(f'`{name}`' for name in unnamed) or 'nothing'} may be given without a name"
             inputs = ". What a layer takes in is known at `init`" if unnamed[:1] in OUTPUTS else ""
-            raise TypeError(f"{make.__name__}: {takes}; got {len(args)} arguments{inputs}")
+            raise TypeError(f"{maker}: {takes}; got {len(args)} arguments{inputs}")
+    if inspect.Parameter.VAR_KEYWORD not in kinds:
         for word in kwargs:
-            if word not in known:
-                raise TypeError(f"{make.__name__}: there is no argument `{word}`; {_hint(word, list(known))}")
-        return make(*args, **kwargs)
-
-    return made
+            if word not in parameters:
+                raise TypeError(f"{maker}: there is no argument `{word}`; {_hint(word, list(parameters))}")
 
 
 def _hint(word: str, known: list[str]) -> str:

@@ -8,9 +8,11 @@ import dataclasses
 import jax
 from jax import lax
 
-from jaxcnn.layers.layer import Layer
+from jaxcnn.layers.given import check_layer
+from jaxcnn.layers.layer import Layer, makes_layer
 
 
+@makes_layer
 def checkpointed(layer: Layer) -> Layer:
     """The same layer; training keeps only its input and computes the rest again for the gradient, to save memory.
 
@@ -31,7 +33,7 @@ def checkpointed(layer: Layer) -> Layer:
 
     Source: Chen et al., Training deep nets with sublinear memory cost (2016); `jax.checkpoint`.
     """
-    _check("checkpointed", layer)
+    check_layer("checkpointed", layer)
 
     def apply(params, state, x, *, train=False, key=None):
         def again(params, state, x, key):
@@ -42,6 +44,7 @@ def checkpointed(layer: Layer) -> Layer:
     return _wrapped(layer, apply, checkpointed)
 
 
+@makes_layer
 def frozen(layer: Layer) -> Layer:
     """The layer as at inference, also in training: no gradient reaches its parameters.
 
@@ -64,7 +67,7 @@ def frozen(layer: Layer) -> Layer:
       >>> jax.grad(lambda p: layer.apply(p, {}, jax.numpy.ones((2, 3)), train=True)[0].sum())(params)["bias"]
       Array([0.], dtype=float32)
     """
-    _check("frozen", layer)
+    check_layer("frozen", layer)
 
     def apply(params, state, x, *, train=False, key=None):
         y, _ = layer.apply(lax.stop_gradient(params), lax.stop_gradient(state), x, train=False)
@@ -76,8 +79,3 @@ def frozen(layer: Layer) -> Layer:
 def _wrapped(layer, apply, wrap) -> Layer:
     combine = None if layer.combine is None else lambda children: wrap(layer.combine(children))
     return dataclasses.replace(layer, apply=apply, combine=combine)
-
-
-def _check(name: str, layer) -> None:
-    if not isinstance(layer, Layer):
-        raise TypeError(f"{name}: `layer` must be a Layer; got {layer!r}")

@@ -178,8 +178,8 @@ def register(make: Callable[..., Model]) -> Callable[..., Model]:
       >>> @register
       ... def two_layers(*, units=32, num_classes=10):
       ...     return Model("two_layers", serial(Flatten(), Dense(units), Dense(num_classes)), (8, 8, 1), num_classes)
-      >>> create("two_layers", units=16)
-      Model('two_layers', 8×8×1 → 10)
+      >>> create("two_layers", units=16).layer
+      serial(Flatten(), Dense(16), Dense(10))
       >>> _ = MODELS.pop("two_layers")
     """
     name = getattr(make, "__name__", "")

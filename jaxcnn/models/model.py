@@ -3,13 +3,14 @@
 import html
 import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxcnn.layers import Layer, output_shape, summary
+from jaxcnn.layers.config import brief, call, keywords
 from jaxcnn.layers.layer import Tree
 
 
@@ -40,7 +41,7 @@ class Model:
 
     def __post_init__(self) -> None:
         if not isinstance(self.layer, Layer):
-            raise TypeError(f"{self.name}: `layer` must be a Layer, such as serial(…); got {self.layer!r}")
+            raise TypeError(f"{self.name}: `layer` must be a Layer, such as serial(…); got {brief(self.layer)}")
         shape = tuple(count(self.name, "input_shape", side) for side in self.input_shape)
         classes = _int(self.name, "num_classes", self.num_classes)
         if classes < 0:
@@ -49,8 +50,11 @@ class Model:
         object.__setattr__(self, "num_classes", classes)
 
     def __repr__(self) -> str:
-        result = str(self.num_classes) if self.num_classes else "features"
-        return f"Model({self.name!r}, {'×'.join(map(str, self.input_shape))} → {result})"
+        """The code that makes it."""
+        usual = {each.name: each.default for each in fields(self)} | {"options": {}}
+        named = {name: getattr(self, name) for name in usual if name not in ("name", "layer")}
+        told = {name: value for name, value in named.items() if value != usual[name]}
+        return call("Model", [repr(self.name), repr(self.layer), *keywords(told)])
 
     def _repr_html_(self) -> str:
         """The model's summary, for a notebook."""

@@ -2,13 +2,14 @@
 
 import dataclasses
 import operator
-from collections.abc import Mapping
-from typing import Any, SupportsIndex
+from typing import SupportsIndex
 
 import jax
 
 from jaxcnn.layers import Layer, frozen, serial
+from jaxcnn.layers.given import layer_of, template
 from jaxcnn.layers.layer import Tree
+from jaxcnn.layers.walk import at, put, replace, visit
 from jaxcnn.models.catalogue import create, names
 from jaxcnn.models.model import Model
 
@@ -52,14 +53,14 @@ def with_head(model: Model, params: Tree, state: Tree, num_classes: int, *, key:
         new, other = (create(model.name, **{**model.options, "num_classes": n}) for n in (num_classes, num_classes + 1))
     except TypeError as error:
         raise ValueError(f"with_head: `model` must have an option num_classes; {error}. {own}") from None
-    expected, larger = (jax.tree.leaves(_shapes(each)) for each in (new, other))
+    expected, larger = (jax.tree.leaves(template(each)) for each in (new, other))
     fresh = [leaf.shape != counterpart.shape for leaf, counterpart in zip(expected, larger, strict=True)]
     if not any(fresh):
         raise ValueError(f"with_head: `model` must have a head, but nothing in {model.name} depends on num_classes")
 
     given, structure = jax.tree.flatten((params, state))
     if jax.tree.map(lambda a: (a.shape, a.dtype), (params, state)) != jax.tree.map(
-        lambda a: (a.shape, a.dtype), _shapes(model)
+        lambda a: (a.shape, a.dtype), template(model)
     ):
         raise ValueError(f"with_head: `params` and `state` must be those of {model.name} {dict(model.options)}")
 
@@ -97,8 +98,9 @@ def features(model: Model | Layer, params: Tree, state: Tree, *, until: str) -> 
       >>> y.shape
       (1, 5, 5, 16)
     """
-    layer = model.layer if isinstance(model, Model) else model
-    return _cut(layer, params, state, until.split("/"), until)
+    layer = layer_of("features", model)
+    at(layer, until, op="features", argument="until")
+    return _cut(layer, params, state, until)
 
 
 def with_frozen(model: Model, *paths: str) -> Model:
@@ -127,19 +129,19 @@ def with_frozen(model: Model, *paths: str) -> Model:
         raise ValueError("with_frozen: `paths` must name at least one layer")
     layer = model.layer
     for path in paths:
-        layer = _freeze(layer, path.split("/"), path)
+        part = at(layer, path, op="with_frozen", argument="paths")
+        layer = replace(layer, path, frozen(part), op="with_frozen", argument="paths")
     return dataclasses.replace(model, layer=layer)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def _cut(layer: Layer, params: Tree, state: Tree, way: list[str], path: str) -> tuple[Layer, Tree, Tree]:
-    if not way:
+def _cut(layer: Layer, params: Tree, state: Tree, path: str) -> tuple[Layer, Tree, Tree]:
+    if not path:
         return layer, params, state
-    name, *rest = way
-    child = _child("features", "until", layer, name, path)
-    last, *trees = _cut(child, params.get(name, {}), state.get(name, {}), rest, path)
+    name, _, rest = path.partition("/")
+    last, *trees = _cut(layer.children[name], params.get(name, {}), state.get(name, {}), rest)
     order = list(layer.children)
     before = [n for n in order[: order.index(name)] if n not in layer.aside] if layer.chained else []
     children = {n: layer.children[n] for n in before} | {name: last}
@@ -148,33 +150,12 @@ def _cut(layer: Layer, params: Tree, state: Tree, way: list[str], path: str) -> 
     combine = layer.combine if layer.chained and name not in layer.aside else None
     cut = combine(children) if combine else serial(**children)
     params, state = (
-        {n: whole[n] for n in before if n in whole} | ({name: part} if part else {})
+        put({n: whole[n] for n in before if n in whole}, name, part)
         for whole, part in zip((params, state), trees, strict=True)
     )
     return cut, params, state
 
 
-def _freeze(layer: Layer, way: list[str], path: str) -> Layer:
-    if not way:
-        return frozen(layer)
-    name, *rest = way
-    child = _child("with_frozen", "paths", layer, name, path)
-    if layer.combine is None:
-        raise ValueError(f"with_frozen: `paths` leads into {layer.kind!r}, which cannot be taken apart; got {path!r}")
-    return layer.combine({**layer.children, name: _freeze(child, rest, path)})
-
-
-def _child(op: str, argument: str, layer: Layer, name: str, path: str) -> Layer:
-    if name not in layer.children:
-        there = f"those of this {layer.kind} are {', '.join(layer.children)}" if layer.children else "it has none"
-        raise ValueError(f"{op}: `{argument}` must name a layer, but in {path!r} there is no {name!r}; {there}")
-    return layer.children[name]
-
-
-def _shapes(model: Model) -> tuple[Tree, Tree]:
-    return jax.eval_shape(model.init, jax.random.key(0))
-
-
-def _anatomy(layer: Layer) -> tuple[str, Mapping[str, Any]]:
-    """The kinds and names of a layer and all layers inside; equal for two models that are made alike."""
-    return layer.kind, {name: _anatomy(child) for name, child in layer.children.items()}
+def _anatomy(layer: Layer) -> list[tuple[str, str]]:
+    """Paths and kinds all the way down: what two models made alike have in common."""
+    return [(place.path, place.layer.kind) for place in visit(layer)]

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn.ops.geometry import Padding, Window, sliding_window
+from jaxcnn.ops.geometry import Padding, Window, per_axis, sliding_window
 
 Ints = int | tuple[int, ...]
 Precision = jax.lax.Precision | jax.lax.DotAlgorithmPreset
@@ -31,6 +31,13 @@ def check_number(op: str, argument: str, value: object) -> float:
     if not is_number(value):
         raise TypeError(f"{op}: `{argument}` must be a number; got {value!r}")
     return float(value)
+
+
+def check_bool(op: str, argument: str, value: object) -> bool:
+    """`value` as Python's own True or False; TypeError for anything else."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{op}: `{argument}` must be True or False; got {value!r}")
+    return bool(value)
 
 
 def is_number(value: object) -> TypeGuard[float]:
@@ -97,6 +104,16 @@ def check_groups(op: str, groups: int) -> int:
     if groups < 1:
         raise ValueError(f"{op}: `groups` must be at least 1; got {groups}")
     return int(groups)
+
+
+def check_output_padding(op: str, output_padding: Ints, stride: tuple[int, ...], padding: Padding) -> tuple[int, ...]:
+    """What is added to the output of a transposed convolution on each axis: below the stride, none beside "SAME"."""
+    extra = per_axis(op, "output_padding", output_padding, len(stride), minimum=0)
+    if any(e >= s for e, s in zip(extra, stride, strict=True)):
+        raise ValueError(f"{op}: `output_padding` must be below the stride; got {output_padding!r}, stride {stride}")
+    if any(extra) and padding in ("SAME", "SAME_LOWER"):
+        raise ValueError(f"{op}: `output_padding` has no place beside padding {padding!r}; got {output_padding!r}")
+    return extra
 
 
 def check_channels(op: str, x: Shaped, kernel: Shaped, expected: int, groups: int) -> None:

@@ -25,6 +25,7 @@ from jaxcnn.ops.arguments import (
     check_array,
     check_channels,
     check_groups,
+    check_output_padding,
     check_same_dtype,
     precision_of,
     spatial_rank,
@@ -139,15 +140,11 @@ def conv_transpose(
     groups = check_groups(op, groups)
     check_channels(op, x, kernel, kernel.shape[-1], groups)
     stride, dilation = per_axis(op, "stride", stride, rank), per_axis(op, "dilation", dilation, rank)
-    extra = per_axis(op, "output_padding", output_padding, rank, minimum=0)
-    if any(e >= s for e, s in zip(extra, stride, strict=True)):
-        raise ValueError(f"{op}: `output_padding` must be below the stride; got {output_padding!r}, stride {stride}")
+    extra = check_output_padding(op, output_padding, stride, padding)
     small = x.shape[-rank - 1 : -1]
     taps = kernel.shape[:rank]
     full = tuple((n - 1) * s + d * (k - 1) + 1 for n, s, d, k in zip(small, stride, dilation, taps, strict=True))
     if padding in ("SAME", "SAME_LOWER"):
-        if any(extra):
-            raise ValueError(f"{op}: `output_padding` has no place beside padding {padding!r}; got {output_padding!r}")
         size = tuple(n * s for n, s in zip(small, stride, strict=True))
     else:
         probe = window_of(op, full, kernel, stride, padding, dilation)

@@ -8,6 +8,9 @@ import weakref
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
+import jax
+import jax.numpy as jnp
+
 T = TypeVar("T")
 
 MOST = 32  # functions kept per model: each new loss, for example, needs another
@@ -36,6 +39,12 @@ def kept(apply: Callable, key: Hashable, make: Callable[[Callable], T]) -> T:
             results.pop(next(iter(results)), None)  # the oldest
         results[key] = make(weakly)
     return results[key]
+
+
+def template(model: Any) -> tuple[Any, Any]:
+    """Shapes and dtypes of a model's (params, state), to be read only; nothing is computed."""
+    key = "template", jnp.result_type(float)  # which says whether 64 bits are on
+    return kept(model.apply, key, lambda _: jax.eval_shape(model.init, jax.random.key(0)))
 
 
 def _weakly(apply: Callable) -> Callable:

@@ -14,7 +14,7 @@ import numpy as np
 from jaxcnn.data import to_float
 from jaxcnn.files.trees import flatten
 from jaxcnn.ops.sharding import rows
-from jaxcnn.train.compiled import kept
+from jaxcnn.train.compiled import kept, template
 from jaxcnn.train.examples import check_model, check_pixels, labeled_images, match_images
 from jaxcnn.train.integers import whole
 from jaxcnn.train.keywords import hinted
@@ -144,9 +144,9 @@ def check_single(op: str, model: Any, train_state: TrainState) -> None:
             "become one by train.TrainState(params, state, loss=model.loss)"
         )
     check_alive(op, train_state.weights)
-    template = kept(model.apply, "weights", lambda _: jax.eval_shape(model.init, jax.random.key(0)))
     own, given = (
-        {path: jnp.shape(leaf) for path, leaf in flatten(tree).items()} for tree in (template, train_state.weights)
+        {path: jnp.shape(leaf) for path, leaf in flatten(tree).items()}
+        for tree in (template(model), train_state.weights)
     )
     if own and given != own and {path: shape[1:] for path, shape in given.items()} == own:
         members = next(iter(given.values()))[0]

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn.data import as_pair
-from jaxcnn.train.compiled import kept
+from jaxcnn.train.compiled import kept, template
 from jaxcnn.train.losses import Classification, LossFunction, Meaning, check_range, loss_function, meaning
 from jaxcnn.train.metrics import correct
 
@@ -95,7 +95,7 @@ def _callers_level() -> int:
 
 def _outputs(model: Any) -> jax.ShapeDtypeStruct:
     """The shape and dtype of the model's output for one image."""
-    params, state = jax.eval_shape(model.init, jax.random.key(0))
+    params, state = template(model)
     image = jax.ShapeDtypeStruct((1, *model.input_shape), jnp.float32)
     return jax.eval_shape(lambda p, s, x: model.apply(p, s, x)[0], params, state, image)
 

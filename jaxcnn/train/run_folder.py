@@ -29,6 +29,7 @@ from jaxcnn.files import tensors
 from jaxcnn.files.json_files import read_json, write_json
 from jaxcnn.files.whole import remove_temporaries
 from jaxcnn.train.callbacks import better
+from jaxcnn.train.compiled import template
 from jaxcnn.train.history import History
 from jaxcnn.train.losses import meaning
 from jaxcnn.train.state import TrainState
@@ -122,9 +123,10 @@ class RunFolder:
         return True
 
     def _write_model(self, train_state: TrainState) -> None:
-        template = jax.eval_shape(self.model.init, jax.random.key(0))
         # The model is saved in its own dtypes, whatever the policy of the training.
-        params, state = jax.tree.map(lambda leaf, own: leaf.astype(own.dtype), train_state.weights, template)
+        params, state = jax.tree.map(
+            lambda leaf, own: leaf.astype(own.dtype), train_state.weights, template(self.model)
+        )
         # The file names the activation that turns outputs into predictions: none for a loss function of the user.
         model = dataclasses.replace(self.model, loss=NAMES[meaning(train_state.loss).activation])
         names = self.classes if self.classes and are_named(model, self.classes) else None

@@ -12,6 +12,7 @@ import numpy as np
 import optax
 
 from jaxcnn.files.trees import differences, flatten
+from jaxcnn.train.compiled import template
 from jaxcnn.train.losses import LossFunction
 from jaxcnn.train.precision import Policy, cast
 
@@ -100,9 +101,8 @@ def _named(weights: tuple[Any, Any]) -> dict[str, Any]:
 
 def _given(model: Any, initial: Initial) -> tuple[Any, Any]:
     """The given parameters as arrays, checked against the model's names, shapes and dtypes."""
-    template = jax.eval_shape(model.init, jax.random.key(0))
     weights = jax.tree.map(jnp.asarray, _weights(initial))
-    expected, found = _named(template), _named(weights)
+    expected, found = _named(template(model)), _named(weights)
     complaints = differences(_shapes(expected), _shapes(found))
     complaints += [f"{name} holds NaN or infinity" for name, leaf in found.items() if not jnp.isfinite(leaf).all()]
     if complaints:

@@ -14,12 +14,14 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxcnn.layers import Layer
+from jaxcnn.layers.given import layer_of
 from jaxcnn.layers.layer import Tree
+from jaxcnn.layers.walk import at, replace
 from jaxcnn.models import Model
 from jaxcnn.models.surgery import features
 from jaxcnn.ops.arguments import is_number
 from jaxcnn.train.integers import whole
-from jaxcnn.viz.network import SHAPES, image_of, layer_of
+from jaxcnn.viz.network import SHAPES, image_of
 
 AT_ONCE = 8  # noisy images in a batch: larger batches are no faster on a CPU and need more memory
 
@@ -154,23 +156,9 @@ class Network:
         return isinstance(other, Network) and self.layer is other.layer
 
 
-def replaced(op: str, layer: Layer, path: str, change: Callable[[Layer], Layer]) -> Layer:
-    """The network with one layer changed; ValueError for a path that leads to no layer of inference."""
-
-    def along(layer: Layer, way: list[str]) -> Layer:
-        if not way:
-            return change(layer)
-        name, *rest = way
-        there = [child for child in layer.children if child not in layer.aside] if layer.combine else []
-        if layer.combine is None or name not in there:
-            says = f"those of this {layer.kind} are {', '.join(there)}" if there else f"this {layer.kind} has none"
-            raise ValueError(
-                f"viz.{op}: `layer` must be the path of a layer that inference uses, but in {path!r} there is no "
-                f"{name!r}; {says}"
-            )
-        return layer.combine({**layer.children, name: along(layer.children[name], rest)})
-
-    return along(layer, path.split("/"))
+def layer_at(op: str, network: Network, path: str) -> Layer:
+    """The layer at a path; ValueError for a path that leads to no layer of inference."""
+    return at(network.layer, path, op=f"viz.{op}", argument="layer", inference=True)
 
 
 def _attributed(op: str, function: Callable, model, params, state, image, target, *arguments, **static) -> jax.Array:
@@ -232,17 +220,15 @@ def _grad_cam(network, params, state, x, target, *, op, path):
     """∂score/∂A is the derivative with respect to zeros that are added to A, wherever in the network A is."""
 
     def score(zeros):
-        def plus_zeros(layer):
-            def apply(params, state, x, *, train=False, key=None):
-                y, state = layer.apply(params, state, x, train=train, key=key)
-                return y + zeros, state
+        def plus_zeros(params, state, x, *, train=False, key=None):
+            y, state = layer.apply(params, state, x, train=train, key=key)
+            return y + zeros, state
 
-            return Layer(layer.init, apply, layer.kind)
-
-        scores = _scores(op, replaced(op, network.layer, path, plus_zeros), params, state, x)
+        changed = replace(network.layer, path, Layer(layer.init, plus_zeros, layer.kind))
+        scores = _scores(op, changed, params, state, x)
         return _of_class(scores, target), scores
 
-    replaced(op, network.layer, path, lambda layer: layer)  # refuses a wrong path
+    layer = layer_at(op, network, path)
     until, *trees = features(network.layer, params, state, until=path)
     maps, _ = until.apply(*trees, x[None])  # (1, h, w, K), or with one or three positions
     if maps.ndim != x.ndim + 1:

@@ -1,6 +1,6 @@
 """Pictures of a network's filters, and of its feature maps for an image."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -8,15 +8,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxcnn.layers import Layer
+from jaxcnn.layers import Layer, walk
+from jaxcnn.layers.given import layer_of
 from jaxcnn.layers.layer import Tree
+from jaxcnn.layers.roles import AFFINE
+from jaxcnn.layers.walk import Place, leaves, shapes
 from jaxcnn.models import Model
-from jaxcnn.viz.network import image_of, layer_of
+from jaxcnn.viz.network import image_of
 from jaxcnn.viz.style import BLUE, SEQUENTIAL, figure
 
 SIGNED = "PuOr"  # orange below zero, violet above: told apart by color-blind people
-CONVOLUTIONS = ("conv", "conv_transpose", "depthwise_conv")
-POOLS = ("max_pool", "avg_pool", "lp_pool", "adaptive_avg_pool")
 
 
 def filters(kernel: Any, *, most: int = 64, title: str = "Learned filters") -> Figure:
@@ -117,7 +118,8 @@ def feature_maps(
     if most < 1:
         raise ValueError(f"viz.feature_maps: `most` must be at least 1; got {most}")
     if layers is None:
-        layers = [path for path, kind in _leaves(whole) if kind in (*CONVOLUTIONS, *POOLS)]
+        roles = _roles(whole, params, state, image)
+        layers = [path for path, role in roles.items() if role in ("convolution", "pool")]
         if not layers:
             raise ValueError("viz.feature_maps: `model` has no convolution or pool; name the `layers`")
     if not layers:
@@ -186,9 +188,9 @@ def filter_path(
     """
     whole = layer_of("viz.filter_path", model)
     image = np.asarray(image_of("filter_path", model, image))
-    kinds = dict(_leaves(whole))
-    order = list(kinds)
-    conv, pool = _ends("filter_path", kinds, conv, pool)
+    roles = _roles(whole, params, state, image)
+    order = list(roles)
+    conv, pool = _ends("filter_path", roles, conv, pool)
     between = order[order.index(conv) : order.index(pool)]
     maps = _outputs("filter_path", whole, params, state, image, [between[-1], pool])
     if not 0 <= channel < maps[pool].shape[-1]:
@@ -213,27 +215,30 @@ def filter_path(
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def _leaves(layer: Layer, path: str = "") -> Iterator[tuple[str, str]]:
-    """(path, kind) of the layers that have no layers inside, except layers of training only."""
-    for name, child in layer.children.items():
-        if name not in layer.aside:
-            place = f"{path}/{name}" if path else name
-            yield from _leaves(child, place) if child.children else [(place, child.kind)]
+def _roles(whole: Layer, params: Tree, state: Tree, image: np.ndarray) -> dict[str, str]:
+    """The role of each layer that is made of no others, but for those of training only; a global pool's is "other"."""
+    reached = shapes(whole, image.shape, params, state)
+    roles = {}
+    for place in leaves(whole):
+        if place.path and not place.training_only:
+            gives_map = len(reached[place.path].output) == image.ndim
+            roles[place.path] = str(place.layer.role) if gives_map or place.layer.role != "pool" else "other"
+    return roles
 
 
-def _ends(op: str, kinds: Mapping[str, str], conv: str | None, pool: str | None) -> tuple[str, str]:
-    """The paths of the convolution and of the pool, found if not given; no other layer with filters is between them."""
-    order = list(kinds)
-    for argument, path, known in (("conv", conv, CONVOLUTIONS), ("pool", pool, POOLS)):
-        there = [each for each, kind in kinds.items() if kind in known]
+def _ends(op: str, roles: Mapping[str, str], conv: str | None, pool: str | None) -> tuple[str, str]:
+    """The convolution and the pool, those not given found: nothing else with filters lies between them."""
+    order = list(roles)
+    for argument, path, wanted in (("conv", conv, "convolution"), ("pool", pool, "pool")):
+        there = [each for each, role in roles.items() if role == wanted]
         if path not in (None, *there):
             raise ValueError(f"viz.{op}: `{argument}` must be one of {', '.join(there) or 'none'}; got {path!r}")
     start = order.index(conv) if conv else -1
-    pools = [pool] if pool else [path for path in order[start + 1 :] if kinds[path] in POOLS]
+    pools = [pool] if pool else [path for path in order[start + 1 :] if roles[path] == "pool"]
     for end in pools[:1]:
         before = order[: order.index(end)]
-        with_filters = [path for path in before if kinds[path] in (*CONVOLUTIONS, "dense")]
-        if with_filters and kinds[with_filters[-1]] != "dense" and conv in (None, with_filters[-1]):
+        with_filters = [path for path in before if roles[path] in AFFINE]
+        if with_filters and roles[with_filters[-1]] != "dense" and conv in (None, with_filters[-1]):
             return with_filters[-1], end
     raise ValueError(
         f"viz.{op}: `conv` and `pool` must be a convolution and a pool after it, with no other convolution between "
@@ -242,14 +247,27 @@ def _ends(op: str, kinds: Mapping[str, str], conv: str | None, pool: str | None)
 
 
 def _outputs(
-    op: str, whole: Layer, params: Tree, state: Tree, image: np.ndarray, paths: Sequence[str]
+    op: str, layer: Layer, params: Tree, state: Tree, image: np.ndarray, paths: Sequence[str]
 ) -> dict[str, np.ndarray]:
     """The outputs of layers for an image, without the batch axis, all from one pass."""
+
+    def holds(place: Place) -> bool:
+        """Whether what is asked for lies inside of the layer."""
+        return any(path != place.path and path.startswith(f"{place.path}/" * bool(place.path)) for path in paths)
+
+    def applied(place: Place, x: jax.Array, *_: Any) -> jax.Array:
+        return place.layer.apply(place.params, place.state, x)[0]  # what is computed twice so, XLA computes once
 
     @jax.jit
     def run(params, state, x):
         found: dict[str, jax.Array] = {}
-        _record(whole, params, state, x, "", frozenset(paths), found)
+
+        def note(place: Place, value: jax.Array) -> None:
+            if place.path in paths:
+                found[place.path] = value
+
+        network = walk.whole(layer, params, state)
+        walk.flow(network, x, applied, applied, lambda place: not holds(place), note)
         return found
 
     found = run(params, state, image[None])
@@ -257,26 +275,6 @@ def _outputs(
         if path not in found:
             raise ValueError(f"viz.{op}: `layers` must name layers of the model; there is no {path!r}")
     return {path: np.asarray(found[path][0], np.float32) for path in paths}
-
-
-def _record(
-    layer: Layer, params: Tree, state: Tree, x: Any, path: str, wanted: frozenset[str], found: dict[str, jax.Array]
-) -> jax.Array:
-    """The layer's output, in which those wanted are noted. What is computed twice on the way, XLA computes once."""
-    last = x
-    for name, child in layer.children.items():
-        place = f"{path}/{name}" if path else name
-        inner = any(each == place or each.startswith(f"{place}/") for each in wanted)
-        if name in layer.aside and not inner:
-            continue
-        if layer.chained or inner:
-            y = _record(child, params.get(name, {}), state.get(name, {}), last, place, wanted, found)
-            last = y if layer.chained and name not in layer.aside else last
-    if not (layer.chained and layer.children):
-        last, _ = layer.apply(params, state, x)
-    if path in wanted:
-        found[path] = last
-    return last
 
 
 def _draw(ax: Axes, values: np.ndarray, **options: Any) -> Any:

@@ -16,7 +16,7 @@ from jaxcnn.layers.layer import Tree
 from jaxcnn.models import Model
 from jaxcnn.models.surgery import features
 from jaxcnn.train.integers import whole
-from jaxcnn.viz.attribution import Network, replaced
+from jaxcnn.viz.attribution import Network, layer_at
 from jaxcnn.viz.network import check_rank
 from jaxcnn.viz.style import draw_image, figure
 
@@ -134,7 +134,7 @@ def _maximized(op: str, model, params, state, path, channel, steps, key, input_s
 @functools.partial(jax.jit, static_argnums=(0, 5, 6, 7, 8))
 def _ascended(network, params, state, channel, key, op, path, steps, shape):
     """The image, and the means of all channels for it."""
-    replaced(op, network.layer, path, lambda layer: layer)  # refuses a wrong path
+    layer_at(op, network, path)  # refuses a wrong path
     until, *trees = features(network.layer, params, state, until=path)
     height, width, _ = shape
     cycles = jnp.fft.fftfreq(height)[:, None], jnp.fft.rfftfreq(width)[None]

@@ -1,4 +1,4 @@
-"""Checks of a picture's arguments: a model, or a layer and the shape of its input, and an image for it."""
+"""What pictures are given: an image, for a model or a layer."""
 
 from collections.abc import Collection
 from typing import Any
@@ -7,25 +7,6 @@ import jax
 import numpy as np
 
 from jaxcnn.data import to_float
-from jaxcnn.layers import Layer
-from jaxcnn.models import Model
-
-
-def layer_of(op: str, model: Any) -> Layer:
-    """The layer of a model, or the layer itself; TypeError for anything else."""
-    layer = model.layer if isinstance(model, Model) else model
-    if not isinstance(layer, Layer):
-        raise TypeError(f"{op}: `model` must be a Model or a Layer; got {model!r}")
-    return layer
-
-
-def input_shape_of(op: str, model: Model | Layer, given: tuple[int, ...] | None) -> tuple[int, ...]:
-    """`given`, or else the model's input shape; ValueError for a layer without `given`."""
-    shape = given or getattr(model, "input_shape", None)
-    if shape is None:
-        raise ValueError(f"{op}: `input_shape` must be given for a Layer; only a Model knows its own")
-    return tuple(shape)
-
 
 SHAPES = {1: "(L, C)", 2: "(H, W, C)", 3: "(D, H, W, C)"}  # by the number of spatial axes
 

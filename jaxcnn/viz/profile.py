@@ -4,19 +4,20 @@ import dataclasses
 import functools
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 from matplotlib.figure import Figure
 
-from jaxcnn.layers import Layer
-from jaxcnn.layers.layer import Tree, output_shape
+from jaxcnn.layers import Layer, walk
+from jaxcnn.layers.given import input_shape_of, layer_of
+from jaxcnn.layers.layer import Tree
 from jaxcnn.layers.summary import multiply_adds
+from jaxcnn.layers.walk import Place, leaves, shapes
 from jaxcnn.models import Model
 from jaxcnn.train import integers
-from jaxcnn.viz.network import input_shape_of, layer_of
 from jaxcnn.viz.style import BLUE, GREEN, ORANGE, VERMILION, figure
 
 HEAD = ("layer", "output shape", "ms", "GFLOP/s", "weights KiB", "output KiB", "temporary KiB")
@@ -188,10 +189,13 @@ def profile(
     programs = []
     inputs: dict[tuple[int, ...], jax.Array] = {}  # one input for all layers that take the same shape
     executables: dict[Any, Any] = {}
-    for path, part, p, s, part_shape in (*_leaves(layer, params, state, shape), ("", layer, params, state, shape)):
-        if part_shape not in inputs:
-            inputs[part_shape] = jax.random.normal(jax.random.key(0), (batch_size, *part_shape))
-        programs.append(_program(path, part, p, s, inputs[part_shape], executables))
+    reached = shapes(layer, shape, params, state)
+    parts = [(place.name, place) for place in leaves(layer, params, state) if not place.training_only]
+    for name, place in (*parts, ("", walk.whole(layer, params, state))):
+        own = reached[place.path].input
+        if own not in inputs:
+            inputs[own] = jax.random.normal(jax.random.key(0), (batch_size, *own))
+        programs.append(_program(name, place, inputs[own], executables))
 
     seconds: list[list[float]] = [[] for _ in programs]
     for _ in range(rounds):
@@ -209,28 +213,15 @@ def profile(
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def _leaves(layer: Layer, params: Tree, state: Tree, shape: tuple[int, ...], path: str = "") -> Iterator[tuple]:
-    """(path, layer, params, state, input shape) of each layer of inference that has no layers inside."""
-    if not layer.children:
-        yield path or layer.kind, layer, params, state, shape
-    for name, child in layer.children.items():
-        if name in layer.aside:
-            continue
-        p, s = params.get(name, {}), state.get(name, {})
-        yield from _leaves(child, p, s, shape, f"{path}/{name}" if path else name)
-        if layer.chained:
-            shape = output_shape(child, p, s, shape)
-
-
 def _program(
-    path: str, layer: Layer, params: Tree, state: Tree, x: jax.Array, executables: dict[Any, Any]
+    name: str, place: Place, x: jax.Array, executables: dict[Any, Any]
 ) -> tuple[Callable[..., Cost], Callable[[], Any]]:
     """The `Cost` of a layer without the time, and its program to be timed, compiled and called once."""
 
     def forward(params, state, x):
-        return layer.apply(params, state, x)[0]
+        return place.layer.apply(params, state, x)[0]
 
-    arguments = params, state, x
+    arguments = place.params, place.state, x
     lowered = jax.jit(forward, keep_unused=True).lower(*arguments)
     known_by = lowered.as_text(), jax.tree.structure(arguments)
     if known_by not in executables:
@@ -240,11 +231,11 @@ def _program(
     y = jax.block_until_ready(executable(*arguments))
     cost = functools.partial(
         Cost,
-        path,
-        layer.kind,
+        name,
+        place.layer.kind,
         y.shape[1:],
         multiply_adds=multiply_adds(jax.make_jaxpr(forward)(*arguments)),
-        parameter_bytes=sum(leaf.nbytes for leaf in jax.tree.leaves((params, state))),
+        parameter_bytes=sum(leaf.nbytes for leaf in jax.tree.leaves((place.params, place.state))),
         output_bytes=y.nbytes,
         temporary_bytes=memory.temp_size_in_bytes if memory else None,
     )

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -14,9 +13,10 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from jaxcnn.layers import Layer
+from jaxcnn.layers.given import input_shape_of, layer_of, template
 from jaxcnn.models import Model
 from jaxcnn.models.surgery import features
-from jaxcnn.viz.network import check_rank, layer_of
+from jaxcnn.viz.network import check_rank
 from jaxcnn.viz.sight import sight
 from jaxcnn.viz.sight_rules import NOTHING, Sight
 from jaxcnn.viz.style import BLUE, ORANGE, VERMILION, draw_image, figure
@@ -164,12 +164,9 @@ def receptive_field(model: Model | Layer, layer: str, *, unit: Unit | None = Non
 def _look(op: str, model: Any, layer: str, input_shape: Sequence[int] | None) -> tuple[Sight, tuple[int, ...]]:
     """The edges of the layer's output, and the shape of the input."""
     whole = layer_of(op, model)
-    shape = input_shape or getattr(model, "input_shape", None)
-    if shape is None:
-        given = "image" if op == "receptive_field" else "input_shape"
-        raise ValueError(f"{op}: `{given}` must be given for a Layer; only a Model knows the shape of its input")
-    shape = tuple(shape)
-    params, state = jax.eval_shape(lambda key: whole.init(key, shape), jax.random.key(0))
+    argument = "image" if op == "receptive_field" else "input_shape"
+    shape = input_shape_of(op, model, input_shape, argument)
+    params, state = template(whole, shape)
     edges = sight(*features(whole, params, state, until=layer), shape)
     if len(edges.shape) != len(shape) + 1 and any((edge != edge.flat[0]).any() for edge in edges.seen):
         raise ValueError(

@@ -14,7 +14,7 @@ from jaxcnn.data import DataError, read_image
 
 RNG = np.random.default_rng(0)
 UPRIGHT = RNG.integers(0, 256, (5, 7)).astype(np.uint8)
-COLOUR = RNG.integers(0, 256, (5, 7, 3)).astype(np.uint8)
+COLOR = RNG.integers(0, 256, (5, 7, 3)).astype(np.uint8)
 
 
 def saved(tmp_path, image, suffix=".png", **options):
@@ -49,9 +49,9 @@ def stored(upright, orientation):
 def test_every_orientation_is_turned_upright(tmp_path, orientation, suffix):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    image = Image.fromarray(np.ascontiguousarray(stored(COLOUR, orientation)))
+    image = Image.fromarray(np.ascontiguousarray(stored(COLOR, orientation)))
     file = saved(tmp_path, image, suffix, exif=exif, **({"lossless": True} if suffix == ".webp" else {}))
-    np.testing.assert_array_equal(read_image(file, (5, 7, 3)), COLOUR)
+    np.testing.assert_array_equal(read_image(file, (5, 7, 3)), COLOR)
 
 
 def test_a_damaged_exif_block_leaves_the_picture_as_stored(tmp_path):
@@ -63,16 +63,16 @@ def chunk(kind, body):
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
-def png(values, colour_type, depth):
+def png(values, color_type, depth):
     """A PNG by its specification: Pillow does not write every kind."""
     height, width = values.shape[:2]
     rows = values.astype({8: ">u1", 16: ">u2"}[depth]).reshape(height, -1)
-    header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, depth, color_type, 0, 0, 0)
     body = b"".join(b"\0" + row.tobytes() for row in rows)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(body)) + chunk(b"IEND", b"")
 
 
-def test_16_bits_of_grey_become_8(tmp_path):
+def test_16_bits_of_gray_become_8(tmp_path):
     deep = np.array([[0, 128, 129, 257, 3000, 45_000, 65_406, 65_407, 65_535]])
     expected = [0, 0, 1, 1, 12, 175, 254, 255, 255]  # round(v / 257)
     (tmp_path / "a.png").write_bytes(png(deep, 0, 16))
@@ -84,16 +84,16 @@ def test_16_bits_of_grey_become_8(tmp_path):
             np.testing.assert_array_equal(read, np.repeat(np.array(expected)[None, :, None], channels, 2))
 
 
-@pytest.mark.parametrize(("colour_type", "channels"), [(2, 3), (4, 2), (6, 4)])
-def test_16_bits_of_colour_become_8(tmp_path, colour_type, channels):
+@pytest.mark.parametrize(("color_type", "channels"), [(2, 3), (4, 2), (6, 4)])
+def test_16_bits_of_color_become_8(tmp_path, color_type, channels):
     deep = RNG.integers(0, 2**16, (5, 7, channels))
-    (tmp_path / "a.png").write_bytes(png(deep, colour_type, 16))
+    (tmp_path / "a.png").write_bytes(png(deep, color_type, 16))
     read = read_image(tmp_path / "a.png", (5, 7, 3)).astype(int)
-    colours = deep[..., :3] if channels > 2 else deep[..., :1]
-    assert np.abs(read - colours / 257).max() < 1
+    colors = deep[..., :3] if channels > 2 else deep[..., :1]
+    assert np.abs(read - colors / 257).max() < 1
 
 
-def test_12_bits_of_grey_become_8(tmp_path):
+def test_12_bits_of_gray_become_8(tmp_path):
     # TIFF 6.0: two values in three bytes; Pillow reads this and does not write it.
     packed = bytes([0xFF, 0xF8, 0x00])  # 4095, 2048
     tags = [(256, 2), (257, 1), (258, 12), (259, 1), (262, 1), (273, 8), (277, 1), (278, 1), (279, 3)]
@@ -103,24 +103,24 @@ def test_12_bits_of_grey_become_8(tmp_path):
     assert read_image(tmp_path / "a.tif", (1, 2, 1)).ravel().tolist() == [255, 128]
 
 
-def grey(colours):
+def gray(colors):
     """ITU-R BT.601."""
-    return colours @ np.array([0.299, 0.587, 0.114])
+    return colors @ np.array([0.299, 0.587, 0.114])
 
 
 def test_transparency_is_dropped(tmp_path):
     alpha = RNG.integers(0, 256, (5, 7, 1)).astype(np.uint8)
-    file = saved(tmp_path, Image.fromarray(np.concatenate([COLOUR, alpha], -1)))
-    np.testing.assert_array_equal(read_image(file, (5, 7, 3)), COLOUR)
-    assert np.abs(read_image(file, (5, 7, 1))[..., 0] - grey(COLOUR)).max() < 1
-    file = saved(tmp_path, Image.frombytes("LA", (7, 5), np.concatenate([COLOUR[..., :1], alpha], -1).tobytes()))
-    np.testing.assert_array_equal(read_image(file, (5, 7, 1)), COLOUR[..., :1])
-    np.testing.assert_array_equal(read_image(file, (5, 7, 3)), np.repeat(COLOUR[..., :1], 3, -1))
+    file = saved(tmp_path, Image.fromarray(np.concatenate([COLOR, alpha], -1)))
+    np.testing.assert_array_equal(read_image(file, (5, 7, 3)), COLOR)
+    assert np.abs(read_image(file, (5, 7, 1))[..., 0] - gray(COLOR)).max() < 1
+    file = saved(tmp_path, Image.frombytes("LA", (7, 5), np.concatenate([COLOR[..., :1], alpha], -1).tobytes()))
+    np.testing.assert_array_equal(read_image(file, (5, 7, 1)), COLOR[..., :1])
+    np.testing.assert_array_equal(read_image(file, (5, 7, 3)), np.repeat(COLOR[..., :1], 3, -1))
 
 
 @pytest.mark.parametrize("transparency", [None, 1, bytes([0, 255, 128, 7])])
 @pytest.mark.parametrize("suffix", [".png", ".gif"])
-def test_a_palette_becomes_its_colours(tmp_path, transparency, suffix):
+def test_a_palette_becomes_its_colors(tmp_path, transparency, suffix):
     palette = np.array([[1, 2, 3], [200, 100, 50], [9, 250, 30], [0, 0, 255]], np.uint8)
     places = RNG.integers(0, 4, (5, 7)).astype(np.uint8)
     image = Image.frombytes("P", (7, 5), places.tobytes())
@@ -128,17 +128,17 @@ def test_a_palette_becomes_its_colours(tmp_path, transparency, suffix):
     known = transparency is not None and (suffix == ".png" or isinstance(transparency, int))
     file = saved(tmp_path, image, suffix, **({"transparency": transparency} if known else {}))
     np.testing.assert_array_equal(read_image(file, (5, 7, 3)), palette[places])
-    assert np.abs(read_image(file, (5, 7, 1))[..., 0] - grey(palette[places])).max() < 1
+    assert np.abs(read_image(file, (5, 7, 1))[..., 0] - gray(palette[places])).max() < 1
 
 
-def test_black_and_white_grey_and_colour_to_the_channels_asked_for(tmp_path):
+def test_black_and_white_gray_and_color_to_the_channels_asked_for(tmp_path):
     bits = UPRIGHT > 99
     file = saved(tmp_path, Image.fromarray(bits))
     np.testing.assert_array_equal(read_image(file, (5, 7, 3)), np.repeat(bits[..., None] * np.uint8(255), 3, -1))
     file = saved(tmp_path, Image.fromarray(UPRIGHT))
     np.testing.assert_array_equal(read_image(file, (5, 7, 3)), np.repeat(UPRIGHT[..., None], 3, -1))
-    file = saved(tmp_path, Image.fromarray(COLOUR))
-    assert np.abs(read_image(file, (5, 7, 1))[..., 0] - grey(COLOUR)).max() < 1
+    file = saved(tmp_path, Image.fromarray(COLOR))
+    assert np.abs(read_image(file, (5, 7, 1))[..., 0] - gray(COLOR)).max() < 1
 
 
 @pytest.mark.parametrize("suffix", [".tif", ".jpg"])
@@ -151,7 +151,7 @@ def test_cmyk_becomes_red_green_blue(tmp_path, suffix):
 
 @pytest.mark.parametrize("suffix", [".gif", ".tif", ".webp"])
 def test_of_several_frames_the_first_is_read(tmp_path, suffix):
-    first, second = (Image.new("RGB", (6, 4), colour) for colour in ((255, 0, 0), (0, 0, 255)))
+    first, second = (Image.new("RGB", (6, 4), color) for color in ((255, 0, 0), (0, 0, 255)))
     options = {"lossless": True} if suffix == ".webp" else {}
     file = saved(tmp_path, first, suffix, save_all=True, append_images=[second], **options)
     assert (read_image(file, (4, 6, 3)) == (255, 0, 0)).all()
@@ -168,8 +168,8 @@ def test_the_size_is_height_and_width_and_resizing_averages(tmp_path):
 
 
 def test_an_image_at_its_own_size(tmp_path):
-    file = saved(tmp_path, Image.fromarray(COLOUR))
-    np.testing.assert_array_equal(read_image(file, (None, None, 3)), COLOUR)
+    file = saved(tmp_path, Image.fromarray(COLOR))
+    np.testing.assert_array_equal(read_image(file, (None, None, 3)), COLOR)
     with pytest.raises(ValueError, match="`size` must be"):
         read_image(file, (None, 4, 3))
 

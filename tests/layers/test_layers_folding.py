@@ -91,7 +91,7 @@ def test_folding_at_any_depth():
     )
     folded, params, state = check(net)
     assert kinds(folded) == [kind for kind in kinds(net) if kind != "batch_norm"] and state == {}
-    assert list(params["block"]["body"]) == ["serial1", "conv1"]  # names stay
+    assert set(params["block"]["body"]) == {"serial1", "conv1"}  # names stay
 
 
 @pytest.mark.usefixtures("float64")

@@ -217,6 +217,25 @@ def test_parameters_and_state_can_be_donated_together(entry):
     assert len(set(pointers)) == len(pointers)
 
 
+@everything
+def test_a_layer_is_shown_as_the_code_that_makes_it(entry):
+    shown = repr(entry.layer)
+    if "<lambda>" in shown or "stateless('zero_padded'" in shown:  # what only its author can write
+        return
+    again = eval(shown, {**vars(layers), "relu": jax.nn.relu})
+    assert repr(again) == shown
+    assert forms(entry.initial) == forms(jax.eval_shape(lambda: again.init(random_key(0), entry.input_shape)))
+
+
+@every_layer
+def test_a_layer_knows_what_it_was_made_with_and_its_role(entry):
+    if entry.factory not in (layers.frozen,):  # which is inside of this one
+        assert entry.layer.config.name == entry.factory.__name__
+        assert entry.layer.config.make is entry.factory
+    assert (entry.layer.role == "other") == (entry.factory is layers.stateless)
+    assert (entry.layer.role == "group") == (entry.layer.combine is not None)
+
+
 @combined
 def test_a_layer_combined_of_its_own_children_is_the_same(entry):
     """In what it draws, keeps and computes; what it is wrapped in included."""

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcnn import models
+from jaxcnn import layers, models
 from jaxcnn.layers import Conv, Dense, Flatten, GlobalAvgPool, MaxPool, serial
 from jaxcnn.models import Model
 
@@ -62,7 +62,7 @@ def test_shapes_and_classes_are_integers(shape, classes):
 
 
 def test_what_is_no_layer_is_refused_when_the_model_is_made():
-    with pytest.raises(TypeError, match=r"own: `layer` must be a Layer, such as serial\(…\); got \[Layer\('dense'\)\]"):
+    with pytest.raises(TypeError, match=r"own: `layer` must be a Layer, such as serial\(…\); got \[Dense\(2\)\]"):
         Model("own", [Dense(2)], (8, 8, 1), 2)
     with pytest.raises(TypeError, match="of a Model take its `layer`"):
         serial(models.create("lenet5"), Dense(2))
@@ -76,8 +76,9 @@ def test_a_name_that_is_nearly_known_is_told(name, meant):
         models.create(name)
 
 
-def test_a_model_is_shown_in_one_line_and_in_a_notebook_as_its_summary():
+def test_a_model_is_shown_as_the_code_that_makes_it_and_in_a_notebook_as_its_summary():
     model = models.create("digits_cnn")
-    assert repr(model) == "Model('digits_cnn', 8×8×1 → 10)"
+    assert repr(eval(repr(model), {**vars(layers), "Model": Model})) == repr(model)
     assert "conv1" in model._repr_html_() and model._repr_html_().startswith("<pre>")
-    assert repr(Model("own", Conv(5, 3), (8, 8, 1), 0)) == "Model('own', 8×8×1 → features)"
+    own = Model("own", serial(Conv(5, 3)), (8, 8, 1), 0)
+    assert repr(own) == "Model('own', serial(Conv(5, 3)), input_shape=(8, 8, 1), num_classes=0)"

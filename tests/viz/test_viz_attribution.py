@@ -309,7 +309,7 @@ AUXILIARY = auxiliaries(serial(a=Conv(2, 1), b=Flatten(), c=Dense(2)), early=("a
         (lambda: smooth_grad_map(*NET, IMAGE, noise=-1, key=KEY), ValueError, "`noise` is a share of the range"),
         (lambda: smooth_grad_map(*NET, IMAGE, samples=0, key=KEY), ValueError, "`samples` must be an integer of at"),
         (lambda: cam(layer="conv2"), ValueError, "there is no 'conv2'; those of this serial are conv1,"),
-        (lambda: cam(layer="conv1/x"), ValueError, "in 'conv1/x' there is no 'x'; this conv has none"),
+        (lambda: cam(layer="conv1/x"), ValueError, "in 'conv1/x' there is no 'x'; it has none"),
         (lambda: cam(layer="dense1"), ValueError, r"a feature map .*; 'dense1' gives \(3,\)"),
         (
             lambda: grad_cam_map(AUXILIARY, *AUXILIARY.init(KEY, SHAPE), IMAGE, layer="early/dense1"),
@@ -326,7 +326,7 @@ AUXILIARY = auxiliaries(serial(a=Conv(2, 1), b=Flatten(), c=Dense(2)), early=("a
         (
             lambda: maximal_input(*NET, layer="conv9", channel=0, key=KEY, input_shape=SHAPE),
             ValueError,
-            "viz.maximal_input: `layer` must be the path",
+            "viz.maximal_input: `layer` must name a layer that inference uses",
         ),
         (
             lambda: maximal_input(*NET, layer="conv1", channel=4, steps=np.int64(1), key=KEY, input_shape=SHAPE),

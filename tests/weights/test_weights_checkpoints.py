@@ -267,7 +267,7 @@ def test_tensors_without_plain_values_are_one_line(torch, kind):
 
 
 def test_a_refused_pickle_says_what_to_save_instead(tmp_path, torch):
-    """No advice to switch the safety off, no colours of a terminal, one line."""
+    """No advice to switch the safety off, no colors of a terminal, one line."""
     torch.save(torch.nn.Linear(2, 2), tmp_path / "module.pth")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

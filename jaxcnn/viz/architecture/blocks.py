@@ -1,13 +1,16 @@
 """A network taken apart into the boxes of a diagram."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import jax
 
 from jaxcnn.layers import Layer
-from jaxcnn.layers.layer import Tree, output_shape
+from jaxcnn.layers.given import template
+from jaxcnn.layers.layer import Tree
+from jaxcnn.layers.roles import Role
+from jaxcnn.layers.walk import Place, Shapes, shapes, whole
 
 
 @dataclass(frozen=True)
@@ -16,19 +19,20 @@ class Block:
 
     Args:
       name: names joined by slashes.
-      kind: the layer's kind.
-      window: such as "3×3", for a layer with a kernel.
-      shape: the output's shape without the batch axis.
-      parameters: how many trainable parameters are inside.
-      followers: names of the layers after it that are drawn in its box: activations, norms, dropout.
-      ways: chains from the input to the output, side by side; an empty chain passes the input on.
-      times: how often the block is repeated.
-      like: the name of an earlier block that differs only in its channels.
-      aside: whether its output leaves the network, which only auxiliary classifiers in training have.
+      kind, role: the layer's.
+      window: such as "3×3", of a layer with a kernel.
+      shape: of the output, without the batch axis.
+      parameters: trainable, of all that is inside.
+      followers: names of layers without parameters of their own shape that come next: activations, norms, dropout.
+      ways: chains from the input to the output, side by side; an empty one hands on the input as it is.
+      times: how often it comes, one after the other.
+      like: the name of a block before it that has the same form, with other channels.
+      aside: whether its output leaves the network, and only in training.
     """
 
     name: str
     kind: str
+    role: Role
     window: str
     shape: tuple[int, ...]
     parameters: int
@@ -45,31 +49,32 @@ class Block:
 
 
 def blocks_of(layer: Layer, shape: tuple[int, ...]) -> list[Block]:
-    """The boxes of a layer, from its input on, with repeated groups folded; only shapes are computed."""
-    params, state = jax.eval_shape(lambda key: layer.init(key, shape), jax.random.key(0))
-    return [Block("input", "input", "", shape, 0), *_folded(list(_chain(layer, "", params, state, shape)))]
+    """The boxes of a layer, from its input on; what repeats is folded. Nothing is computed but shapes."""
+    params, state = template(layer, shape)
+    reached = shapes(layer, shape, params, state)
+    start = Block("input", "input", "other", "", shape, 0)
+    return [start, *_folded(list(_chain(whole(layer, params, state), "", reached)))]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def _chain(layer: Layer, name: str, params: Tree, state: Tree, shape: tuple[int, ...]) -> Iterator[Block]:
-    """The blocks of a layer, one after the other; a chain of chains becomes one chain."""
-    if not (layer.children and layer.chained):
-        yield _block(layer, name, params, state, shape)
+def _chain(place: Place, name: str, reached: Mapping[str, Shapes]) -> Iterator[Block]:
+    """The blocks of a layer, one after the other; what is a chain of chains is one chain."""
+    if not (place.layer.children and place.layer.chained):
+        yield _block(place, name, reached)
         return
     last: Block | None = None
-    for child_name, child in layer.children.items():
-        path = f"{name}/{child_name}" if name else child_name
-        part = params.get(child_name, {}), state.get(child_name, {})
-        if child_name in layer.aside:
-            end = output_shape(child, *part, shape)
+    for child in place.children():
+        path = f"{name}/{child.own_name}" if name else child.own_name
+        if child.aside:
             if last:
                 yield last
             last = None
-            yield Block(path, child.kind, "", end, _size(part[0]), aside=True)
+            end, kind = reached[child.path].output, child.layer.kind
+            yield Block(path, kind, child.layer.role, "", end, _size(child.params), aside=True)
             continue
-        for block in _chain(child, path, *part, shape):
+        for block in _chain(child, path, reached):
             if last and _follows(block, last):
                 last = replace(
                     last,
@@ -80,30 +85,28 @@ def _chain(layer: Layer, name: str, params: Tree, state: Tree, shape: tuple[int,
                 if last:
                     yield last
                 last = block
-            shape = block.shape
     if last:
         yield last
 
 
 def _follows(block: Block, last: Block) -> bool:
-    """Whether a layer acts on each value by itself, so that it is drawn in the box before it."""
-    alone = not block.ways and not block.window and "pool" not in block.kind and block.kind not in ("dense", "flatten")
+    """Whether a layer acts on each value alone, so that it has its place in the box before it."""
+    alone = not block.ways and not block.window and block.role not in ("pool", "dense", "shape")
     return alone and block.shape == last.shape and not block.aside
 
 
-def _block(layer: Layer, name: str, params: Tree, state: Tree, shape: tuple[int, ...]) -> Block:
-    end = output_shape(layer, params, state, shape)
-    name = name or layer.kind
+def _block(place: Place, name: str, reached: Mapping[str, Shapes]) -> Block:
+    layer, end = place.layer, reached[place.path].output
+    name, size = name or layer.kind, _size(place.params)
     if not layer.children:
-        kernel = getattr(params.get("kernel"), "shape", ())
-        return Block(name, layer.kind, "×".join(map(str, kernel[:-2])), end, _size(params))
+        kernel = getattr(place.params.get("kernel"), "shape", ())
+        return Block(name, layer.kind, layer.role, "×".join(map(str, kernel[:-2])), end, size)
     ways = [
-        tuple(_chain(child, "" if way == "body" else way, params.get(way, {}), state.get(way, {}), shape))
-        for way, child in layer.children.items()
+        tuple(_chain(child, "" if child.own_name == "body" else child.own_name, reached)) for child in place.children()
     ]
     if layer.kind == "residual" and len(ways) == 1:
         ways.append(())
-    return Block(name, layer.kind, "", end, _size(params), ways=tuple(ways))
+    return Block(name, layer.kind, layer.role, "", end, size, ways=tuple(ways))
 
 
 def _folded(blocks: Sequence[Block]) -> Iterator[Block]:

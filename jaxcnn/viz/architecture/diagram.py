@@ -9,17 +9,17 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from jaxcnn.layers import Layer
+from jaxcnn.layers.given import input_shape_of, layer_of
 from jaxcnn.models import Model
 from jaxcnn.viz.architecture.blocks import Block, blocks_of
-from jaxcnn.viz.network import input_shape_of, layer_of
 from jaxcnn.viz.style import BLUE, VERMILION, figure
 
 # Inches. Text of 8 points: a letter is LETTER wide, a line LINE high.
 LETTER, LINE, PAD, GAP, GUTTER, LEAST_WIDTH = 0.073, 0.17, 0.07, 0.26, 0.5, 1.15
 ASPECT = 1.4  # the width over the height that columns should have
 LEAST_PAGE = 4.5  # for the titles
-STEPS = 80  # how many heights of columns are tried
-FILLS = {"conv": "#D6E8F5", "pool": "#CBE9DF", "dense": "#FBE7C4"}  # light blue, green, orange; by part of the kind
+STEPS = 80  # heights of columns that are tried
+FILLS = {"convolution": "#D6E8F5", "pool": "#CBE9DF", "dense": "#FBE7C4"}  # light blue, green, orange; by role
 PLAIN, GROUP, INK, SOFT = "#EFEFEF", "#FAFAFA", "#000000", "#555555"
 
 
@@ -69,10 +69,7 @@ class _Box:
         self.height: float = LINE * len(lines) + 2 * PAD
 
     def draw(self, ax: Axes, x: float, y: float) -> None:
-        kind = self.block.kind
-        fill = next((fill for part, fill in FILLS.items() if part in kind), PLAIN)
-        if self.block.like:
-            fill = GROUP
+        fill = GROUP if self.block.like else FILLS.get(self.block.role, PLAIN)
         ax.add_patch(
             Rectangle(
                 (x - self.width / 2, y),

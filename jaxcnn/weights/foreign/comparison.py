@@ -5,15 +5,16 @@ from collections.abc import Iterator, Mapping
 from itertools import permutations
 from typing import Any
 
+from jaxcnn.layers.roles import ROLES, WITH_ARRAYS, role_of
 from jaxcnn.ops.geometry import Window, sliding_window
-from jaxcnn.weights.foreign.steps import ACTIVATIONS, Node
-from jaxcnn.weights.parts import KINDS
-from jaxcnn.weights.settings.plain import SIZES
+from jaxcnn.weights.foreign.steps import MERGES, Node
+from jaxcnn.weights.settings.plain import size_name
 
 CLOSE = 1e-6  # relative: files keep some numbers in single precision
 ORDERS = 24  # of the summands of a sum; more than four are taken as they come
 IMPLIED = {"data_format": "channels_last", "rms_scaling": False}  # of every layer here
-KNOWN = ("input", "add", "concatenate", *KINDS, *ACTIVATIONS, *SIZES, "global_max_pool", "global_avg_pool")
+OF_BOTH = (*WITH_ARRAYS, "activation", "pool")  # roles of layers that both libraries have
+KNOWN = {"input", *MERGES, *(kind for kind, role in ROLES.items() if role in OF_BOTH)} - {"adaptive_avg_pool"}
 
 
 class Comparison:
@@ -70,7 +71,7 @@ class Comparison:
         if t.kind != o.kind and not _are_alike(t, o):
             self._differ(t, f"{_called(t)} is in the file, {o.kind} in the model at {o.name}")
             return
-        if t.kind in KINDS and self.names.get(o.name, t.name) != t.name:
+        if role_of(t.kind) in WITH_ARRAYS and self.names.get(o.name, t.name) != t.name:
             self._differ(
                 t, f"{t.name!r} is in the file where the model has {o.name}, which takes {self.names[o.name]!r}"
             )
@@ -129,19 +130,19 @@ def _are_alike(t: Node, o: Node) -> bool:
     """A pool over the whole map is a global pool."""
     if {t.kind, o.kind} not in ({"avg_pool", "global_avg_pool"}, {"max_pool", "global_max_pool"}):
         return False
-    pool = t if t.kind in SIZES else o
-    window = _window(pool, o.shape) if SIZES[pool.kind] in pool.settings else None
+    pool = t if size_name(t.kind, t.settings) else o
+    window = _window(pool, o.shape)
     return window is not None and window.size == tuple(o.shape or ())[:-1] and not any(map(any, window.padding))
 
 
 def _differing(t: Node, o: Node) -> Iterator[tuple[str, Any, Any]]:
     there, here = dict(t.settings), dict(o.settings)
     if (
-        t.kind == o.kind and SIZES.get(t.kind) in there and t.kind != "conv_transpose"
+        t.kind == o.kind and (size := size_name(t.kind, there)) and t.kind != "conv_transpose"
     ):  # that one's window slides over its output
         one, other = _window(t, o.shape), _window(o, o.shape)
         if one is not None and one == other:
-            for name in (SIZES[t.kind], "stride", "padding", "dilation", "ceil_mode"):
+            for name in (size, "stride", "padding", "dilation", "ceil_mode"):
                 there.pop(name, None)
                 here.pop(name, None)
             if not any(map(any, one.padding)):
@@ -162,10 +163,11 @@ def _differing(t: Node, o: Node) -> Iterator[tuple[str, Any, Any]]:
 
 
 def _window(node: Node, shape: tuple[int | None, ...] | None) -> Window | None:
-    """The window that a step's settings mean on an input of `shape`; None where it fits nowhere."""
+    """The window that a step's settings mean on an input of `shape`; None where there is none, or it fits nowhere."""
     settings = node.settings
-    size = settings[SIZES[node.kind]]
-    if shape is None or len(shape) != len(size) + 1:
+    name = size_name(node.kind, settings)
+    size = settings[name] if name else ()
+    if not size or shape is None or len(shape) != len(size) + 1:
         return None
     try:
         return sliding_window(

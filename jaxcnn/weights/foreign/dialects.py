@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from jaxcnn.weights.foreign import transforms
 from jaxcnn.weights.foreign.names import Family, arrays, keras, pytorch
 from jaxcnn.weights.foreign.transforms import Transform
-from jaxcnn.weights.parts import KINDS, Part
+from jaxcnn.weights.parts import Part
 
 Transforms = tuple[Transform, ...]
 
@@ -38,15 +38,15 @@ def _torch_leaf(part: Part, leaf: str) -> tuple[str, Transforms]:
     names = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
     changes: Transforms = ()
     if leaf == "kernel":
-        changes = (transforms.OIHW_TO_HWIO if KINDS.get(part.kind) == "convolution" else transforms.OI_TO_IO,)
-    if part.flattened and (leaf == "kernel" or KINDS.get(part.kind) == "norm"):
+        changes = (transforms.OIHW_TO_HWIO if part.role == "convolution" else transforms.OI_TO_IO,)
+    if part.flattened and (leaf == "kernel" or part.role == "norm"):
         changes = (*changes, transforms.chw_to_hwc(part.flattened))
     return names.get(leaf, leaf), changes
 
 
 def _keras_leaf(part: Part, leaf: str) -> tuple[str, Transforms]:
     names = {"scale": "gamma", "mean": "moving_mean", "var": "moving_variance"}
-    if leaf == "bias" and KINDS.get(part.kind) == "norm":
+    if leaf == "bias" and part.role == "norm":
         return "beta", ()
     depthwise = leaf == "kernel" and part.kind == "depthwise_conv"
     return names.get(leaf, leaf), (transforms.HWCM_TO_HW1O,) if depthwise else ()

@@ -14,7 +14,7 @@ from jaxcnn.models import Model
 from jaxcnn.weights.foreign.correspondence import Correspondence, assign, correspond
 from jaxcnn.weights.foreign.dialects import DIALECTS, Dialect
 from jaxcnn.weights.foreign.names import layer_names
-from jaxcnn.weights.parts import KINDS, Part, parts_of
+from jaxcnn.weights.parts import Part, parts_of
 
 
 def fill(
@@ -148,7 +148,7 @@ def _by_order(model: Model, parts: Sequence[Part], layers: Layers, order: Sequen
     """The first convolution is the first convolution, and so on, each kind for itself."""
     names: dict[str, str] = {}
     for kind in ("convolution", "dense", "norm"):
-        ours = [part.path for part in parts if KINDS.get(part.kind) == kind]
+        ours = [part.path for part in parts if part.role == kind]
         theirs = [name for name in order if name in layers and _kind(layers[name]) == kind]
         if len(ours) != len(theirs):
             raise WeightsError(

@@ -5,18 +5,17 @@ orders values in memory (flattening; the shapes of kernels tell about it), is no
 own; a separable convolution is two.
 """
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from jaxcnn.layers import Layer, output_shape
-from jaxcnn.layers.layer import Tree
+from jaxcnn.layers.roles import WITH_ARRAYS, role_of
+from jaxcnn.layers.walk import Place, Shape, flow, shapes, whole
 from jaxcnn.models import Model
-from jaxcnn.weights.parts import KINDS, template
-from jaxcnn.weights.settings.plain import IDENTITIES, plain, transposed
+from jaxcnn.weights.parts import template
+from jaxcnn.weights.settings.plain import plain, transposed
 
-POOLS = ("max_pool", "avg_pool", "lp_pool", "global_max_pool", "global_avg_pool", "adaptive_avg_pool")
-ACTIVATIONS = ("relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid", "softmax")
 MERGES = ("add", "concatenate")
 
 
@@ -44,7 +43,7 @@ class Node:
     place: int = 0
 
     def __post_init__(self) -> None:
-        has_arrays = self.kind in KINDS or self.kind == "input"
+        has_arrays = role_of(self.kind) in WITH_ARRAYS or self.kind == "input"
         before = frozenset().union(*(node.sources for node in self.inputs))
         object.__setattr__(self, "sources", frozenset({self.name}) if has_arrays else before)
 
@@ -53,8 +52,12 @@ class Node:
     @property
     def role(self) -> str:
         """What it can be compared with: layers with arrays, pools, activations, merges, the input, anything else."""
-        roles = ((KINDS, "arrays"), (POOLS, "pool"), (ACTIVATIONS, "activation"), (MERGES, "merge"))
-        return next((role for kinds, role in roles if self.kind in kinds), self.kind)
+        role = role_of(self.kind)
+        if role in WITH_ARRAYS:
+            return "arrays"
+        if self.kind in MERGES:
+            return "merge"
+        return role if role in ("pool", "activation") else self.kind
 
 
 def activation(kind: str, settings: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -81,65 +84,42 @@ def graph_of(model: Model) -> Node:
       ('dense', 'dense3', 'relu', 'dense2')
     """
     params, state = template(model)
-    start = Node("input", "input", shape=model.input_shape)
-    return _Walk().along(model.layer, "", params, state, start, model.input_shape)[0]
+    reached = shapes(model.layer, model.input_shape, params, state)
+    places = itertools.count(1)
 
+    def node(kind: str, path: str, settings: Mapping[str, Any], inputs: Sequence[Node], shape: Shape) -> Node:
+        return Node(kind, path, settings, tuple(inputs), shape, place=next(places))
 
-class _Walk:
-    def __init__(self) -> None:
-        self.count = 0
-        self.shapes: dict[Any, tuple[int, ...]] = {}  # of outputs: deep networks repeat the same few layers
-
-    def along(
-        self, layer: Layer, path: str, params: Tree, state: Tree, before: Node, shape: tuple[int, ...]
-    ) -> tuple[Node, tuple[int, ...]]:
-        """The step that gives a layer's output, and the output's shape."""
-        if layer.kind in IDENTITIES:
-            return before, shape
-        if layer.chained:
-            for name, child in layer.children.items():
-                if name not in layer.aside:
-                    before, shape = self._child(name, child, path, params, state, before, shape)
-            return before, shape
-        if layer.kind not in ("residual", "branches"):
-            return self._leaf(layer, path, params, state, before, shape)
-        parts = [self._child(name, child, path, params, state, before, shape) for name, child in layer.children.items()]
-        nodes, shapes = [node for node, _ in parts], [shape for _, shape in parts]
-        if layer.kind == "branches":
-            width = sum(each[-1] for each in shapes)
-            return self._node("concatenate", path, {}, nodes, shapes[0]), (*shapes[0][:-1], width)
-        total = self._node("add", path, {}, nodes if len(nodes) > 1 else [*nodes, before], shapes[0])
-        if after := layer.settings.get("activation"):
-            kind, settings = activation(after, {})
-            total = self._node(kind, path, settings, [total], shapes[0])
-        return total, shapes[0]
-
-    def _child(self, name, child, path, params, state, before, shape):
-        place = f"{path}/{name}" if path else name
-        return self.along(child, place, params.get(name, {}), state.get(name, {}), before, shape)
-
-    def _leaf(self, layer, path, params, state, before, shape):
-        after = self._output_shape(layer, params, state, shape)
-        if layer.kind == "flatten" or (layer.kind == "adaptive_avg_pool" and after == shape):
-            return before, after
+    def step(place: Place, before: Node) -> Node:
+        layer, (shape, after) = place.layer, reached[place.path]
         kind, settings = layer.kind, plain(layer)
-        if kind in ACTIVATIONS:
+        if place.training_only or layer.role in ("dropout", "shape"):
+            return before
+        if kind == "adaptive_avg_pool" and after == shape:
+            return before
+        if layer.role == "activation":
             kind, settings = activation(kind, settings)
         elif kind == "conv_transpose":
             settings = transposed(settings)
         elif kind == "adaptive_avg_pool" and set(after[:-1]) == {1}:
             kind, settings = "global_avg_pool", {}
-        return self._node(kind, path or layer.kind, settings, [before], shape), after
+        return node(kind, place.name, settings, [before], shape)
 
-    def _output_shape(self, layer, params, state, shape) -> tuple[int, ...]:
-        if layer.kind not in KINDS:
-            return output_shape(layer, params, state, shape)
-        sizes = tuple((name, leaf.shape) for name, leaf in params.items())
-        key = (layer.kind, repr(plain(layer)), sizes, shape)
-        if key not in self.shapes:
-            self.shapes[key] = output_shape(layer, params, state, shape)
-        return self.shapes[key]
+    def join(place: Place, before: Node, results: Sequence[Node]) -> Node:
+        layer, path, shape = place.layer, place.path, reached[next(place.children()).path].output
+        if layer.kind == "branches":
+            return node("concatenate", path, {}, results, shape)
+        total = node("add", path, {}, results if len(results) > 1 else [*results, before], shape)
+        if after := layer.settings.get("activation"):
+            kind, settings = activation(after, {})
+            total = node(kind, path, settings, [total], shape)
+        return total
 
-    def _node(self, kind, path, settings, inputs, shape) -> Node:
-        self.count += 1
-        return Node(kind, path, settings, tuple(inputs), shape, place=self.count)
+    start = Node("input", "input", shape=model.input_shape)
+    return flow(whole(model.layer, params, state), start, step, join, _is_step)
+
+
+def _is_step(place: Place) -> bool:
+    layer = place.layer
+    left_out = place.training_only or layer.role == "dropout"
+    return left_out or not (layer.chained or layer.kind in ("residual", "branches"))

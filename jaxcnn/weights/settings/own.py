@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxcnn.layers import Layer
+from jaxcnn.layers.walk import visit
 from jaxcnn.models import Model
 from jaxcnn.weights.parts import parts_of
-from jaxcnn.weights.settings.plain import IDENTITIES, plain
+from jaxcnn.weights.settings.plain import plain
 
 
 def settings_of(layer: Layer) -> dict[str, dict[str, Any]]:
@@ -18,16 +19,11 @@ def settings_of(layer: Layer) -> dict[str, dict[str, Any]]:
       >>> settings_of(serial(Dropout(0.5), norm=BatchNorm()))["norm"]["eps"]
       1e-05
     """
-    found: dict[str, dict[str, Any]] = {}
-    _collect(found, layer, "")
-    return found
-
-
-def _collect(found: dict[str, dict[str, Any]], layer: Layer, path: str) -> None:
-    if layer.kind not in IDENTITIES and not layer.chained:  # the order of a chain is that of the paths in it
-        found[path] = {"kind": layer.kind, **plain(layer)}
-    for name, child in layer.children.items():
-        _collect(found, child, f"{path}/{name}" if path else name)
+    return {
+        place.path: {"kind": place.layer.kind, **plain(place.layer)}
+        for place in visit(layer)
+        if place.layer.role != "dropout" and not place.layer.chained  # the order of a chain is that of the paths in it
+    }
 
 
 def differences(about: Mapping[str, Any], model: Model) -> list[str]:

@@ -7,13 +7,10 @@ from typing import Any
 import numpy as np
 
 from jaxcnn.layers import Layer
+from jaxcnn.layers.roles import role_of
 from jaxcnn.ops.geometry import Window, padding_pairs, per_axis
 
-IDENTITIES = ("dropout", "drop_path")  # they do nothing at inference
 TRAINING = ("rate", "momentum", "axis_name")  # settings that inference does not know
-SIZES = {"conv": "kernel_size", "depthwise_conv": "kernel_size", "conv_transpose": "kernel_size"} | dict.fromkeys(
-    ("max_pool", "avg_pool", "lp_pool"), "window"
-)
 
 
 def plain(layer: Layer) -> dict[str, Any]:
@@ -25,20 +22,26 @@ def plain(layer: Layer) -> dict[str, Any]:
       {'window': [2, 2], 'stride': [2, 2], 'padding': [[0, 0], [0, 0]], 'dilation': [1, 1], 'ceil_mode': False}
     """
     found = {name: value for name, value in layer.settings.items() if name not in TRAINING}
-    if layer.kind in SIZES:
-        found = _per_axis(layer.kind, found)
+    if name := size_name(layer.kind, found):
+        found = _per_axis(layer.kind, name, found)
     return {name: _listed(value) for name, value in found.items() if _is_plain(value)}
 
 
-def _per_axis(kind: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    size = settings[SIZES[kind]]
+def size_name(kind: str, settings: Mapping[str, Any]) -> str | None:
+    """What a layer that slides a window calls the window's size among its settings; None for any other layer."""
+    name = {"convolution": "kernel_size", "pool": "window"}.get(role_of(kind))
+    return name if name in settings else None
+
+
+def _per_axis(kind: str, name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    size = settings[name]
     rank = len(size) if isinstance(size, tuple | list) else 2
-    size = per_axis(kind, SIZES[kind], size, rank)
+    size = per_axis(kind, name, size, rank)
     stride = per_axis(kind, "stride", size if settings["stride"] is None else settings["stride"], rank)
     dilation, padding = per_axis(kind, "dilation", settings["dilation"], rank), settings["padding"]
     if padding not in ("SAME", "SAME_LOWER"):
         padding = padding_pairs(kind, padding, Window(size, stride, ((0, 0),) * rank, dilation), (1,) * rank)
-    found = {**settings, SIZES[kind]: size, "stride": stride, "dilation": dilation, "padding": padding}
+    found = {**settings, name: size, "stride": stride, "dilation": dilation, "padding": padding}
     if "output_padding" in settings:
         found["output_padding"] = per_axis(kind, "output_padding", settings["output_padding"], rank, minimum=0)
     return found

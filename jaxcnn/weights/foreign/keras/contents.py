@@ -24,7 +24,7 @@ from jaxcnn.weights.foreign.keras.graph import layers_in
 from jaxcnn.weights.foreign.keras.hdf5 import Group, content
 from jaxcnn.weights.foreign.keras.layers import Config, snake_case, variables_of
 from jaxcnn.weights.foreign.limits import bytes_of
-from jaxcnn.weights.parts import KINDS, parts_of
+from jaxcnn.weights.parts import parts_of
 
 Way = tuple[str, ...]  # the names of the nested models, then the layer's
 Found = tuple[Way, str, np.ndarray]  # layer, variable, value
@@ -278,7 +278,7 @@ def _by_class(base: str, count: int, single: str | None) -> list[str] | None:
 
 def _single_norm_variable(model: Model) -> str | None:
     """What a normalization's only learned variable is: what those of the model have; None where that does not tell."""
-    norms = [part.arrays for part in parts_of(model) if KINDS.get(part.kind) == "norm"]
+    norms = [part.arrays for part in parts_of(model) if part.role == "norm"]
     found = {
         name
         for arrays in norms

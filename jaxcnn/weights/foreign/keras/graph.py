@@ -4,9 +4,9 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from jaxcnn.layers.roles import WITH_ARRAYS, role_of
 from jaxcnn.weights.foreign.keras.layers import Config, steps_of
 from jaxcnn.weights.foreign.steps import Node
-from jaxcnn.weights.parts import KINDS
 
 NOT_NEGATIVE = ("relu", "sigmoid", "softmax", "input")  # what zeros around a map leave alone under a max pool
 Tensor = tuple[str, int, int]  # the layer, which of its calls, which of the outputs
@@ -99,7 +99,7 @@ class _Builder:
             return self.model(layer, inputs, way)
         class_name = str(layer["class_name"]).rpartition(">")[2]
         for kind, suffix, settings, words in steps_of(class_name, layer["config"]):
-            if call and kind in KINDS:
+            if call and role_of(kind) in WITH_ARRAYS:
                 kind = f"second call of {kind}"
             if constants:
                 settings = {**settings, "arguments": list(constants)}
