@@ -29,9 +29,7 @@ def moments(x: jax.Array, axes: tuple[int, ...], axis_name: str | None = None) -
     return near + rest, jnp.maximum(average(jnp.square(left)) - square, 0)
 
 
-def normalized(
-    x: jax.Array, mean: jax.Array, var: jax.Array, eps: float, params: Mapping[str, jax.Array]
-) -> jax.Array:
+def normalized(x: jax.Array, mean: jax.Array, var: jax.Array, eps: float, params: Mapping[str, jax.Array]) -> jax.Array:
     """(x − mean) / √(var + eps) · scale + bias; params may have either or both, with as many axes as x."""
     factor = lax.rsqrt(var + eps)
     if "scale" in params:
