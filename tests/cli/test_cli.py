@@ -1,26 +1,21 @@
 """The command as a user calls it: exit codes, what is printed, what is left behind."""
 
-import dataclasses
 import json
-import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
-import jax
 import numpy as np
 import optax
 import pytest
+from cli_tools import QUICK
 from PIL import Image
 
 from jaxcnn import data, weights
-from jaxcnn.cli import accelerators, doctor, faults, main
-from jaxcnn.cli.recipes import RECIPES
-from jaxcnn.layers import Dense, Flatten, serial
-from jaxcnn.models import Model, catalogue, digits_cnn, names
+from jaxcnn.cli import main
+from jaxcnn.models import catalogue, digits_cnn
 from jaxcnn.train import History, TrainState, evaluate
 
 RUN_FILES = {
@@ -36,34 +31,6 @@ RUN_FILES = {
     "samples.png",
     "versions.json",
 }
-QUICK = ["--epochs", "2", "--batch-size", "128"]
-
-
-@pytest.fixture(autouse=True)
-def no_terminal(monkeypatch):
-    """Lines as long as they are, whatever stands in the environment that tests of other rooms ran in before."""
-    monkeypatch.delenv("COLUMNS", raising=False)
-
-
-def linear(*, num_classes: int = 10) -> Model:
-    """Of the form of digits_cnn."""
-    return Model("digits_cnn", serial(Flatten(), Dense(num_classes)), (8, 8, 1), num_classes)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def tiny():
-    """A network that compiles in a moment, under the name that the digits get; Ctrl-C is met with the real one."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(catalogue.MODELS, "digits_cnn", linear)
-        yield
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory) -> Path:
-    """A finished run of the main job, cut to two epochs."""
-    folder = tmp_path_factory.mktemp("cli") / "run"
-    assert main(["train", *QUICK, "--run-dir", str(folder)]) == 0
-    return folder
 
 
 def test_train_leaves_a_whole_run_folder(run):
@@ -95,78 +62,6 @@ def test_evaluate_gives_the_accuracy_that_train_gave(run, capsys):
     assert f"test accuracy {accuracy:.2%} on 359 images" in capsys.readouterr().out
 
 
-def test_predict_prints_classes_and_probabilities_of_each_image(run, tmp_path, capsys):
-    digit = data.load("digits").test.images[0, ..., 0]
-    for name in ("a.png", "b.jpeg"):
-        Image.fromarray(np.kron(digit, np.ones((4, 4), np.uint8))).save(tmp_path / name)
-    assert main(["predict", str(run), str(tmp_path / "a.png"), str(tmp_path / "b.jpeg")]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split(": ")[0] for line in lines] == [str(tmp_path / "a.png"), str(tmp_path / "b.jpeg")]
-    for line in lines:
-        chances = [float(value) for value in re.findall(r"([\d.]+)%", line.split(": ")[1])]
-        assert len(chances) == 3 and chances == sorted(chances, reverse=True) and sum(chances) <= 100.2
-
-
-@pytest.mark.parametrize(("loss", "shown"), [(None, "0.25"), ("sigmoid_binary_cross_entropy", "1 56.2%, 0 43.8%")])
-def test_predict_of_one_unit_says_what_its_loss_makes_of_it(loss, shown, tmp_path, capsys):
-    """sigmoid(0.25) = 0.562; a loss of one's own says nothing of what its outputs are."""
-    model = dataclasses.replace(catalogue.create("digits_cnn", num_classes=1), loss=loss)
-    params, state = jax.tree.map(np.zeros_like, model.init(jax.random.key(0)))
-    params["dense1"]["bias"] += 0.25
-    weights.save(tmp_path / "m.safetensors", model, params, state)
-    Image.new("L", (8, 8), 200).save(tmp_path / "x.png")
-    assert main(["predict", str(tmp_path / "m.safetensors"), str(tmp_path / "x.png")]) == 0
-    assert capsys.readouterr().out == f"{tmp_path / 'x.png'}: {shown}\n"
-
-
-def test_resume_goes_on_after_the_last_epoch(run, tmp_path, capsys):
-    folder = shutil.copytree(run, tmp_path / "run")
-    assert main(["train", "--epochs", "3", "--batch-size", "128", "--run-dir", str(folder), "--resume"]) == 0
-    assert "epoch 3/3" in capsys.readouterr().out
-    rows = (folder / "metrics.csv").read_text().splitlines()
-    assert len(rows) == 4 and rows[0] == (run / "metrics.csv").read_text().splitlines()[0]
-
-
-def test_resume_alone_knows_all(run, tmp_path, capsys):
-    """More epochs may be asked for; another place of the data too."""
-    folder = shutil.copytree(run, tmp_path / "run")
-    assert main(["train", "--resume", str(folder), "--epochs", "3"]) == 0
-    assert "epoch 3/3" in capsys.readouterr().out
-    asked = json.loads((folder / "command.json").read_text())
-    assert (asked["epochs"], asked["batch_size"]) == (3, 128)
-
-
-OTHERS = {
-    "--learning-rate": ["0.1"], "--weight-decay": ["0"], "--augment": ["flip"], "--model": ["lenet5"],
-    "--dataset": ["mnist"], "--keep": ["best"], "--seed": ["1"], "--batch-size": ["7"], "--validation": ["0.2"],
-    "--classes": ["1", "2"], "--skip-unreadable": [], "--size": ["9"],
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("flag", OTHERS)
-def test_resume_refuses_another_setting_with_both_values(run, flag, capsys):
-    before = (run / "command.json").read_bytes()
-    assert main(["train", "--resume", str(run), flag, *OTHERS[flag]]) == 2
-    assert re.search(rf"cannot take {flag} .*\(it began with .+\)", capsys.readouterr().err)
-    assert (run / "command.json").read_bytes() == before
-
-
-def test_resume_begins_a_run_that_has_no_checkpoint(tmp_path, capsys):
-    folder = tmp_path / "run"
-    command = ["train", *QUICK, "--run-dir", str(folder), "--resume"]
-    assert main(command) == 0
-    assert "holds no run yet: begun anew" in capsys.readouterr().out
-    assert main(command) == 0, "all is done, and the command may be given again"
-    (folder / "checkpoint.safetensors").unlink()
-    assert main(["train", "--resume", str(folder)]) == 0
-    assert "no checkpoint yet: begun anew" in capsys.readouterr().out
-
-
-def test_fewer_epochs_than_are_done_are_refused(run, capsys):
-    assert main(["train", "--resume", str(run), "--epochs", "1"]) == 2
-    assert "--epochs must be at least the 2" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe", b"{}", b"null"])
 @pytest.mark.parametrize("name", ["command.json", "config.json", "metrics.csv", "model.safetensors"])
 def test_a_damaged_file_is_named_in_one_line(run, name, content, tmp_path, capsys):
@@ -177,24 +72,6 @@ def test_a_damaged_file_is_named_in_one_line(run, name, content, tmp_path, capsy
         err = capsys.readouterr().err
         assert len(err.splitlines()) <= 1 and "unexpected" not in err
         assert code == 0 or name in err
-
-
-def test_a_number_beyond_all_bounds_in_command_json_names_the_field(run, tmp_path, capsys):
-    folder = shutil.copytree(run, tmp_path / "run")
-    asked = json.loads((folder / "command.json").read_text())
-    (folder / "command.json").write_text(json.dumps(asked | {"seed": 2**70}))
-    assert main(["train", "--resume", str(folder)]) == 1
-    assert re.search(r"command\.json: .*'seed'; found '1180591620717411303424'", capsys.readouterr().err)
-
-
-@pytest.mark.parametrize("field", ["dataset", "model", "epochs", "classes", "augment", "data_dir", "keep", "size"])
-def test_a_wrong_type_in_command_json_names_the_field(run, field, tmp_path, capsys):
-    folder = shutil.copytree(run, tmp_path / "run")
-    asked = json.loads((folder / "command.json").read_text())
-    (folder / "command.json").write_text(json.dumps(asked | {field: {"a": 1}}))
-    assert main(["evaluate", str(folder)]) == 1
-    err = capsys.readouterr().err
-    assert ("command.json" in err and f"'{field}'" in err) or ("--data-dir" in err and len(err.splitlines()) == 1)
 
 
 def test_a_score_is_told_where_it_cannot_be_saved(run, tmp_path, capsys, monkeypatch):
@@ -323,48 +200,6 @@ def test_flags_that_do_not_exist_are_exit_code_2(arguments, capsys):
     capsys.readouterr()
 
 
-def test_a_file_that_is_no_image_is_exit_code_1(run, tmp_path, capsys):
-    (tmp_path / "a.png").write_bytes(b"not an image")
-    assert main(["predict", str(run), str(tmp_path / "a.png")]) == 1
-    assert "expected a readable image" in capsys.readouterr().err
-    assert main(["predict", str(run), str(tmp_path / "b.png")]) == 1
-    assert "no such file" in capsys.readouterr().err
-
-
-def test_one_bad_image_of_several_leaves_the_others_answered(run, tmp_path, capsys):
-    (tmp_path / "bad.png").write_bytes(b"not an image")
-    Image.new("L", (8, 8)).save(tmp_path / "good.png")
-    assert main(["predict", str(run), *(str(tmp_path / name) for name in ("good.png", "bad.png", "good.png"))]) == 1
-    out, err = capsys.readouterr()
-    assert len(out.splitlines()) == 2 and len(err.splitlines()) == 1 and "bad.png" in err
-
-
-def test_predict_turns_a_photo_upright(run, tmp_path, capsys):
-    """A digit stored turned, with the orientation that says so, and the same digit upright."""
-    digit = Image.fromarray(np.kron(data.load("digits").test.images[3, ..., 0], np.ones((4, 4), np.uint8)))
-    digit.save(tmp_path / "a.png")
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    digit.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "b.png", exif=exif)
-    assert main(["predict", str(run), str(tmp_path / "a.png"), str(tmp_path / "b.png")]) == 0
-    one, other = (line.split(": ")[1] for line in capsys.readouterr().out.splitlines())
-    assert one == other
-
-
-def test_predict_prepares_images_as_the_file_says(tmp_path, capsys):
-    """A linear model of the mean brightness, which the file's preprocessing shifts below zero."""
-    model = catalogue.create("cifar10_cnn", input_size=10, num_classes=2)
-    params, state = model.init(jax.random.key(0))
-    prepared = weights.Preprocessing((10, 10), resize=12, mean=(0.4, 0.5, 0.6), std=(0.1, 0.2, 0.3))
-    weights.save(tmp_path / "m.safetensors", model, params, state, classes=["a", "b"], preprocessing=prepared)
-    pixels = np.random.default_rng(0).integers(0, 256, (30, 20, 3), np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "x.png")
-    assert main(["predict", str(tmp_path / "m.safetensors"), str(tmp_path / "x.png"), "--top", "2"]) == 0
-    p = jax.nn.softmax(model.apply(params, state, prepared(pixels[None]))[0][0])
-    said = dict(part.split(" ") for part in capsys.readouterr().out.split("x.png: ")[1].strip().split(", "))
-    assert said == {"a": f"{p[0]:.1%}", "b": f"{p[1]:.1%}"}
-
-
 def test_missing_data_is_exit_code_1(tmp_path, capsys):
     assert main(["train", "--dataset", "mnist", "--data-dir", str(tmp_path / "nowhere")]) == 1
     assert "no such folder" in capsys.readouterr().err
@@ -404,95 +239,3 @@ def test_ctrl_c_leaves_a_usable_folder(tmp_path, monkeypatch, users_environment,
     assert f"jaxcnn train --resume {folder}" in out and "Traceback" not in out
     if "before an epoch" not in out:
         assert main(["evaluate", str(folder)]) == 0
-
-
-def test_a_narrow_terminal_gets_fewer_columns_and_shorter_names(monkeypatch, capsys):
-    monkeypatch.setenv("COLUMNS", "40")
-    for command in (["summary", "mobilenet_v2"], ["datasets"], ["models"]):
-        assert main(command) == 0
-        lines = capsys.readouterr().out.splitlines()
-        assert max(len(line) for line in lines if "://" not in line) <= 40 and len(lines) > 10
-    assert [line.split()[0] for line in lines[1 : len(names()) + 1]] == names(), "whole, since they are to be typed"
-    monkeypatch.setenv("COLUMNS", "50")
-    assert main(["summary", "resnet20"]) == 0
-    assert "stage1/block1" in capsys.readouterr().out
-
-
-def test_a_reader_that_goes_away_is_no_error(users_environment):
-    command = [sys.executable, "-m", "jaxcnn", "summary", "mobilenet_v2"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=users_environment) as process:
-        process.stdout.close()
-        assert process.wait(timeout=120) == 141
-        assert process.stderr.read() == b""
-
-
-def test_version(capsys):
-    assert main(["--version"]) == 0
-    assert capsys.readouterr().out.startswith("jaxcnn 0.")
-
-
-def test_summary_and_datasets_print_their_tables(capsys):
-    assert main(["summary", "lenet5"]) == 0
-    assert "trainable 61,706" in capsys.readouterr().out
-    assert main(["datasets"]) == 0
-    out = capsys.readouterr().out
-    assert all(name in out for name in data.names())
-
-
-def test_models_prints_a_row_for_each_with_its_published_accuracy(capsys):
-    """Parameters and multiply-adds at inference: GoogLeNet's without its auxiliary classifiers."""
-    assert main(["models"]) == 0
-    head, *rows, sources = capsys.readouterr().out.splitlines()
-    assert [row.split()[0] for row in rows] == names()
-    cells = {row.split()[0]: row.split(maxsplit=4)[1:] for row in rows}
-    assert cells["cats_vs_dogs_cnn"] == ["150×150×3", "19,024,513", "161,408,256", "—"]
-    assert cells["resnet50"] == ["224×224×3", "25,557,032", "4,089,184,256", "76.13 % ImageNet-1k"]
-    assert cells["googlenet"][1:] == ["6,624,904", "1,498,376,192", "69.78 % ImageNet-1k"]
-    assert cells["resnet20"][-1] == "91.25 % CIFAR-10"
-    assert "torchvision" in sources and "He et al. (2015)" in sources
-    assert head.split() == ["model", "input", "parameters", "multiply-adds", "published", "top-1"]
-
-
-def test_doctor_gives_its_verdict_first(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "60")
-    assert main(["doctor"]) == 0
-    first, *lines = capsys.readouterr().out.splitlines()
-    assert all(len(line) <= 60 for line in (first, *lines) if not re.search("https://|XLA_FLAGS", line))
-    assert first.startswith("jaxcnn works here") and "WRONG" not in first
-    out = "\n".join(lines)
-    assert re.search(r"^convolution +right", out, re.M) and re.search(r"^pooling +right", out, re.M)
-    assert all(fault.name in out for fault in faults.FAULTS) and "jaxlib" in out and "devices" in out
-
-
-def test_doctor_is_exit_code_1_only_where_jaxcnn_is_wrong(capsys, monkeypatch):
-    monkeypatch.setitem(doctor.CHECKS, "pooling", lambda: 0.5)
-    assert main(["doctor"]) == 1
-    assert "computes WRONGLY here: pooling off by 5.0e-01" in capsys.readouterr().out.splitlines()[0]
-
-
-@pytest.mark.parametrize(
-    ("backend", "found", "installed", "environment", "said"),
-    [
-        ("cpu", {}, {}, {}, ""),
-        ("gpu", {"GPU": "x"}, {"jax-cuda12-plugin": "0.7.2"}, {}, ""),
-        ("cpu", {"GPU": "x"}, {"jax-cuda12-plugin": "0.7.2"}, {}, "there but unused: jax-cuda12-plugin 0.7.2 does not"),
-        ("cpu", {"GPU": "x"}, {}, {}, "pip install -U 'jax[cuda12]'"),
-        ("cpu", {"TPU": "x"}, {}, {}, "pip install -U 'jax[tpu]'"),
-        ("cpu", {"GPU": "x"}, {}, {"JAX_PLATFORMS": "cpu"}, "JAX_PLATFORMS=cpu keeps JAX from it"),
-        ("cpu", {"GPU": "x"}, {"jax-cuda12-plugin": "0.10.2.post1"}, {}, "though jax-cuda12-plugin is there"),
-    ],
-)
-def test_doctor_says_which_accelerator_is_not_used(backend, found, installed, environment, said):
-    answer = accelerators.unused(backend, found, installed, "0.10.2", environment)
-    assert said in answer and bool(said) == bool(answer)
-
-
-def test_without_arguments_the_help_is_printed(capsys, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["jaxcnn"])
-    assert main() == 0
-    assert "train" in capsys.readouterr().out
-
-
-def test_every_dataset_has_a_recipe_with_a_model_that_exists():
-    assert set(RECIPES) == set(data.names())
-    assert all(recipe.model in names() for recipe in RECIPES.values())

@@ -1,0 +1,3 @@
+"""What tests of the command share."""
+
+QUICK = ["--epochs", "2", "--batch-size", "128"]
