@@ -15,12 +15,12 @@ import jaxcnn
 PACKAGE = Path(jaxcnn.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 # Imports go down this list: a room may import those after it.
-ORDER = ["cli", "viz", "population", "train", "weights", "models", "layers", "ops"]
+ORDER = ["cli", "viz", "inspect", "population", "train", "weights", "models", "layers", "ops"]
 APART = ["data", "textbook"]  # import no room of that list; from weights up data is imported, the textbook by cli alone
 GROUND = ["files"]  # imports no room, and is for other rooms alone
 MAY_IMPORT = {room: set(ORDER[i + 1 :]) for i, room in enumerate(ORDER)} | {room: set() for room in (*APART, *GROUND)}
 MAY_IMPORT["train"] -= {"models", "layers"}  # training is given `apply`, and knows no model
-for above in ("viz", "population", "train", "weights"):
+for above in ("viz", "inspect", "population", "train", "weights"):
     MAY_IMPORT[above] |= {"data", "files"}
 MAY_IMPORT["cli"] |= {"data", "files", "textbook"}
 MAY_IMPORT["data"] |= {"files"}
