@@ -78,7 +78,7 @@ def test_there_are_files_to_read():
 
 def test_the_design_page_lists_the_rooms_in_this_order():
     page = (PACKAGE.parent / "docs" / "design.md").read_text(encoding="utf-8")
-    listed = re.findall(r"^\| `(\w+)` \|", page.split("## Rooms")[1].split("## Laws")[0], re.M)
+    listed = re.findall(r"^\| `(\w+)` \|", page.split("## Rooms")[1].split("###")[0], re.M)
     assert listed == [name for name in ORDER if name in ROOMS]
     assert all(f"`{name}`" in page for name in (*APART, *GROUND))
 
@@ -114,6 +114,50 @@ def test_of_weights_what_is_ours_imports_nothing_of_theirs():
     trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in files}
     taken = {short(path) for path in files if any("jaxcnn.weights.foreign" in name for name in imports(trees[path]))}
     assert taken == {"weights/__init__.py", "weights/zoo.py"}
+
+
+def lent():
+    """The modules that each room lends, from docs/design.md#what-a-room-lends."""
+    page = (PACKAGE.parent / "docs" / "design.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", page.split("### What a room lends")[1].split("###")[0], re.M)
+    return {room: set(re.findall(r"`(\w+)`", modules)) if modules != "all" else ALL for room, modules in rows}
+
+
+ALL = {path.stem for path in FILES}
+
+
+@every_file
+def test_a_room_takes_from_others_what_is_public_or_lent(path, tree):
+    here = room(path)
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.ImportFrom) or not node.module.startswith("jaxcnn."):
+            continue
+        _, other, *inside = node.module.split(".")
+        if other in (here, "errors", "moved"):
+            continue
+        if inside:
+            assert inside[0] in lent().get(other, ()), f"{other} does not lend {inside[0]}"
+        else:
+            names, lends = {alias.name for alias in node.names}, lent().get(other, set())
+            assert names <= {*getattr(importlib.import_module(node.module), "__all__", ()), *lends}
+        assert not any(alias.name.startswith("_") for alias in node.names)
+
+
+def test_what_is_lent_is_taken():
+    taken = {name for path in FILES for name in imports(ast.parse(path.read_text(encoding="utf-8")))}
+    for other, modules in lent().items():
+        if modules is not ALL:
+            assert all(any(name.startswith(f"jaxcnn.{other}.{module}") for name in taken) for module in modules)
+
+
+def test_no_public_name_hides_its_module():
+    for path in FILES:
+        name = ".".join(("jaxcnn", *path.relative_to(PACKAGE).with_suffix("").parts))
+        if path.stem in ("__init__", "__main__"):
+            continue
+        importlib.import_module(name)
+        above, _, own = name.rpartition(".")
+        assert inspect.ismodule(getattr(sys.modules[above], own)), name
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "textbook").glob("*.py")), ids=short)

@@ -10,7 +10,7 @@ from jax import lax
 from jaxcnn.layers.layer import Layer, Tree, along_channels, makes_layer
 from jaxcnn.ops.arguments import check_bool, is_number
 from jaxcnn.ops.geometry import per_axis
-from jaxcnn.ops.layout import channels_first, channels_last
+from jaxcnn.ops.statistics import moments, normalized, normalized_by_batch
 
 
 @makes_layer
@@ -69,17 +69,12 @@ def BatchNorm(
     def apply(params, state, x, *, train=False, key=None):
         if not train or 0 in x.shape[:-1]:
             return _normalize(x, *(along_channels(state[name], x) for name in ("mean", "var")), eps, params), state
-        turned = x.ndim > 2 and jax.default_backend() == "cpu"  # elsewhere nothing was measured
-        inner = channels_first(x) if turned else x
-        axes = tuple(range(1, inner.ndim) if turned else range(inner.ndim - 1))
-        mean, var = _moments(inner, axes, axis_name)
+        y, mean, var = normalized_by_batch(x, eps, params, axis_name)
 
         def moved(old, batch):
-            return momentum * old + (1 - momentum) * lax.stop_gradient(batch).reshape(-1).astype(old.dtype)
+            return momentum * old + (1 - momentum) * lax.stop_gradient(batch).astype(old.dtype)
 
-        new = {"mean": moved(state["mean"], mean), "var": moved(state["var"], var)}
-        y = _normalize(inner, mean, var, eps, {name: jnp.expand_dims(p, axes) for name, p in params.items()})
-        return (channels_last(y) if turned else y), new
+        return y, {"mean": moved(state["mean"], mean), "var": moved(state["var"], var)}
 
     return Layer(init, apply, "batch_norm", settings={"momentum": momentum, "eps": eps})
 
@@ -103,7 +98,7 @@ def LayerNorm(eps: float = 1e-5, *, use_scale: bool = True, use_bias: bool = Tru
     eps = _check_eps("LayerNorm", eps)
 
     def apply(params, state, x, *, train=False, key=None):
-        return _normalize(x, *_moments(x, (-1,)), eps, params), state
+        return _normalize(x, *moments(x, (-1,)), eps, params), state
 
     return Layer(_scale_and_bias("LayerNorm", use_scale, use_bias), apply, "layer_norm", settings={"eps": eps})
 
@@ -138,7 +133,7 @@ def GroupNorm(groups: int, eps: float = 1e-5, *, use_scale: bool = True, use_bia
         grouped = x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)  # (N, *spatial, G, C/G)
         axes = (*range(1, x.ndim - 1), grouped.ndim - 1)
         own = {name: p.reshape(groups, -1) for name, p in params.items()}
-        return _normalize(grouped, *_moments(grouped, axes), eps, own).reshape(x.shape), state
+        return _normalize(grouped, *moments(grouped, axes), eps, own).reshape(x.shape), state
 
     return Layer(init, apply, "group_norm", settings={"groups": groups, "eps": eps})
 
@@ -155,35 +150,8 @@ def _scale_and_bias(layer: str, use_scale: bool, use_bias: bool) -> Callable[...
     return init
 
 
-def _moments(x: jax.Array, axes: tuple[int, ...], axis_name: str | None = None) -> tuple[jax.Array, jax.Array]:
-    """Mean and variance (divided by n), in float32 at least, with the axes kept.
-
-    The mean of many numbers far from 0 is off by a few millionths of their size, which may be much of their spread. So
-    a first mean is subtracted, and both moments are computed from the differences; derivatives do not depend on it.
-    """
-
-    def average(values):
-        mean = jnp.mean(values, axes, keepdims=True)
-        return lax.pmean(mean, axis_name) if axis_name else mean
-
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    near = lax.stop_gradient(average(x))
-    left = x - near
-    rest = average(left)
-    square = jnp.square(rest)
-    square = jnp.where(jnp.isinf(square), 0, square)  # an infinite mean of squares stays infinite: ∞ − ∞ would be NaN
-    return near + rest, jnp.maximum(average(jnp.square(left)) - square, 0)
-
-
-def _normalize(x, mean, var, eps, params):
-    """(x − mean) / √(var + eps) · scale + bias, of which either may be missing."""
-    factor = lax.rsqrt(var + eps)
-    if "scale" in params:
-        factor = factor * along_channels(params["scale"], x)
-    y = (x - mean) * factor
-    if "bias" in params:
-        y = y + along_channels(params["bias"], x)
-    return y.astype(x.dtype)
+def _normalize(x: jax.Array, mean: jax.Array, var: jax.Array, eps: float, params: Tree) -> jax.Array:
+    return normalized(x, mean, var, eps, {name: along_channels(p, x) for name, p in params.items()})
 
 
 def _check_eps(layer: str, eps: float) -> float:

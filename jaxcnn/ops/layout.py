@@ -29,7 +29,7 @@ def arrange(
     cotangent is read twice (the bias reads it too), so it gets its layout first.
     """
     members, n, *size, c = x.shape
-    innermost = machine.CPU.innermost(n) if innermost is None else innermost
+    innermost = machine.unplanned().innermost(n) if innermost is None else innermost
     x = x.reshape(x.shape[members == 1 :])  # XLA sees through a transpose of (N, *spatial, C), not with an axis of 1
     order = _order(members, len(size), innermost)
     x = _keep(x, order, target) if cotangent else x
@@ -45,7 +45,7 @@ def _around(size: Sequence[int], n: int, innermost: bool) -> tuple[int, ...]:
 def restore(y: jax.Array, members: int, target: Target | None, *, innermost: bool | None = None) -> jax.Array:
     """The inverse of `arrange`."""
     g, d, b, *size, n = y.shape
-    innermost = machine.CPU.innermost(b * n) if innermost is None else innermost
+    innermost = machine.unplanned().innermost(b * n) if innermost is None else innermost
     lead = (members,) if members > 1 else ()
     y = y.reshape(*lead, g // members * d, *((*size, n) if innermost else (b, *size)))
     y = _keep(y, range(y.ndim), target)
@@ -86,12 +86,12 @@ def channels_first(x: jax.Array) -> jax.Array:
     For operations between sliding windows that sum over positions, such as normalization. Written for (N, *spatial, C),
     XLA would compute them in another order, and copy the array before and after.
     """
-    return _arranged(x, rank=x.ndim - 2, innermost=machine.CPU.innermost(x.shape[0]))
+    return _arranged(x, rank=x.ndim - 2, innermost=machine.unplanned().innermost(x.shape[0]))
 
 
 def channels_last(y: jax.Array) -> jax.Array:
     """The inverse of `channels_first`."""
-    return _restored(y, rank=y.ndim - 3, innermost=machine.CPU.innermost(y.shape[1] * y.shape[-1]))
+    return _restored(y, rank=y.ndim - 3, innermost=machine.unplanned().innermost(y.shape[1] * y.shape[-1]))
 
 
 def _order(members: int, rank: int, innermost: bool) -> tuple[int, ...]:

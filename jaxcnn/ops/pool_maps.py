@@ -254,9 +254,9 @@ def _differentiable_powers(x: jax.Array, m: jax.Array, *, window: Window, p: flo
         in_one = at_inputs > 0
         return window_sum(_power(jnp.where(in_one, x, 0) / jnp.where(in_one, at_inputs, 1), p), window)
     axis = x.ndim - window.rank - 1
-    turned = axis == 1 and jax.default_backend() == "cpu"  # five times as fast on a CPU; elsewhere nothing was measured
-    if not turned:
+    if axis != 1:
         return _add_powers(x, m, window=window, p=p, axis=axis)
+    # in the order of the sliding windows: five times as fast on a CPU
     y = _add_powers(channels_first(x), channels_first(m), window=window, p=p, axis=2)
     return channels_last(y)
 

@@ -45,6 +45,7 @@ from jaxcnn.train.evaluation import in_batches
 from jaxcnn.train.examples import match_images
 from jaxcnn.train.integers import whole
 from jaxcnn.train.losses import LossFunction, meaning, probabilities
+from jaxcnn.train.network import Network
 from jaxcnn.train.step import check_alive
 
 Tree = Any
@@ -52,7 +53,7 @@ Tree = Any
 # ---------------------------------------------------------------------------------------------- into and out of a stack
 
 
-def init(model: Any, key: jax.Array, members: int) -> tuple[Tree, Tree]:
+def init(model: Network, key: jax.Array, members: int) -> tuple[Tree, Tree]:
     """Fresh parameters and state of every member.
 
         params[m], state[m] = model.init(split(key, members)[m])
@@ -78,7 +79,7 @@ def init(model: Any, key: jax.Array, members: int) -> tuple[Tree, Tree]:
 
 
 def start(
-    model: Any,
+    model: Network,
     key: jax.Array,
     members: int,
     optimizer: optax.GradientTransformation,
@@ -233,7 +234,7 @@ def make_steps(step: Callable, *, own_batches: bool = False) -> Callable:
 # ---------------------------------------------------------------------------------------------------------- prediction
 
 
-def predict(model: Any, train_state: TrainState, x: Any, *, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+def predict(model: Network, train_state: TrainState, x: Any, *, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
     """Class probabilities of an ensemble, the mean over its members; plain outputs after a loss function of your own.
 
         mean = 1/M Σ_m each[m]

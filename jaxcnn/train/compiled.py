@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 
+from jaxcnn.train.network import Network
+
 T = TypeVar("T")
 
 MOST = 32  # functions kept per model: each new loss, for example, needs another
@@ -41,7 +43,7 @@ def kept(apply: Callable, key: Hashable, make: Callable[[Callable], T]) -> T:
     return results[key]
 
 
-def template(model: Any) -> tuple[Any, Any]:
+def template(model: Network) -> tuple[Any, Any]:
     """Shapes and dtypes of a model's (params, state), to be read only; nothing is computed."""
     key = "template", jnp.result_type(float)  # which says whether 64 bits are on
     return kept(model.apply, key, lambda _: jax.eval_shape(model.init, jax.random.key(0)))

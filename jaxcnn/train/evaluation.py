@@ -19,6 +19,7 @@ from jaxcnn.train.examples import check_model, check_pixels, labeled_images, mat
 from jaxcnn.train.integers import whole
 from jaxcnn.train.keywords import hinted
 from jaxcnn.train.losses import LossFunction, meaning, probabilities
+from jaxcnn.train.network import Network
 from jaxcnn.train.precision import Policy
 from jaxcnn.train.state import TrainState
 from jaxcnn.train.step import batch_sums, check_alive
@@ -26,7 +27,7 @@ from jaxcnn.train.step import batch_sums, check_alive
 
 @hinted(positional=3)
 def evaluate(
-    model: Any, train_state: TrainState, data: Any, *, batch_size: int, policy: Policy | None = None
+    model: Network, train_state: TrainState, data: Any, *, batch_size: int, policy: Policy | None = None
 ) -> dict[str, float]:
     """Loss and accuracy on labeled images: exact means over all of them, however they are cut into batches.
 
@@ -50,7 +51,7 @@ def evaluate(
 
 
 def predict(
-    model: Any, train_state: TrainState, x: Any, *, batch_size: int, policy: Policy | None = None
+    model: Network, train_state: TrainState, x: Any, *, batch_size: int, policy: Policy | None = None
 ) -> np.ndarray:
     """Class probabilities of images; after a loss of your own, the plain outputs (see `losses.Classification`).
 
@@ -105,7 +106,7 @@ def outputs(layer: Any, params: Any, state: Any, x: Any, *, batch_size: int) -> 
 
 
 def scores(
-    model: Any, train_state: TrainState, data: tuple, batch_size: int, policy: Policy | None
+    model: Network, train_state: TrainState, data: tuple, batch_size: int, policy: Policy | None
 ) -> dict[str, float]:
     """Mean loss and, of a classification, accuracy."""
     loss = train_state.loss
@@ -135,7 +136,7 @@ def in_batches(op: str, function: Callable, params: Any, state: Any, x: Any, bat
     return np.zeros((0, *promised.shape[1:]), promised.dtype)
 
 
-def check_single(op: str, model: Any, train_state: TrainState) -> None:
+def check_single(op: str, model: Network, train_state: TrainState) -> None:
     """ValueError or TypeError unless it is a train state of this model, of no ensemble, with its arrays still there."""
     check_model(op, model)
     if not isinstance(train_state, TrainState):

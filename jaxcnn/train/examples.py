@@ -13,11 +13,12 @@ from jaxcnn.data import as_pair
 from jaxcnn.train.compiled import kept, template
 from jaxcnn.train.losses import Classification, LossFunction, Meaning, check_range, loss_function, meaning
 from jaxcnn.train.metrics import correct
+from jaxcnn.train.network import Network
 
 MOST_IN_CHECK = 2**16  # how many images are checked for the range of their values
 
 
-def labeled_images(op: str, model: Any, data: Any, name: str, loss: str | LossFunction | None) -> tuple[Any, Any]:
+def labeled_images(op: str, model: Network, data: Any, name: str, loss: str | LossFunction | None) -> tuple[Any, Any]:
     """(images, labels) as arrays; ValueError or TypeError if they do not fit the model or the loss."""
     check_model(op, model)
     images, labels = as_pair(data, name=name)
@@ -53,7 +54,7 @@ def labeled_images(op: str, model: Any, data: Any, name: str, loss: str | LossFu
     return images, labels
 
 
-def check_model(op: str, model: Any) -> None:
+def check_model(op: str, model: Network) -> None:
     """TypeError for a network without an `input_shape`."""
     if not hasattr(model, "input_shape"):
         raise TypeError(
@@ -62,7 +63,7 @@ def check_model(op: str, model: Any) -> None:
         )
 
 
-def match_images(op: str, model: Any, images: Any, name: str) -> None:
+def match_images(op: str, model: Network, images: Any, name: str) -> None:
     """ValueError unless the images have the model's input shape; a warning if they are floats of 0 to 255."""
     shape = getattr(images, "shape", ())
     if tuple(shape[1:]) != tuple(model.input_shape):
@@ -93,7 +94,7 @@ def _callers_level() -> int:
     return level
 
 
-def _outputs(model: Any) -> jax.ShapeDtypeStruct:
+def _outputs(model: Network) -> jax.ShapeDtypeStruct:
     """The shape and dtype of the model's output for one image."""
     params, state = template(model)
     image = jax.ShapeDtypeStruct((1, *model.input_shape), jnp.float32)
@@ -110,7 +111,7 @@ def _check_no_regression(op: str, name: str, labels: np.ndarray) -> None:
         )
 
 
-def _check_classes(op: str, model: Any, name: str, labels: np.ndarray, units: int, says: Meaning) -> None:
+def _check_classes(op: str, model: Network, name: str, labels: np.ndarray, units: int, says: Meaning) -> None:
     """ValueError unless labels are classes, or probabilities of classes, for a network with so many output units."""
     kept = labels if says.ignore_label is None else labels[labels != says.ignore_label]
     if labels.size and not kept.size:

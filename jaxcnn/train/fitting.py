@@ -22,6 +22,7 @@ from jaxcnn.train.history import History
 from jaxcnn.train.integers import whole
 from jaxcnn.train.keywords import hinted
 from jaxcnn.train.losses import LossFunction, meaning, name_of
+from jaxcnn.train.network import Network
 from jaxcnn.train.precision import Policy
 from jaxcnn.train.run_folder import RunFolder
 from jaxcnn.train.state import Initial, TrainState, fingerprint, initial_state
@@ -38,7 +39,7 @@ MOST_STEPS_PER_DISPATCH = 50
 
 @hinted(positional=2)
 def fit(
-    model: Any,
+    model: Network,
     data: Any,
     *,
     validation: Any = None,

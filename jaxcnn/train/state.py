@@ -14,6 +14,7 @@ import optax
 from jaxcnn.files.trees import differences, flatten
 from jaxcnn.train.compiled import template
 from jaxcnn.train.losses import LossFunction
+from jaxcnn.train.network import Network
 from jaxcnn.train.precision import Policy, cast
 
 
@@ -53,7 +54,7 @@ Initial = tuple[Any, Any] | TrainState
 
 
 def initial_state(
-    model: Any,
+    model: Network,
     key: jax.Array,
     optimizer: optax.GradientTransformation,
     *,
@@ -99,7 +100,7 @@ def _named(weights: tuple[Any, Any]) -> dict[str, Any]:
     return flatten(dict(zip(("params", "state"), weights, strict=True)))
 
 
-def _given(model: Any, initial: Initial) -> tuple[Any, Any]:
+def _given(model: Network, initial: Initial) -> tuple[Any, Any]:
     """The given parameters as arrays, checked against the model's names, shapes and dtypes."""
     weights = jax.tree.map(jnp.asarray, _weights(initial))
     expected, found = _named(template(model)), _named(weights)

@@ -25,7 +25,7 @@ class Algorithm:
 
     Args:
       name: the name by which a user asks for it.
-      claim: what it can compute, in words that follow "it" in an error message.
+      claim: what it can compute, in words that follow "it" in an error message; {…} is a number of the machine.
       layout: the order of axes in which it takes its arrays.
       fits: whether it can compute y of a product.
       product: `(x, w, p) -> y`.

@@ -92,9 +92,9 @@ def check_claim(op: str, asked: str, p: Product) -> None:
     if asked not in NAMES:
         raise ValueError(f"{op}: `algorithm` must be one of {', '.join(NAMES)}; got {asked!r}")
     if asked != "auto" and not ALGORITHMS[asked].can(p):
-        w = p.window
+        w, claim = p.window, ALGORITHMS[asked].claim.format_map(vars(p.machine))
         raise ValueError(
-            f"{op}: `algorithm` {asked!r} cannot compute this product: it {ALGORITHMS[asked].claim}; got "
+            f"{op}: `algorithm` {asked!r} cannot compute this product: it {claim}; got "
             f"{p.dtype.name}, window {w.size}, stride {w.stride}, dilation {w.dilation}, {p.channels[0]} input, "
             f"{p.channels[1]} output channels per group, precision {p.precision and p.precision.name.lower()}"
         )

@@ -91,7 +91,7 @@ def kernel_gradient(x: jax.Array, dy: jax.Array, p: Product) -> jax.Array:
 
 DEPTHWISE = Algorithm(
     "depthwise",
-    "takes groups of one channel in and one out, and at most 100 taps",
+    "takes groups of one channel in and one out, and at most {most_depthwise_taps} taps",
     AS_GIVEN,
     fits=fits,
     product=product,

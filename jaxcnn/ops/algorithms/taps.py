@@ -70,7 +70,7 @@ def _views(x: jax.Array, p: Product) -> Iterator[jax.Array]:
 
 TAPS = Algorithm(
     "taps",
-    "takes windows of one tap, and at most 32 weights per output channel",
+    "takes windows of one tap, and at most {most_tap_weights} weights per output channel",
     ARRANGED,
     fits=fits,
     product=product,
