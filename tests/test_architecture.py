@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import jaxcnn
+from jaxcnn.ops.bilinear import OPERATIONS
 
 PACKAGE = Path(jaxcnn.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -202,6 +203,27 @@ def test_the_layers_of_a_network_are_walked_over_in_one_place(path, tree):
         and dotted(node.value).endswith(".children")
     }
     assert bool(found) == (short(path) in WALKERS), f"lines {sorted(found)}"
+
+
+READERS = {"ops/jaxprs.py", "population/bookkeeping.py"}  # the second cuts a program in two; the first reads all others
+
+
+@every_file
+def test_the_equations_of_programs_are_read_in_one_place(path, tree):
+    found = {node.lineno for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr == "eqns"}
+    assert bool(found) == (short(path) in READERS), f"lines {sorted(found)}"
+
+
+def test_no_file_names_a_primitive_of_ours():
+    """Facts are found by the primitive: by its name they would be lost, in silence, when it is called otherwise."""
+    names = {primitive.name for primitive in OPERATIONS} - {"conv", "max_pool"}  # kinds of layers, too
+    for path in FILES:
+        written = {node.value for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if is_word(node)}
+        assert room(path) == "ops" or not written & names, short(path)
+
+
+def is_word(node):
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 
 # ------------------------------------------------------------------------------------------------------- what is not

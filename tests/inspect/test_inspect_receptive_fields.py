@@ -37,6 +37,7 @@ from jaxcnn.layers import (
     serial,
     stateless,
 )
+from jaxcnn.ops.bilinear import OPERATIONS
 
 
 def positive(key, shape, dtype):
@@ -170,6 +171,15 @@ def test_every_unit_sees_what_its_gradient_reaches(name):
 )
 def test_known_fields(model, layer, expected):
     assert field_of_view(model, layer) == expected
+
+
+def test_windows_are_found_by_the_primitive_and_not_by_its_name(monkeypatch):
+    net = serial(Conv(2, 3, stride=2), MaxPool(2), LpPool(2, p=3), AvgPool(2), ConvTranspose(1, 3))
+    at = functools.partial(pixels_seen, net, "conv_transpose1", (0, 1), input_shape=(40, 40, 1))
+    expected = at()
+    for primitive in OPERATIONS:
+        monkeypatch.setattr(primitive, "name", "renamed")
+    assert at() == expected
 
 
 def test_inside_a_block_only_its_own_way_counts():
