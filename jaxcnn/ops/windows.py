@@ -40,6 +40,15 @@ def total(parts: Iterable[jax.Array]) -> jax.Array:
     return functools.reduce(operator.add, parts)
 
 
+def every(flags: jax.Array) -> jax.Array:
+    """Whether all of them are True: whether the least is.
+
+    Of many flags XLA computes `jnp.all` by windows of its own, and `jnp.max` of values loses a NaN (jaxlib 0.10.2, CPU).
+    """
+    flags = flags.reshape(-1)
+    return flags[jnp.argmin(flags)]
+
+
 def grouped(x: jax.Array, groups: int) -> jax.Array:
     """The channels cut into groups: (…, C) as (…, G, C/G)."""
     return x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)

@@ -46,7 +46,8 @@ def by_gathering(x, kernel, window, groups):
     return y.reshape(*y.shape[:-2], -1)
 
 
-def by_definition(x, kernel, *, textbook_too, stride=1, padding="VALID", dilation=1, groups=1):
+def by_definition(x, kernel, *, textbook_too, stride=1, padding="VALID", dilation=1, groups=1, **how):
+    assert how == {"algorithm": "auto", "precision": None}
     window = form_of("conv", x, kernel, stride, padding, dilation, groups, "auto", None).window
     assert max(window.dilation) == 1
     x = jnp.pad(x, [(0, 0), *window.padding, (0, 0)])

@@ -23,6 +23,8 @@ REAL = {
     "conv, first layer": (functools.partial(ops.conv, padding="SAME"), (4, 32, 32, 3), (3, 3, 3, 16)),
     "conv, in tiles": (functools.partial(ops.conv, padding="SAME"), (8, 32, 32, 32), (3, 3, 32, 32)),
     "conv, grouped": (functools.partial(ops.conv, groups=4, stride=2), (2, 16, 16, 16), (3, 3, 4, 16)),
+    "conv, many weights": (functools.partial(ops.conv, padding="SAME"), (2, 7, 7, 128), (3, 3, 128, 128)),
+    "conv, large window": (functools.partial(ops.conv, padding="SAME"), (8, 40, 40, 8), (21, 21, 8, 8)),
     "conv, one channel": (ops.conv, (2, 28, 28, 1), (5, 5, 1, 4)),
     "depthwise, small": (functools.partial(ops.conv, padding="SAME", groups=3), (2, 8, 8, 3), (3, 3, 1, 3)),
     "depthwise": (functools.partial(ops.conv, padding="SAME", groups=32), (4, 28, 28, 32), (3, 3, 1, 32)),

@@ -15,7 +15,7 @@ from jax import lax
 from jaxcnn.ops.algorithms.layouts import Layout
 from jaxcnn.ops.bilinear import varying_like
 from jaxcnn.ops.geometry import Window
-from jaxcnn.ops.windows import accumulator, pad
+from jaxcnn.ops.windows import accumulator, every, pad
 
 
 def kept(dx: jax.Array, y: jax.Array, w: jax.Array, window: Window, layout: Layout) -> jax.Array:
@@ -50,4 +50,4 @@ def kept(dx: jax.Array, y: jax.Array, w: jax.Array, window: Window, layout: Layo
         zero = varying_like(jnp.zeros(dx.shape, accumulator(dx.dtype)), dx)
         return lax.fori_loop(0, window.taps, add, zero).astype(dx.dtype)
 
-    return lax.cond(jnp.isfinite(w).all(), lambda dx: dx, tap_by_tap, dx)
+    return lax.cond(every(jnp.isfinite(w)), lambda dx: dx, tap_by_tap, dx)

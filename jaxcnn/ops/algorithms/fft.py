@@ -20,7 +20,7 @@ from jax import lax
 from jaxcnn.ops.algorithms.algorithm import Algorithm
 from jaxcnn.ops.algorithms.layouts import ARRANGED
 from jaxcnn.ops.algorithms.product import Product
-from jaxcnn.ops.windows import pad, sees_some
+from jaxcnn.ops.windows import every, pad, sees_some
 
 
 def fits(p: Product) -> bool:
@@ -66,11 +66,8 @@ def largest(dtype: jnp.dtype) -> float:
 
 
 def is_safe(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Whether both operands are finite, and small enough for their transforms to be finite, too.
-
-    Each value is compared, because `jnp.max` of some thousand values loses a NaN in jaxlib 0.10.2 on CPU.
-    """
-    return jnp.all(jnp.abs(a) < largest(a.dtype)) & jnp.all(jnp.abs(b) < largest(b.dtype))
+    """Whether both operands are finite, and small enough for their transforms to be finite, too."""
+    return every(jnp.abs(a) < largest(a.dtype)) & every(jnp.abs(b) < largest(b.dtype))
 
 
 def _images_first(x: jax.Array) -> jax.Array:
