@@ -151,6 +151,12 @@ def test_what_is_lent_is_taken():
             assert all(any(name.startswith(f"jaxcnn.{other}.{module}") for name in taken) for module in modules)
 
 
+@every_file
+def test_the_surface_is_for_the_command_and_for_a_model_that_shows_itself(path, tree):
+    allowed = room(path) == "cli" or short(path) == "models/model.py"
+    assert allowed or "jaxcnn" not in imports(tree)
+
+
 def test_no_public_name_hides_its_module():
     for path in FILES:
         name = ".".join(("jaxcnn", *path.relative_to(PACKAGE).with_suffix("").parts))
