@@ -8,15 +8,17 @@ data        images: sources, batches, augmentation
 train       fit, evaluate, predict
 population  many models or many gradients at once
 weights     parameters on disk
+inspect     networks in numbers: tables, receptive fields, saliency
 viz         pictures
 """
 
 import importlib
 from typing import Any
 
-from jaxcnn import data, layers, models, ops, population, textbook, train, weights
+from jaxcnn import data, inspect, layers, models, ops, population, textbook, train, weights
 from jaxcnn.errors import JaxcnnError
-from jaxcnn.layers import Layer, summary
+from jaxcnn.inspect import summary
+from jaxcnn.layers import Layer
 from jaxcnn.models import Model
 
 __version__ = "0.1.0"
@@ -26,6 +28,7 @@ __all__ = [
     "Layer",
     "Model",
     "data",
+    "inspect",
     "layers",
     "models",
     "ops",

@@ -43,3 +43,25 @@ def moved_field(of: str, old: str, new: str) -> property:
         return getattr(self, new)
 
     return property(value)
+
+
+def moved_method(of: str, old: str, new: str) -> Callable[..., Any]:
+    """The old name of a method that is a function now: put into the class as `old = moved_method("room.Class", …)`.
+
+    Args:
+      of: the class, for the warning.
+      old: the method's name.
+      new: the function's full name; what it takes first is what the method was of.
+    """
+
+    def method(self: Any, *arguments: Any, **named: Any) -> Any:
+        module, _, function = new.rpartition(".")
+        warnings.warn(
+            f"{of}.{old} is now the function {new}; the old name goes with the next version",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return getattr(importlib.import_module(module), function)(self, *arguments, **named)
+
+    method.__name__, method.__doc__ = old, f"The old name of `{new.removeprefix('jaxcnn.')}`."
+    return method

@@ -53,7 +53,7 @@ from jax.extend.backend import clear_backends
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxcnn import data, ops, train, viz
+from jaxcnn import data, inspect, ops, train, viz
 from jaxcnn.layers import BatchNorm, Conv, Dense, Flatten, MaxPool, Relu, serial
 from jaxcnn.models import Model
 from jaxcnn.viz.style import BLUE, ORANGE, figure
@@ -275,14 +275,14 @@ print(train.evaluate(model, jax.device_get(train_state), test, batch_size=128))
 #
 # ## Where the time goes
 #
-# First by layers: `viz.profile` runs each on its own, and tells its time and its bytes.
+# First by layers: `inspect.profile` runs each on its own, and tells its time and its bytes.
 
 # %%
-profile = viz.profile(model, batch_size=32 if SMALL else 256)
+profile = inspect.profile(model, batch_size=32 if SMALL else 256)
 print(profile)
 
 # %%
-profile.picture()
+viz.profile_picture(profile)
 
 # %% [markdown]
 # That leaves out what the compiler does across layers, and the way back. A *trace* records the program as it runs, on

@@ -11,16 +11,17 @@ from pathlib import Path
 import pytest
 
 import jaxcnn
+from jaxcnn.ops.bilinear import OPERATIONS
 
 PACKAGE = Path(jaxcnn.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 # Imports go down this list: a room may import those after it.
-ORDER = ["cli", "viz", "population", "train", "weights", "models", "layers", "ops"]
+ORDER = ["cli", "viz", "inspect", "population", "train", "weights", "models", "layers", "ops"]
 APART = ["data", "textbook"]  # import no room of that list; from weights up data is imported, the textbook by cli alone
 GROUND = ["files"]  # imports no room, and is for other rooms alone
 MAY_IMPORT = {room: set(ORDER[i + 1 :]) for i, room in enumerate(ORDER)} | {room: set() for room in (*APART, *GROUND)}
 MAY_IMPORT["train"] -= {"models", "layers"}  # training is given `apply`, and knows no model
-for above in ("viz", "population", "train", "weights"):
+for above in ("viz", "inspect", "population", "train", "weights"):
     MAY_IMPORT[above] |= {"data", "files"}
 MAY_IMPORT["cli"] |= {"data", "files", "textbook"}
 MAY_IMPORT["data"] |= {"files"}
@@ -150,6 +151,12 @@ def test_what_is_lent_is_taken():
             assert all(any(name.startswith(f"jaxcnn.{other}.{module}") for name in taken) for module in modules)
 
 
+@every_file
+def test_the_surface_is_for_the_command_and_for_a_model_that_shows_itself(path, tree):
+    allowed = room(path) == "cli" or short(path) == "models/model.py"
+    assert allowed or "jaxcnn" not in imports(tree)
+
+
 def test_no_public_name_hides_its_module():
     for path in FILES:
         name = ".".join(("jaxcnn", *path.relative_to(PACKAGE).with_suffix("").parts))
@@ -202,6 +209,27 @@ def test_the_layers_of_a_network_are_walked_over_in_one_place(path, tree):
         and dotted(node.value).endswith(".children")
     }
     assert bool(found) == (short(path) in WALKERS), f"lines {sorted(found)}"
+
+
+READERS = {"ops/jaxprs.py", "population/bookkeeping.py"}  # the second cuts a program in two; the first reads all others
+
+
+@every_file
+def test_the_equations_of_programs_are_read_in_one_place(path, tree):
+    found = {node.lineno for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr == "eqns"}
+    assert bool(found) == (short(path) in READERS), f"lines {sorted(found)}"
+
+
+def test_no_file_names_a_primitive_of_ours():
+    """Facts are found by the primitive: by its name they would be lost, in silence, when it is called otherwise."""
+    names = {primitive.name for primitive in OPERATIONS} - {"conv", "max_pool"}  # kinds of layers, too
+    for path in FILES:
+        written = {node.value for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if is_word(node)}
+        assert room(path) == "ops" or not written & names, short(path)
+
+
+def is_word(node):
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 
 # ------------------------------------------------------------------------------------------------------- what is not

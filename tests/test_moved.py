@@ -4,11 +4,13 @@ import importlib
 
 import pytest
 
-from jaxcnn import data
+from jaxcnn import data, viz
 
 NAMES = {
     "data.augment.normalise": "data.augment.normalize",
     "viz.activation_maximisation": "viz.activation_maximization",
+    **{f"layers.{name}": f"inspect.{name}" for name in ("Summary", "summary")},
+    **{f"viz.{name}": f"inspect.{name}" for name in viz.NUMBERS},
 }
 
 

@@ -12,7 +12,8 @@ from jaxcnn.cli import run, settings
 from jaxcnn.cli.arguments import Parser, path
 from jaxcnn.cli.recipes import images
 from jaxcnn.cli.wording import plural, said_of
-from jaxcnn.viz.report import scored, write_report
+from jaxcnn.train import score
+from jaxcnn.viz.reports import write_report
 
 HELP = "Loss, accuracy and the most frequent mistakes of a run's model on its test images."
 MISTAKES = 5
@@ -57,7 +58,7 @@ def report(run_dir: Path, test: data.Dataset) -> tuple[np.ndarray, bool]:
     Returns:
       (matrix, written): the confusion matrix, and whether all files could be written; if not, the reason is printed.
     """
-    found = scored(run_dir, test)
+    found = score(run_dir, test)
     loss, accuracy = found.scores["loss"], found.scores["accuracy"]
     print(f"test loss {loss:.4f}, test accuracy {accuracy:.2%} on {plural(len(test), 'image')}", flush=True)
     try:

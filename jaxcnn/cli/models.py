@@ -7,7 +7,7 @@ import jaxcnn
 from jaxcnn.cli.arguments import Parser
 from jaxcnn.cli.terminal import width, wrapped
 from jaxcnn.cli.wording import size_of
-from jaxcnn.layers.summary import fitted
+from jaxcnn.inspect.summaries import fitted
 from jaxcnn.models import create, names, published
 
 HELP = "Print the models there are: input, parameters, multiply-adds at inference, and the accuracy others report."

@@ -8,8 +8,8 @@ from jaxcnn.layers.folding import fold_batch_norm
 from jaxcnn.layers.layer import Layer, makes_layer, output_shape, stateless
 from jaxcnn.layers.normalization import BatchNorm, GroupNorm, LayerNorm
 from jaxcnn.layers.pooling import AdaptiveAvgPool, AvgPool, GlobalAvgPool, GlobalMaxPool, LpPool, MaxPool
-from jaxcnn.layers.summary import Summary, summary
 from jaxcnn.layers.wrapping import checkpointed, frozen
+from jaxcnn.moved import moved
 
 __all__ = [
     "AdaptiveAvgPool",
@@ -37,7 +37,6 @@ __all__ = [
     "Sigmoid",
     "Silu",
     "Softmax",
-    "Summary",
     "Tanh",
     "branches",
     "checkpointed",
@@ -48,6 +47,7 @@ __all__ = [
     "residual",
     "serial",
     "stateless",
-    "summary",
     "with_auxiliaries",
 ]
+
+__getattr__ = moved(__name__, {name: f"jaxcnn.inspect.{name}" for name in ("Summary", "summary")})

@@ -115,7 +115,7 @@ def replace(layer: Layer, path: str, new: Layer | None, *, op: str = "replace", 
       ValueError: also a path into a layer whose `combine` is None: it cannot be taken apart.
     """
     at(layer, path, op=op, argument=argument)
-    return _replaced(layer, path.split("/"), new, f"{op}: `{argument}`", path)
+    return _replaced(layer, path.split("/"), new, path, op, argument)
 
 
 def put(tree: Tree, path: str, part: Tree) -> Tree:
@@ -186,11 +186,11 @@ def _visited(place: Place) -> Iterator[Place]:
         yield from _visited(child)
 
 
-def _replaced(layer: Layer, way: Sequence[str], new: Layer | None, asked: str, path: str) -> Layer:
+def _replaced(layer: Layer, way: Sequence[str], new: Layer | None, path: str, op: str, argument: str) -> Layer:
     name, *rest = way
     if layer.combine is None:
-        raise ValueError(f"{asked} leads into {layer.kind!r}, which cannot be taken apart; got {path!r}")
-    inner = _replaced(layer.children[name], rest, new, asked, path) if rest else new
+        raise ValueError(f"{op}: `{argument}` leads into {layer.kind!r}, which cannot be taken apart; got {path!r}")
+    inner = _replaced(layer.children[name], rest, new, path, op, argument) if rest else new
     children = {**layer.children, name: inner}
     return layer.combine({key: child for key, child in children.items() if child is not None})
 

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.layers import Layer, output_shape, summary
+from jaxcnn.layers import Layer, output_shape
 from jaxcnn.layers.config import brief, call, keywords
 from jaxcnn.layers.layer import Tree
 
@@ -58,7 +58,9 @@ class Model:
 
     def _repr_html_(self) -> str:
         """The model's summary, for a notebook."""
-        return f"<pre>{html.escape(str(summary(self)))}</pre>"
+        import jaxcnn  # its surface: the table is made in a room above this one
+
+        return f"<pre>{html.escape(str(jaxcnn.summary(self)))}</pre>"
 
     def init(self, key: jax.Array) -> tuple[Tree, Tree]:
         """Fresh (params, state).

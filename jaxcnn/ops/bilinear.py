@@ -9,6 +9,11 @@ those are products of the same kind. Because it is a JAX primitive, every transf
     axes       the names of the axes that several devices may share out (see sharding.py),
     batch      where `vmap` puts an axis that it maps over,
 
+with two facts for those who read programs (see jaxprs.py),
+
+    multiply_adds   how many it takes,
+    slides          which window slides over its first operand,
+
 and its transposes are attached afterwards, because they refer to each other. Only `compute` merges batch axes: inside
 it, each device has its own part of them.
 """
@@ -26,6 +31,7 @@ from jax.interpreters import ad, batching, mlir
 from jax.sharding import use_abstract_mesh
 
 from jaxcnn.ops import optional_rules, sharding
+from jaxcnn.ops.geometry import Slide
 from jaxcnn.ops.sharding import Axes
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
@@ -52,6 +58,11 @@ class Operation:
     """A new primitive, called as a function `op(*operands, **static)`.
 
     `bilinear`, `linear`, `piecewise_linear` or `derived` give it derivatives.
+
+    Attributes:
+      multiply_adds: `(*operands, **static) -> int` of the operands' types; None of what multiplies nothing.
+      slides: `(**static) -> Slide`: the result sees the first operand through a window, and no other operand but that
+        of which this is so too; None of what has no such window.
     """
 
     def __init__(
@@ -64,8 +75,12 @@ class Operation:
         batch: Callable | None = None,
         dtype: Callable | None = None,
         ask_alone: bool = False,
+        multiply_adds: Callable[..., int] | None = None,
+        slides: Callable[..., Slide] | None = None,
     ) -> None:
         self.primitive = primitive = Primitive(name)
+        self.multiply_adds, self.slides = multiply_adds, slides
+        OPERATIONS[primitive] = self
 
         @functools.cache
         def compiled(static):
@@ -99,8 +114,13 @@ class Operation:
         return self.primitive.bind(*_equally_varying(operands), **static)
 
 
+OPERATIONS: dict[Primitive, Operation] = {}  # each by its primitive, for those who meet the primitive in a program
+
+
 def bilinear(op: Operation, left_transpose: Callable, right_transpose: Callable) -> None:
     """Give `op(left, right)` its two transposes: `(cotangent, other operand, **static) -> operand's cotangent`."""
+    if op.multiply_adds is None:
+        raise TypeError(f"{op.primitive.name}: a product must say how many multiply-adds it takes")
 
     def left_rule(ct, left, right, **static):
         return sharding.placed_like(left.aval, left_transpose(ct, right, **static))

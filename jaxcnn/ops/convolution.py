@@ -32,7 +32,7 @@ from jaxcnn.ops.arguments import (
     window_of,
 )
 from jaxcnn.ops.bilinear import Operation, Target, bilinear
-from jaxcnn.ops.geometry import Padding, per_axis
+from jaxcnn.ops.geometry import Padding, Slide, per_axis
 from jaxcnn.ops.machine import assumed
 from jaxcnn.ops.plan import Form, Operands, form_of, plan_input_gradient, plan_kernel_gradient, plan_output
 from jaxcnn.ops.sharding import Axes
@@ -270,16 +270,21 @@ def _batch_kernels(mapped: Sequence[bool], *, form: Form) -> tuple:
     return (0, 0), 0, {"form": replace(form, members=form.members + 1)}
 
 
+def _output_shape(x: jax.Array, w: jax.Array, *, form: Form) -> tuple[int, ...]:
+    return (*x.shape[: -form.window.rank - 1], *form.window.output_size(form.size), w.shape[-1])
+
+
+# Each product is T without the sum over one of its arrays, so all three take as many multiply-adds: for each value of y
+# one per tap of the window and channel of its group.
+
 output_product = Operation(
     "conv",
-    shape=lambda x, w, *, form: (
-        *x.shape[: -form.window.rank - 1],
-        *form.window.output_size(form.size),
-        w.shape[-1],
-    ),
+    shape=_output_shape,
     compute=_of_images(_compute_output),
     axes=lambda x, w, *, form: _axes(form, x),
     batch=_batch_images,
+    multiply_adds=lambda x, w, *, form: math.prod(_output_shape(x, w, form=form)) * form.window.taps * w.shape[-2],
+    slides=lambda form: Slide(form.window, groups=form.groups),
 )
 input_gradient = Operation(
     "conv_input_gradient",
@@ -287,6 +292,8 @@ input_gradient = Operation(
     compute=_of_images(_compute_input_gradient),
     axes=lambda y, w, *, form: _axes(form, y)[::-1],
     batch=_batch_images,
+    multiply_adds=lambda y, w, *, form: y.size * form.window.taps * w.shape[-2],
+    slides=lambda form: Slide(form.window, back_to=form.size, groups=form.groups),
 )
 kernel_gradient = Operation(
     "conv_kernel_gradient",
@@ -299,6 +306,7 @@ kernel_gradient = Operation(
     compute=_of_kernels(_compute_kernel_gradient),
     axes=lambda x, y, *, form: (_axes(form, x)[0], _axes(form, x)[2], _axes(form, x)[1]),
     batch=_batch_kernels,
+    multiply_adds=lambda x, y, *, form: y.size * form.window.taps * (x.shape[-1] // form.groups),
 )
 
 # Each line declares a product of two arrays and the gradients by its first and by its second operand. Each gradient is

@@ -90,6 +90,22 @@ class Window:
         ]
 
 
+@dataclass(frozen=True)
+class Slide:
+    """How each position of an array sees another array through a window.
+
+    Args:
+      window: output `o` sees input positions `stride·o + dilation·k − before`.
+      back_to: None, or the spatial size of the input if it is the other way round: input positions see the outputs
+        that see them.
+      groups: a value sees all channels of its group; None if it sees its own channel alone.
+    """
+
+    window: Window
+    back_to: tuple[int, ...] | None = None
+    groups: int | None = None
+
+
 def sliding_window(
     op: str,
     size: Sequence[int],

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn.ops.bilinear import Operation, derived, linear, piecewise_linear
-from jaxcnn.ops.geometry import Window
+from jaxcnn.ops.geometry import Slide, Window
 from jaxcnn.ops.layout import arranged, channels_first, channels_last
 from jaxcnn.ops.sharding import Axes
 from jaxcnn.ops.windows import is_large, over_taps, pad, spread_line, spread_taps
@@ -37,6 +37,11 @@ def _axes(*operands: jax.Array, window: Window, size: tuple[int, ...] | None = N
     """The axes of each operand and of the result that devices may share out: batch and channels."""
     batch = [f"n{axis}" for axis in range(operands[0].ndim - window.rank - 1)]
     return ((*batch, *[None] * window.rank, "c"),) * (len(operands) + 1)
+
+
+def _slide(window: Window, **_: object) -> Slide:
+    """Each value of the result sees a window of its own channel."""
+    return Slide(window)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -103,6 +108,7 @@ _largest = Operation(
     compute=_compute_maximum,
     axes=_axes,
     ask_alone=True,
+    slides=_slide,
 )
 _switches = Operation(
     "max_pool_switches",
@@ -111,6 +117,7 @@ _switches = Operation(
     compute=_compute_switches,
     axes=_axes,
     ask_alone=True,
+    slides=_slide,
 )
 
 
@@ -208,6 +215,7 @@ _sum_taps = Operation(
     compute=arranged(_compute_sum),
     axes=_axes,
     ask_alone=True,
+    slides=_slide,
 )
 _spread_sum = Operation(
     "window_spread",
@@ -215,6 +223,7 @@ _spread_sum = Operation(
     compute=_compute_spread,
     axes=_axes,
     ask_alone=True,
+    slides=lambda window, size: Slide(window, back_to=size),
 )
 linear(_sum_taps, _spread_sum)
 linear(_spread_sum, _sum_taps)
@@ -279,6 +288,7 @@ _powers = Operation(
     compute=arranged(_add_powers),
     axes=lambda x, m, *, window, p: _axes(x, m, window=window),
     ask_alone=True,
+    slides=_slide,
 )
 derived(_powers, _differentiable_powers, _undivided_powers)
 

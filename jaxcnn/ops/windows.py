@@ -43,7 +43,8 @@ def total(parts: Iterable[jax.Array]) -> jax.Array:
 def every(flags: jax.Array) -> jax.Array:
     """Whether all of them are True: whether the least is.
 
-    Of many flags XLA computes `jnp.all` by windows of its own, and `jnp.max` of values loses a NaN (jaxlib 0.10.2, CPU).
+    Of many flags XLA computes `jnp.all` by windows of its own, and `jnp.max` of values loses a NaN (jaxlib 0.10.2,
+    CPU).
     """
     flags = flags.reshape(-1)
     return flags[jnp.argmin(flags)]

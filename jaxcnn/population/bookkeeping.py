@@ -21,9 +21,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, jaxpr_as_fun
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Var, jaxpr_as_fun
 
 from jaxcnn.ops.bilinear import varying_like
+from jaxcnn.ops.jaxprs import evaluated
 
 Tree = Any
 
@@ -181,19 +182,14 @@ def _gradient(product: Callable, p: list, x: list, dy: list) -> list[jax.Array]:
 def _inlined(closed: ClosedJaxpr) -> Callable:
     """The function of a jaxpr without any `jit` inside: as one equation it would be one meeting of all parameters."""
 
-    def function(*operands):
-        jaxpr = closed.jaxpr
-        values = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*closed.consts, *operands), strict=True))
-        for equation in jaxpr.eqns:
-            if equation.primitive.name in ("jit", "pjit"):
-                given = [v.val if isinstance(v, Literal) else values[v] for v in equation.invars]
-                results = _inlined(equation.params["jaxpr"])(*given)
-                values.update(zip(equation.outvars, results, strict=True))
-            else:
-                values.update(_run(equation, values))
-        return [v.val if isinstance(v, Literal) else values[v] for v in jaxpr.outvars]
+    def each(equation, operands):
+        given = zip(equation.invars, operands, strict=True)
+        return _run(equation, {v: value for v, value in given if isinstance(v, Var)}).values()
 
-    return function
+    def of_jit(equation):  # custom derivatives stay as they are
+        return equation.params["jaxpr"] if equation.primitive.name in ("jit", "pjit") else None
+
+    return lambda *operands: evaluated(closed, operands, each, of_jit)
 
 
 def _run(equation: JaxprEqn, values: dict[Var, jax.Array]) -> dict[Var, jax.Array]:

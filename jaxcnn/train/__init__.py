@@ -8,6 +8,7 @@ from jaxcnn.train.gradient import value_and_grad
 from jaxcnn.train.history import History
 from jaxcnn.train.labels import decayed, label_params
 from jaxcnn.train.precision import Policy
+from jaxcnn.train.scoring import Score, score
 from jaxcnn.train.state import TrainState
 from jaxcnn.train.step import make_evaluation, make_step, make_steps
 
@@ -19,6 +20,7 @@ __all__ = [
     "History",
     "NonFiniteLoss",
     "Policy",
+    "Score",
     "TrainState",
     "decayed",
     "evaluate",
@@ -31,5 +33,6 @@ __all__ = [
     "metrics",
     "outputs",
     "predict",
+    "score",
     "value_and_grad",
 ]

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxcnn.ops import machine
+from jaxcnn.ops import jaxprs, machine
 from jaxcnn.ops.machine import Machine
 
 MOVES = ("reshape", "transpose", "broadcast_in_dim", "squeeze", "convert_element_type")  # take no memory of their own
@@ -160,15 +160,11 @@ def in_turn(function: Callable) -> Callable:
 
 def results_bytes(jaxpr: Any) -> int:
     """The bytes of all intermediate results of a program: in a loop once for each iteration, in the largest branch."""
-    total = 0
-    for e in jaxpr.eqns:
-        if e.primitive.name == "scan":
-            total += e.params["length"] * results_bytes(e.params["jaxpr"].jaxpr)
-        elif e.primitive.name == "cond":
-            total += max(results_bytes(branch.jaxpr) for branch in e.params["branches"])
-        elif e.primitive.name not in MOVES:
-            total += sum(nbytes(v.aval) for v in e.outvars)
-    return total
+
+    def results(equation):
+        return 0 if equation.primitive.name in MOVES else sum(nbytes(v.aval) for v in equation.outvars)
+
+    return jaxprs.total(jaxpr, results)
 
 
 def nbytes(aval: Any) -> int:

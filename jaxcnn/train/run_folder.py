@@ -136,6 +136,12 @@ class RunFolder:
         tensors.write(self.path / "checkpoint.safetensors", train_state, {"history": history.rows})
 
 
+def load_model(run_dir: Path) -> tuple[Any, Any, Any]:
+    """The best epoch's (model, params, state); FileNotFoundError if there is none yet."""
+    model, params, state, _ = weights.load_model(run_dir / "model.safetensors")
+    return model, params, state
+
+
 def check_settings(file: str | os.PathLike, settings: Mapping[str, Any], *, free: Container[str] = ()) -> None:
     """Raise an error if a run was begun with other settings.
 

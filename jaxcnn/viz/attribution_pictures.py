@@ -7,11 +7,11 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
+from jaxcnn.inspect import class_scores, grad_cam_map, saliency_map, smooth_grad_map
+from jaxcnn.inspect.images import check_rank
 from jaxcnn.layers import Layer
 from jaxcnn.layers.layer import Tree
 from jaxcnn.models import Model
-from jaxcnn.viz.attribution import class_scores, grad_cam_map, saliency_map, smooth_grad_map
-from jaxcnn.viz.network import check_rank
 from jaxcnn.viz.style import SEQUENTIAL, draw_image, figure
 
 HEAT = "inferno"  # over a photo: its bright end stands out, and its order is seen in gray as well
@@ -26,20 +26,20 @@ def saliency(
     target: int | None = None,
     classes: Sequence[str] | None = None,
 ) -> Figure:
-    """The image beside its `saliency_map`.
+    """The image beside its `inspect.saliency_map`.
 
     Args:
-      model, params, state, image, target: as in `saliency_map`.
+      model, params, state, image, target: as in `inspect.saliency_map`.
       classes: their names, for the title.
 
     Returns:
       A figure with two axes and a color bar, which ends at the 99th percentile of the map.
 
     Raises:
-      ValueError, TypeError: as `saliency_map`.
+      ValueError, TypeError: as `inspect.saliency_map`.
     """
-    check_rank("saliency", model, instead=": `saliency_map` gives the numbers")
-    target, name = _class("saliency", model, params, state, image, target, classes)
+    check_rank("viz.saliency", model, instead=": `inspect.saliency_map` gives the numbers")
+    target, name = _class("viz.saliency", model, params, state, image, target, classes)
     values = saliency_map(model, params, state, image, target=target)
     return _beside(image, values, f"Saliency for {name}")
 
@@ -56,20 +56,20 @@ def smooth_grad(
     key: jax.Array,
     classes: Sequence[str] | None = None,
 ) -> Figure:
-    """The image beside its `smooth_grad_map`.
+    """The image beside its `inspect.smooth_grad_map`.
 
     Args:
-      model, params, state, image, target, noise, samples, key: as in `smooth_grad_map`.
+      model, params, state, image, target, noise, samples, key: as in `inspect.smooth_grad_map`.
       classes: their names, for the title.
 
     Returns:
       A figure with two axes and a color bar, which ends at the 99th percentile of the map.
 
     Raises:
-      ValueError, TypeError: as `smooth_grad_map`.
+      ValueError, TypeError: as `inspect.smooth_grad_map`.
     """
-    check_rank("smooth_grad", model, instead=": `smooth_grad_map` gives the numbers")
-    target, name = _class("smooth_grad", model, params, state, image, target, classes)
+    check_rank("viz.smooth_grad", model, instead=": `inspect.smooth_grad_map` gives the numbers")
+    target, name = _class("viz.smooth_grad", model, params, state, image, target, classes)
     values = smooth_grad_map(model, params, state, image, target=target, noise=noise, samples=samples, key=key)
     return _beside(image, values, f"SmoothGrad for {name}: {samples} samples, noise {noise:.0%}")
 
@@ -84,20 +84,20 @@ def grad_cam(
     target: int | None = None,
     classes: Sequence[str] | None = None,
 ) -> Figure:
-    """The image, and beside it the image under its `grad_cam_map`, enlarged to the image's size.
+    """The image, and beside it the image under its `inspect.grad_cam_map`, enlarged to the image's size.
 
     Args:
-      model, params, state, image, layer, target: as in `grad_cam_map`.
+      model, params, state, image, layer, target: as in `inspect.grad_cam_map`.
       classes: their names, for the title.
 
     Returns:
       A figure with two axes and a color bar.
 
     Raises:
-      ValueError, TypeError: as `grad_cam_map`.
+      ValueError, TypeError: as `inspect.grad_cam_map`.
     """
-    check_rank("grad_cam", model, instead=": `grad_cam_map` gives the numbers")
-    target, name = _class("grad_cam", model, params, state, image, target, classes)
+    check_rank("viz.grad_cam", model, instead=": `inspect.grad_cam_map` gives the numbers")
+    target, name = _class("viz.grad_cam", model, params, state, image, target, classes)
     values = grad_cam_map(model, params, state, image, layer=layer, target=target)
     heat = np.asarray(jax.image.resize(values, np.shape(image)[:2], "linear"))
     heat = heat / (heat.max() or 1)  # 0 where no pixel raises the score
@@ -125,7 +125,7 @@ def _class(op: str, model, params, state, image, target, classes) -> tuple[int, 
     elif 0 <= chosen < len(classes):
         name = str(classes[chosen])
     else:
-        raise ValueError(f"viz.{op}: `classes` must have a name for class {chosen}; got {len(classes)} names")
+        raise ValueError(f"{op}: `classes` must have a name for class {chosen}; got {len(classes)} names")
     return chosen, f"{name} (predicted)" if target is None else name
 
 

@@ -8,13 +8,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from jaxcnn.inspect.images import image_of
 from jaxcnn.layers import Layer, walk
 from jaxcnn.layers.given import layer_of
 from jaxcnn.layers.layer import Tree
 from jaxcnn.layers.roles import AFFINE
 from jaxcnn.layers.walk import Place, leaves, shapes
 from jaxcnn.models import Model
-from jaxcnn.viz.network import image_of
 from jaxcnn.viz.style import BLUE, SEQUENTIAL, figure
 
 SIGNED = "PuOr"  # orange below zero, violet above: told apart by color-blind people
@@ -114,7 +114,7 @@ def feature_maps(
       ValueError: an image or layers that do not fit, a `most` below 1. TypeError: neither a Model nor a Layer.
     """
     whole = layer_of("viz.feature_maps", model)
-    image = np.asarray(image_of("feature_maps", model, image, ranks=(1, 2)))
+    image = np.asarray(image_of("viz.feature_maps", model, image, ranks=(1, 2)))
     if most < 1:
         raise ValueError(f"viz.feature_maps: `most` must be at least 1; got {most}")
     if layers is None:
@@ -187,7 +187,7 @@ def filter_path(
         an image that does not fit. TypeError: neither a Model nor a Layer.
     """
     whole = layer_of("viz.filter_path", model)
-    image = np.asarray(image_of("filter_path", model, image))
+    image = np.asarray(image_of("viz.filter_path", model, image))
     roles = _roles(whole, params, state, image)
     order = list(roles)
     conv, pool = _ends("filter_path", roles, conv, pool)

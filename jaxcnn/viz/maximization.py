@@ -1,77 +1,15 @@
-"""Activation maximization: the image that excites a layer's channel the most."""
+"""Pictures of the images that excite channels of a layer the most."""
 
-import functools
-import operator
 from collections.abc import Sequence
-from typing import Any
 
 import jax
-import jax.numpy as jnp
-import optax
-from jax import lax
 from matplotlib.figure import Figure
 
+from jaxcnn.inspect.maximization import maximized
 from jaxcnn.layers import Layer
 from jaxcnn.layers.layer import Tree
 from jaxcnn.models import Model
-from jaxcnn.models.surgery import features
-from jaxcnn.train.integers import whole
-from jaxcnn.viz.attribution import Network, layer_at
-from jaxcnn.viz.network import check_rank
 from jaxcnn.viz.style import draw_image, figure
-
-LEARNING_RATE = 0.05
-START = 0.01  # standard deviation of the first coefficients; it is so small that they hardly matter after a few steps
-SHIFT = 16  # the image is shifted by at most this part of its side before each step
-
-
-def maximal_input(
-    model: Model | Layer,
-    params: Tree,
-    state: Tree,
-    *,
-    layer: str,
-    channel: int,
-    steps: int = 128,
-    key: jax.Array,
-    input_shape: tuple[int, int, int] | None = None,
-) -> jax.Array:
-    """An image that makes a channel's mean over all positions as large as `steps` of gradient ascent can.
-
-    The image is sigmoid(z), and z is kept at mean z² = 1: otherwise ascent would only raise the contrast. z is a sum of
-    waves, irfft2(a / f), where f is a wave's frequency. Adam moves their coefficients a, so coarse shapes grow before
-    fine noise does. Before each step the image is shifted at random, by up to a sixteenth of its side, so that the
-    result does not depend on the exact place of a pattern.
-
-    Args:
-      model: a `Model`, or a `Layer` together with its input_shape.
-      params, state: its own.
-      layer: the path of a layer, as in `models.features`. Choose convolutions and logits, not the ReLU after them: a
-        ReLU passes no gradient where the first image does not excite it.
-      channel: which channel, in the last axis of the layer's output; for the layer of the logits, a class.
-      steps: how many steps of gradient ascent.
-      key: the random key of the first image and of the shifts.
-      input_shape: (H, W, C); a `Model` knows its own.
-
-    Returns:
-      (H, W, C), values 0 to 1.
-
-    Raises:
-      ValueError: no such layer, naming those there are, or no such channel; steps below 1; a Layer without an
-        input_shape, or an input that is no image. TypeError: neither a Model nor a Layer.
-
-    Example:
-      >>> from jaxcnn import models
-      >>> model = models.create("lenet5")
-      >>> trees = model.init(jax.random.key(0))
-      >>> maximal_input(model, *trees, layer="conv1", channel=0, steps=2, key=jax.random.key(1)).shape
-      (28, 28, 1)
-
-    Source: Erhan et al., Visualizing higher-layer features of a deep network (2009), section 3.1; Simonyan et al.,
-    Deep inside convolutional networks (2013), section 2, for classes; Olah et al., Feature visualization (2017), for
-    waves and shifts.
-    """
-    return _maximized("maximal_input", model, params, state, layer, channel, steps, key, input_shape)[0]
 
 
 def activation_maximization(
@@ -85,22 +23,22 @@ def activation_maximization(
     key: jax.Array,
     input_shape: tuple[int, int, int] | None = None,
 ) -> Figure:
-    """The `maximal_input` of several channels, each with the mean that the channel reaches.
+    """The `inspect.maximal_input` of several channels, each with the mean that the channel reaches.
 
     Args:
-      model, params, state, layer, steps, key, input_shape: as in `maximal_input`.
+      model, params, state, layer, steps, key, input_shape: as in `inspect.maximal_input`.
       channels: at least one.
 
     Returns:
       A figure with an axes per channel, at most eight in a row.
 
     Raises:
-      ValueError, TypeError: as `maximal_input`; no channels.
+      ValueError, TypeError: as `inspect.maximal_input`; no channels.
     """
-    op = "activation_maximization"
+    op = "viz.activation_maximization"
     if not len(channels):
-        raise ValueError(f"viz.{op}: `channels` must not be empty")
-    results = [_maximized(op, model, params, state, layer, c, steps, key, input_shape) for c in channels]
+        raise ValueError(f"{op}: `channels` must not be empty")
+    results = [maximized(op, model, params, state, layer, c, steps, key, input_shape) for c in channels]
     columns = min(8, len(results))
     rows = -(-len(results) // columns)
     fig, axes = figure(rows, columns, (2.0 * columns, 2.4 * rows + 0.2))
@@ -111,56 +49,3 @@ def activation_maximization(
         ax.set_title(f"channel {channel}\nmean {float(mean):.3g}", fontsize="small")
     fig.suptitle(f"What excites {layer} most ({steps} steps)", fontsize="medium")
     return fig
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-def _maximized(op: str, model, params, state, path, channel, steps, key, input_shape) -> tuple[jax.Array, jax.Array]:
-    """The image, and the channel's mean for it."""
-    network = Network(op, model)
-    if input_shape is None:
-        check_rank(op, model)
-    shape: Any = getattr(model, "input_shape", None) if input_shape is None else input_shape
-    if shape is None or len(shape) != 3:
-        raise ValueError(f"viz.{op}: `input_shape` must be (H, W, C), and given for a Layer; got {shape}")
-    steps = whole(f"viz.{op}", "steps", steps, 1)
-    image, means = _ascended(network, params, state, operator.index(channel), key, op, path, steps, tuple(shape))
-    if not 0 <= channel < means.size:  # known only now: the layer says how many there are
-        raise ValueError(f"viz.{op}: a channel of {path!r} must be 0 to {means.size - 1}; got {channel}")
-    return image, means[channel]
-
-
-@functools.partial(jax.jit, static_argnums=(0, 5, 6, 7, 8))
-def _ascended(network, params, state, channel, key, op, path, steps, shape):
-    """The image, and the means of all channels for it."""
-    layer_at(op, network, path)  # refuses a wrong path
-    until, *trees = features(network.layer, params, state, until=path)
-    height, width, _ = shape
-    cycles = jnp.fft.fftfreq(height)[:, None], jnp.fft.rfftfreq(width)[None]
-    frequency = jnp.hypot(*cycles)  # (H, W // 2 + 1), cycles a pixel
-    amplitude = (1 / jnp.maximum(frequency, 1 / max(height, width)))[..., None]
-    farthest = jnp.array([height // SHIFT, width // SHIFT])
-    optimizer = optax.adam(LEARNING_RATE)
-
-    def drawn(waves):
-        real, imaginary = waves
-        z = jnp.fft.irfft2(amplitude * (real + 1j * imaginary), s=(height, width), axes=(0, 1), norm="ortho")
-        return jax.nn.sigmoid(z * lax.rsqrt(jnp.square(z).mean()))
-
-    def means(image):
-        y, _ = until.apply(*trees, image[None])
-        return y.reshape(-1, y.shape[-1]).mean(axis=0)
-
-    def step(carry, key):
-        waves, moments = carry
-        shift = jax.random.randint(key, (2,), -farthest, farthest + 1)
-        gradient = jax.grad(lambda waves: -means(jnp.roll(drawn(waves), shift, (0, 1)))[channel])(waves)
-        updates, moments = optimizer.update(gradient, moments)
-        return (optax.apply_updates(waves, updates), moments), None
-
-    start_key, shift_key = jax.random.split(key)
-    waves = START * jax.random.normal(start_key, (2, *amplitude.shape[:2], shape[-1]))
-    (waves, _), _ = lax.scan(step, (waves, optimizer.init(waves)), jax.random.split(shift_key, steps))
-    image = drawn(waves)
-    return image, means(image)

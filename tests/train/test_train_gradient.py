@@ -162,6 +162,17 @@ def test_slices_have_enough_examples(n, mebibytes, count):
     assert slices_for(*case)(machine.of("cuda")) == 1
 
 
+@on_cpu
+def test_a_loss_under_jit_is_counted_by_what_is_inside():
+    x = jax.ShapeDtypeStruct((128, 2**18 - 1), np.float32)
+
+    def loss(w, x):
+        return jnp.sum(jnp.sin(w * x))
+
+    assert slices_for(jax.jit(loss), np.float32(1), x)(machine.CPU) == slices_for(loss, np.float32(1), x)(machine.CPU)
+    assert slices_for(loss, np.float32(1), x)(machine.CPU) > 1
+
+
 def test_each_platform_has_its_own_program():
     """Of a step lowered here for other devices, and of one that is exported for several."""
     model = models.create("mnist_cnn")

@@ -10,7 +10,7 @@ from matplotlib.colors import to_hex
 import jaxcnn
 from jaxcnn import models
 from jaxcnn.layers import Conv, Dense, Dropout, Flatten, MaxPool, Relu, branches, residual, serial, with_auxiliaries
-from jaxcnn.viz.architecture import architecture
+from jaxcnn.viz.diagrams import architecture
 from jaxcnn.viz.style import VERMILION
 
 

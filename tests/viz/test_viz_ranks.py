@@ -4,10 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from jaxcnn import viz
+from jaxcnn import inspect, viz
 from jaxcnn.layers import Conv, Dense, Flatten, Relu, serial
 from jaxcnn.models import Model
-from jaxcnn.viz.attribution import class_scores
 
 SHAPES = {1: (20, 2), 3: (5, 6, 7, 1)}
 KEY = jax.random.key(0)
@@ -23,10 +22,10 @@ def net(request):
 
 
 ARRAYS = {
-    "class_scores": (class_scores, {}),
-    "saliency_map": (viz.saliency_map, {}),
-    "smooth_grad_map": (viz.smooth_grad_map, {"key": KEY, "samples": 2}),
-    "grad_cam_map": (viz.grad_cam_map, {"layer": "relu1"}),
+    "class_scores": (inspect.class_scores, {}),
+    "saliency_map": (inspect.saliency_map, {}),
+    "smooth_grad_map": (inspect.smooth_grad_map, {"key": KEY, "samples": 2}),
+    "grad_cam_map": (inspect.grad_cam_map, {"layer": "relu1"}),
 }
 
 
@@ -44,7 +43,9 @@ def test_saliency_of_a_linear_model_is_its_kernel():
     model = Model("line", serial(Flatten(), Dense(2)), (6, 2), 2)
     params, state = model.init(KEY)
     expected = np.abs(np.asarray(params["dense1"]["kernel"])[:, 1].reshape(6, 2)).max(axis=-1)
-    np.testing.assert_allclose(viz.saliency_map(model, params, state, np.ones((6, 2)), target=1), expected, rtol=1e-6)
+    np.testing.assert_allclose(
+        inspect.saliency_map(model, params, state, np.ones((6, 2)), target=1), expected, rtol=1e-6
+    )
 
 
 PICTURES = {
@@ -72,7 +73,7 @@ def test_others_that_draw_images_only(net):
     rank, model, params, state, image = net
     sentence = rf"draws 2-D images; the input of net{rank} is {rank}-D"
     for call in (
-        lambda: viz.maximal_input(model, params, state, layer="conv1", channel=0, key=KEY),
+        lambda: inspect.maximal_input(model, params, state, layer="conv1", channel=0, key=KEY),
         lambda: viz.activation_maximization(model, params, state, layer="conv1", key=KEY),
         lambda: viz.receptive_field(model, "conv1"),
     ):
@@ -87,9 +88,9 @@ def test_others_that_draw_images_only(net):
 def test_what_is_of_any_rank_is_drawn(net):
     rank, model, params, state, _image = net
     assert viz.architecture(model).axes
-    assert viz.profile(model, params, state, batch_size=1, rounds=1).rows
-    assert viz.field_of_view(model, "conv1").size == (3,) * rank
-    assert len(viz.pixels_seen(model, "conv1")) == rank
+    assert inspect.profile(model, params, state, batch_size=1, rounds=1).rows
+    assert inspect.field_of_view(model, "conv1").size == (3,) * rank
+    assert len(inspect.pixels_seen(model, "conv1")) == rank
 
 
 def test_feature_maps_of_a_signal_are_lines_on_one_scale():

@@ -26,7 +26,7 @@ class Block:
       followers: names of layers without parameters of their own shape that come next: activations, norms, dropout.
       ways: chains from the input to the output, side by side; an empty one hands on the input as it is.
       times: how often it comes, one after the other.
-      like: the name of a block before it that has the same form, with other channels.
+      like: the name of a block before it that has the same pattern, with other channels.
       aside: whether its output leaves the network, and only in training.
     """
 
@@ -43,9 +43,9 @@ class Block:
     aside: bool = False
 
     @property
-    def form(self) -> tuple:
+    def pattern(self) -> tuple:
         """What equal blocks of other widths and sizes have in common, followers not counted."""
-        return self.kind, self.window, tuple(tuple((b.form, b.followers) for b in way) for way in self.ways)
+        return self.kind, self.window, tuple(tuple((b.pattern, b.followers) for b in way) for way in self.ways)
 
 
 def blocks_of(layer: Layer, shape: tuple[int, ...]) -> list[Block]:
@@ -110,7 +110,7 @@ def _block(place: Place, name: str, reached: Mapping[str, Shapes]) -> Block:
 
 
 def _folded(blocks: Sequence[Block]) -> Iterator[Block]:
-    """Equal groups in a row become one with a count; a group whose form was drawn before becomes a plain box."""
+    """Equal groups in a row become one with a count; a group whose pattern was drawn before becomes a plain box."""
     kept: list[Block] = []
     for block in blocks:
         before = kept[-1] if kept else None
@@ -122,10 +122,10 @@ def _folded(blocks: Sequence[Block]) -> Iterator[Block]:
     for block in kept:
         if not block.ways:
             yield block
-        elif block.form in seen:
-            yield replace(block, like=seen[block.form], ways=())
+        elif block.pattern in seen:
+            yield replace(block, like=seen[block.pattern], ways=())
         else:
-            seen[block.form] = block.name
+            seen[block.pattern] = block.name
             yield block
 
 

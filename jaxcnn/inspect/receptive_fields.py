@@ -1,4 +1,4 @@
-"""The receptive field: which pixels a unit of a layer can see."""
+"""Receptive fields in numbers: which pixels a unit of a layer can see."""
 
 import operator
 from collections.abc import Sequence
@@ -6,20 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
-from matplotlib.patheffects import withStroke
-from matplotlib.ticker import MaxNLocator
 
+from jaxcnn.inspect.box_rules import NOTHING, Boxes
+from jaxcnn.inspect.boxes import boxes_of
 from jaxcnn.layers import Layer
 from jaxcnn.layers.given import input_shape_of, layer_of, template
 from jaxcnn.models import Model
 from jaxcnn.models.surgery import features
-from jaxcnn.viz.network import check_rank
-from jaxcnn.viz.sight import sight
-from jaxcnn.viz.sight_rules import NOTHING, Sight
-from jaxcnn.viz.style import BLUE, ORANGE, VERMILION, draw_image, figure
 
 Unit = int | Sequence[int]
 
@@ -62,7 +55,7 @@ def field_of_view(model: Model | Layer, layer: str, *, input_shape: tuple[int, .
 
     Raises:
       ValueError: no such layer; no input_shape; units that do not see boxes of one size in even steps, such as those of
-        a transposed convolution (use `pixels_seen`); a layer with a primitive that has no rule in `sight_rules.py`.
+        a transposed convolution (use `pixels_seen`); a layer with a primitive that has no rule in `box_rules.py`.
       TypeError: neither a Model nor a Layer.
 
     Example:
@@ -72,8 +65,8 @@ def field_of_view(model: Model | Layer, layer: str, *, input_shape: tuple[int, .
 
     Source: Araujo, Norris, Sim, Computing receptive fields of convolutional neural networks (Distill, 2019).
     """
-    edges, shape = _look("field_of_view", model, layer, input_shape)
-    field = _grid(edges, shape)
+    edges, shape = looked("field_of_view", model, layer, input_shape)
+    field = grid_of(edges, shape)
     if field is None:
         raise ValueError(
             f"field_of_view: `layer` {layer!r} has no single size and stride: its units do not see boxes of one "
@@ -106,68 +99,20 @@ def pixels_seen(
       >>> pixels_seen(models.create("lenet5"), "max_pool2", (0, 4))
       (slice(0, 14, None), slice(14, 28, None))
     """
-    edges, shape = _look("pixels_seen", model, layer, input_shape)
-    return _box(edges, _unit("pixels_seen", unit, _positions(edges, shape)))
-
-
-def receptive_field(model: Model | Layer, layer: str, *, unit: Unit | None = None, image: Any | None = None) -> Figure:
-    """A picture of the input with the pixels that a unit sees, beside the unit's place in the layer's output.
-
-    Args:
-      model: a `Model`; a `Layer` needs an image.
-      layer, unit: as in `pixels_seen`.
-      image: (H, W, C), uint8 or floating of 0 to 1, to draw on; by default a grid of pixels.
-
-    Returns:
-      A figure with two axes, image and layer; only the image if the layer's units have no positions. Pixels that the
-      unit does not see are faded. A dashed box is what it would see if padding were part of the image, a dotted box is
-      what the next unit sees.
-
-    Raises:
-      ValueError, TypeError: as `pixels_seen`; an input that is no image.
-    """
-    check_rank("receptive_field", model, instead=": `field_of_view` and `pixels_seen` tell what a unit sees")
-    if image is not None:
-        image = np.asarray(image)
-    edges, shape = _look("receptive_field", model, layer, None if image is None else image.shape)
-    if len(shape) != 3:
-        raise ValueError(f"receptive_field: `model` must take images (H, W, C); got an input of {shape}")
-    positions = _positions(edges, shape)
-    at = _unit("receptive_field", unit, positions)
-    seen, field = _box(edges, at), _grid(edges, shape)
-    fig, axes = figure(1, 2 if positions else 1, (9.6, 5.7) if positions else (5.2, 6))
-    ax = axes[0, 0]
-    _draw_input(ax, image, shape)
-    _draw_box(ax, seen, "what it sees", color=VERMILION, rest=shape)
-    if field is not None and positions:
-        after = (*at[:-1], at[-1] + 1)
-        if after[-1] < positions[-1]:
-            on = field.stride[-1]
-            label = f"what the next unit sees, {on} pixel{'' if on == 1 else 's'} on"
-            _draw_box(ax, _box(edges, after), label, color=BLUE, linestyle=":", zorder=4)
-        _draw_padding(ax, field.box(at), shape)
-    if positions:
-        _draw_cells(axes[0, 1], positions)
-        _draw_box(axes[0, 1], [slice(u, u + 1) for u in at], None, color=VERMILION, rest=positions)
-        title = f"{layer}, {positions[0]} × {positions[1]} units"
-        axes[0, 1].set(title=title, xlabel="column (units)", ylabel="row (units)")
-    height, width = (s.stop - s.start for s in seen)
-    which = f"Unit {at} of {layer}" if positions else f"Each unit of {layer}"
-    fig.suptitle(f"{which} sees {height} × {width} of {shape[0]} × {shape[1]} pixels", fontsize="large")
-    fig.legend(loc="outside lower center", ncols=3, frameon=False)
-    return fig
+    edges, shape = looked("pixels_seen", model, layer, input_shape)
+    return box_of(edges, unit_of("pixels_seen", unit, positions_of(edges, shape)))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def _look(op: str, model: Any, layer: str, input_shape: Sequence[int] | None) -> tuple[Sight, tuple[int, ...]]:
-    """The edges of the layer's output, and the shape of the input."""
+def looked(op: str, model: Any, layer: str, input_shape: Sequence[int] | None) -> tuple[Boxes, tuple[int, ...]]:
+    """The boxes of the layer's output, and the shape of the input; `op` is the function's name, for messages."""
     whole = layer_of(op, model)
     argument = "image" if op == "receptive_field" else "input_shape"
     shape = input_shape_of(op, model, input_shape, argument)
     params, state = template(whole, shape)
-    edges = sight(*features(whole, params, state, until=layer), shape)
+    edges = boxes_of(*features(whole, params, state, until=layer), shape)
     if len(edges.shape) != len(shape) + 1 and any((edge != edge.flat[0]).any() for edge in edges.seen):
         raise ValueError(
             f"{op}: `layer` {layer!r} has units of different views without positions, {edges.shape[1:]}; ask for "
@@ -176,12 +121,13 @@ def _look(op: str, model: Any, layer: str, input_shape: Sequence[int] | None) ->
     return edges, shape
 
 
-def _positions(edges: Sight, shape: tuple[int, ...]) -> tuple[int, ...]:
+def positions_of(edges: Boxes, shape: tuple[int, ...]) -> tuple[int, ...]:
     """How many units the layer has on each spatial axis; () if they have no positions."""
     return edges.shape[1:-1] if len(edges.shape) == len(shape) + 1 else ()
 
 
-def _unit(op: str, unit: Unit | None, positions: tuple[int, ...]) -> tuple[int, ...]:
+def unit_of(op: str, unit: Unit | None, positions: tuple[int, ...]) -> tuple[int, ...]:
+    """The unit's position, by default the middle."""
     if unit is None:
         return tuple(n // 2 for n in positions)
     at = tuple(map(operator.index, unit if isinstance(unit, Sequence) else (unit,)))
@@ -191,18 +137,19 @@ def _unit(op: str, unit: Unit | None, positions: tuple[int, ...]) -> tuple[int, 
     return at
 
 
-def _box(edges: Sight, unit: tuple[int, ...]) -> tuple[slice, ...]:
+def box_of(edges: Boxes, unit: tuple[int, ...]) -> tuple[slice, ...]:
+    """The pixels that a unit sees in any of its channels."""
     ends = [int(edge[0][unit].min()) for edge in edges.seen]
     pairs = zip(ends[::2], ends[1::2], strict=True)
     return tuple(slice(first, 1 - minus_last) if first < NOTHING else slice(0, 0) for first, minus_last in pairs)
 
 
-def _grid(edges: Sight, shape: tuple[int, ...]) -> Field | None:
+def grid_of(edges: Boxes, shape: tuple[int, ...]) -> Field | None:
     """The `Field`, if the units are on a regular grid or all see the same pixels; else None."""
     rows = []
     for axis in range(len(shape) - 1):
         row = None
-        if _positions(edges, shape):
+        if positions_of(edges, shape):
             first, minus_last = (edge[0].min(axis=-1) for edge in edges.wide[2 * axis : 2 * axis + 2])
             row = _regular(first, minus_last, axis, edges.step)
         first, minus_last = edges.seen[2 * axis : 2 * axis + 2]
@@ -225,58 +172,3 @@ def _regular(first: np.ndarray, minus_last: np.ndarray, axis: int, step: tuple[i
     if (first != expected).any() or (size != size.flat[0]).any() or size.flat[0] < 1:
         return None
     return int(size.flat[0]), stride, int(line[0])
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-def _draw_input(ax: Axes, image: np.ndarray | None, shape: tuple[int, ...]) -> None:
-    if image is None:
-        _draw_cells(ax, shape[:2])
-    else:
-        draw_image(ax, image)
-    ax.grid(False)
-    ax.set(title=f"input, {shape[0]} × {shape[1]} pixels", xlabel="column (pixels)", ylabel="row (pixels)")
-
-
-def _draw_cells(ax: Axes, size: tuple[int, ...]) -> None:
-    """A grid with one cell per position; only its border if there are too many cells to see."""
-    ax.imshow(np.full(size, 0.87), cmap="gray", vmin=0, vmax=1)
-    ax.grid(False)
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
-    if max(size) <= 64:
-        ax.vlines(np.arange(size[1] + 1) - 0.5, -0.5, size[0] - 0.5, color="#AAAAAA", linewidth=0.6)
-        ax.hlines(np.arange(size[0] + 1) - 0.5, -0.5, size[1] - 0.5, color="#AAAAAA", linewidth=0.6)
-
-
-def _draw_box(
-    ax: Axes,
-    box: Sequence[slice],
-    label: str | None,
-    *,
-    color: str,
-    linestyle: str = "-",
-    zorder: int = 5,
-    rest: tuple[int, ...] | None = None,
-) -> None:
-    """A frame with a white edge, to be seen on any picture; positions outside of it fade."""
-    rows, columns = box
-    if rest is not None:
-        outside = np.ones((*rest[:2], 4))
-        outside[..., 3] = 0.65
-        outside[rows, columns, 3] = 0
-        ax.imshow(outside)
-    frame = Rectangle((columns.start - 0.5, rows.start - 0.5), columns.stop - columns.start, rows.stop - rows.start)
-    frame.set(label=label, fill=False, edgecolor=color, linestyle=linestyle, linewidth=2.5, zorder=zorder)
-    frame.set(path_effects=[withStroke(linewidth=4.5, foreground="white")], clip_on=False)
-    ax.add_patch(frame)
-
-
-def _draw_padding(ax: Axes, box: Sequence[tuple[int, int]], shape: tuple[int, ...]) -> None:
-    """The box that a unit would see if padding were part of the image, if it reaches out of the image."""
-    if any(first < 0 or end > n for (first, end), n in zip(box, shape, strict=False)):
-        _draw_box(ax, [slice(*ends) for ends in box], "with padding", color=ORANGE, linestyle="--", zorder=3)
-        (top, bottom), (left, right) = box
-        ax.set_xlim(min(left, 0) - 0.5, max(right, shape[1]) - 0.5)
-        ax.set_ylim(max(bottom, shape[0]) - 0.5, min(top, 0) - 0.5)

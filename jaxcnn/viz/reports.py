@@ -2,20 +2,15 @@
 
 import csv
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from jaxcnn import weights
 from jaxcnn.data import DataError, Dataset
 from jaxcnn.files.json_files import write_json
-from jaxcnn.train import History, TrainState, evaluate, predict
-from jaxcnn.train.metrics import confusion_matrix
+from jaxcnn.train import History, Score, score
 from jaxcnn.viz.style import save
 from jaxcnn.viz.training import confusion, curves, samples
-
-BATCH_SIZE = 256
 
 
 def report(run_dir: str | os.PathLike, test: Dataset) -> tuple[dict[str, float], np.ndarray]:
@@ -32,36 +27,12 @@ def report(run_dir: str | os.PathLike, test: Dataset) -> tuple[dict[str, float],
       FileNotFoundError: no model in the folder. WeightsError: a damaged model. ValueError: a model trained with a loss
         function of your own, whose outputs are no probabilities of classes.
     """
-    found = scored(run_dir, test)
+    found = score(run_dir, test)
     write_report(run_dir, test, found)
     return found.scores, found.matrix
 
 
-@dataclass(frozen=True)
-class Scored:
-    """A run's model on test images: its loss and accuracy, the confusion matrix, (N, classes) probabilities."""
-
-    scores: dict[str, float]
-    matrix: np.ndarray
-    probabilities: np.ndarray
-
-
-def scored(run_dir: str | os.PathLike, test: Dataset) -> Scored:
-    """Evaluate a run's model. Raises as `report`."""
-    model, params, state, _ = weights.load_model(Path(run_dir) / "model.safetensors")
-    train_state = TrainState(params, state, loss=model.loss)
-    if model.loss is None:
-        raise ValueError(
-            f"report: {run_dir} holds a model trained by a loss of one's own, whose outputs are no probabilities; "
-            "train.predict gives them as they are"
-        )
-    scores = evaluate(model, train_state, test, batch_size=BATCH_SIZE)
-    probabilities = predict(model, train_state, test.images, batch_size=BATCH_SIZE)
-    matrix = confusion_matrix(probabilities.argmax(axis=-1), test.labels, probabilities.shape[1])
-    return Scored(scores, matrix, probabilities)
-
-
-def write_report(run_dir: str | os.PathLike, test: Dataset, found: Scored) -> None:
+def write_report(run_dir: str | os.PathLike, test: Dataset, found: Score) -> None:
     """Write result.json and the pictures into a run's folder; OSError if they cannot be written."""
     run_dir = Path(run_dir)
     write_json(run_dir / "result.json", {f"test_{name}": value for name, value in found.scores.items()})

@@ -1,5 +1,5 @@
 """Diagrams of networks."""
 
-from jaxcnn.viz.architecture.diagram import architecture
+from jaxcnn.viz.diagrams.diagram import architecture
 
 __all__ = ["architecture"]

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import pytest
 
 from jaxcnn import models
+from jaxcnn.inspect import summary
 from jaxcnn.layers import (
     AdaptiveAvgPool,
     BatchNorm,
@@ -23,7 +24,6 @@ from jaxcnn.layers import (
     frozen,
     residual,
     serial,
-    summary,
     with_auxiliaries,
 )
 

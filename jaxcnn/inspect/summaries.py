@@ -4,15 +4,14 @@ import math
 import textwrap
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
 from jaxcnn.layers.given import input_shape_of, layer_of, template
 from jaxcnn.layers.layer import Tree
 from jaxcnn.layers.walk import Place, leaves, shapes
+from jaxcnn.ops.jaxprs import multiply_adds
 
 CUT = "…"
 
@@ -176,29 +175,6 @@ def _row(place: Place, shape: tuple[int, ...]) -> Row:
         math.prod(out.shape) * out.dtype.itemsize,
         place.training_only,
     )
-
-
-def multiply_adds(jaxpr: Jaxpr | ClosedJaxpr) -> int:
-    """Multiply-adds of the convolutions and matrix products in a jaxpr, those of inner jaxprs included."""
-    return sum(_equation(eqn) for eqn in jaxpr.eqns)
-
-
-def _equation(eqn: JaxprEqn) -> int:
-    shapes = [_shape(v) for v in eqn.invars]
-    if eqn.primitive.name == "conv":
-        # each output value sums over the window and the input channels of its group
-        return math.prod(_shape(eqn.outvars[0])) * math.prod(shapes[1][eqn.params["form"].members : -1])
-    if eqn.primitive.name == "conv_input_gradient":
-        return math.prod(shapes[0]) * math.prod(shapes[1][eqn.params["form"].members : -1])
-    if eqn.primitive.name == "dot_general":
-        (contracted, _), _ = eqn.params["dimension_numbers"]
-        return math.prod(_shape(eqn.outvars[0])) * math.prod(shapes[0][axis] for axis in contracted)
-    inner = [value for value in eqn.params.values() if hasattr(value, "eqns")]  # open or closed
-    return sum(multiply_adds(jaxpr) for jaxpr in inner)
-
-
-def _shape(variable: Any) -> tuple[int, ...]:
-    return getattr(variable.aval, "shape", ())  # tokens and the like have none
 
 
 def _size(tree: Tree, itemsize: bool = False) -> int:

@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 from jaxcnn.layers import Layer
 from jaxcnn.layers.given import input_shape_of, layer_of
 from jaxcnn.models import Model
-from jaxcnn.viz.architecture.blocks import Block, blocks_of
+from jaxcnn.viz.diagrams.blocks import Block, blocks_of
 from jaxcnn.viz.style import BLUE, VERMILION, figure
 
 # Inches. Text of 8 points: a letter is LETTER wide, a line LINE high.
@@ -192,7 +192,7 @@ def _pieces(blocks: Sequence[Block], inside: str = "") -> list[_Piece]:
 
 
 def _lines(block: Block) -> list[str]:
-    """The lines of a box: name and window, kind if the name does not say it, followers, its form, output shape."""
+    """The lines of a box: name and window, kind if the name does not say it, followers, its like, output shape."""
     window = f"  {block.window}" if block.window else ""
     lines = [block.name + window + (f"  ×{block.times}" if block.times > 1 and not block.ways else "")]
     told = block.like or block.aside or block.kind in block.name.split("/")[-1]

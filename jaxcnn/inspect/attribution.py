@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxcnn.inspect.images import SHAPES, image_of
 from jaxcnn.layers import Layer
 from jaxcnn.layers.given import layer_of
 from jaxcnn.layers.layer import Tree
@@ -21,7 +22,6 @@ from jaxcnn.models import Model
 from jaxcnn.models.surgery import features
 from jaxcnn.ops.arguments import is_number
 from jaxcnn.train.integers import whole
-from jaxcnn.viz.network import SHAPES, image_of
 
 AT_ONCE = 8  # noisy images in a batch: larger batches are no faster on a CPU and need more memory
 
@@ -53,7 +53,7 @@ def saliency_map(
 
     Source: Simonyan, Vedaldi, Zisserman, Deep inside convolutional networks (2013), section 3.
     """
-    return _attributed("saliency_map", _saliency, model, params, state, image, target)
+    return _attributed("inspect.saliency_map", _saliency, model, params, state, image, target)
 
 
 def smooth_grad_map(
@@ -85,10 +85,12 @@ def smooth_grad_map(
     Source: Smilkov et al., SmoothGrad: removing noise by adding noise (2017), section 3.
     """
     if not is_number(noise) or not noise >= 0:
-        raise ValueError(f"viz.smooth_grad_map: `noise` is a share of the range and must be at least 0; got {noise!r}")
-    samples = whole("viz.smooth_grad_map", "samples", samples, 1)
+        raise ValueError(
+            f"inspect.smooth_grad_map: `noise` is a share of the range and must be at least 0; got {noise!r}"
+        )
+    samples = whole("inspect.smooth_grad_map", "samples", samples, 1)
     return _attributed(
-        "smooth_grad_map", _smooth_grad, model, params, state, image, target, key, noise, samples=samples
+        "inspect.smooth_grad_map", _smooth_grad, model, params, state, image, target, key, noise, samples=samples
     )
 
 
@@ -116,7 +118,7 @@ def grad_cam_map(
 
     Source: Selvaraju et al., Grad-CAM (2016), equations 1 and 2.
     """
-    return _attributed("grad_cam_map", _grad_cam, model, params, state, image, target, path=layer)
+    return _attributed("inspect.grad_cam_map", _grad_cam, model, params, state, image, target, path=layer)
 
 
 def class_scores(model: Model | Layer, params: Tree, state: Tree, image: Any) -> jax.Array:
@@ -131,13 +133,8 @@ def class_scores(model: Model | Layer, params: Tree, state: Tree, image: Any) ->
     Raises:
       ValueError, TypeError: as `saliency_map`.
     """
-    return _forward(
-        Network("class_scores", model),
-        params,
-        state,
-        image_of("class_scores", model, image, ranks=SHAPES),
-        op="class_scores",
-    )
+    op = "inspect.class_scores"
+    return _forward(Network(op, model), params, state, image_of(op, model, image, ranks=SHAPES), op=op)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -147,7 +144,7 @@ class Network:
     """A layer as a static argument of `jax.jit`, which then compiles once for each layer."""
 
     def __init__(self, op: str, model: Model | Layer):
-        self.layer = layer_of(f"viz.{op}", model)
+        self.layer = layer_of(op, model)
 
     def __hash__(self) -> int:
         return id(self.layer)
@@ -158,26 +155,26 @@ class Network:
 
 def layer_at(op: str, network: Network, path: str) -> Layer:
     """The layer at a path; ValueError for a path that leads to no layer of inference."""
-    return at(network.layer, path, op=f"viz.{op}", argument="layer", inference=True)
+    return at(network.layer, path, op=op, argument="layer", inference=True)
 
 
 def _attributed(op: str, function: Callable, model, params, state, image, target, *arguments, **static) -> jax.Array:
     """Check the arguments, then call `function` for one class of one image."""
     if target is not None:
         if isinstance(target, bool) or not hasattr(target, "__index__"):
-            raise TypeError(f"viz.{op}: `target` must be the number of a class; got {target!r}")
+            raise TypeError(f"{op}: `target` must be the number of a class; got {target!r}")
         target = operator.index(target)
     network, x = Network(op, model), image_of(op, model, image, ranks=SHAPES)
     values, scores = function(network, params, state, x, target, *arguments, op=op, **static)
     if target is not None and not 0 <= target < scores.size:  # known only now: there is a class for each logit
-        raise ValueError(f"viz.{op}: `target` must be a class from 0 to {scores.size - 1}; got {target}")
+        raise ValueError(f"{op}: `target` must be a class from 0 to {scores.size - 1}; got {target}")
     return values
 
 
 def _scores(op: str, layer: Layer, params, state, x) -> jax.Array:
     logits, _ = layer.apply(params, state, x[None])
     if logits.ndim != 2:
-        raise ValueError(f"viz.{op}: `model` must give logits (N, classes); got {logits.shape} for one image")
+        raise ValueError(f"{op}: `model` must give logits (N, classes); got {logits.shape} for one image")
     (row,) = logits
     return jnp.concatenate([-row, row]) if row.size == 1 else row
 
@@ -232,7 +229,7 @@ def _grad_cam(network, params, state, x, target, *, op, path):
     until, *trees = features(network.layer, params, state, until=path)
     maps, _ = until.apply(*trees, x[None])  # (1, h, w, K), or with one or three positions
     if maps.ndim != x.ndim + 1:
-        raise ValueError(f"viz.{op}: `layer` must give a feature map (h, w, channels); {path!r} gives {maps.shape[1:]}")
+        raise ValueError(f"{op}: `layer` must give a feature map (h, w, channels); {path!r} gives {maps.shape[1:]}")
     gradient, scores = jax.grad(score, has_aux=True)(jnp.zeros_like(maps))
     alpha = gradient.mean(axis=tuple(range(1, maps.ndim - 1)), keepdims=True)
     return jax.nn.relu((alpha * maps).sum(axis=-1))[0], scores

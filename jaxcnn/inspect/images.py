@@ -1,4 +1,4 @@
-"""What pictures are given: an image, for a model or a layer."""
+"""What these functions and pictures are given: an image, for a model or a layer."""
 
 from collections.abc import Collection
 from typing import Any
@@ -15,7 +15,7 @@ def image_of(op: str, model: Any, image: Any, *, ranks: Collection[int] = (2,), 
     """One image for a model or a layer, in floats.
 
     Args:
-      op: the function's name, for the message.
+      op: the function's name with its room, for the message.
       model: a `Model`, whose input_shape is compared, or a `Layer`.
       image: the image without the batch axis.
       ranks: how many spatial axes it may have.
@@ -29,7 +29,7 @@ def image_of(op: str, model: Any, image: Any, *, ranks: Collection[int] = (2,), 
     if (shape != tuple(own)) if own else (len(shape) - 1 not in ranks or (len(shape) == 2 and 2 in ranks)):
         wanted = f"{tuple(own)} for {model.name}" if own else SHAPES[2]  # two axes may be an image without channels
         batch = "; without the batch axis: image[0]" if own and shape[1:] == tuple(own) else ""
-        raise ValueError(f"viz.{op}: `image` must be one image, {wanted}; got {shape}{batch}")
+        raise ValueError(f"{op}: `image` must be one image, {wanted}; got {shape}{batch}")
     return to_float(image)
 
 
@@ -39,5 +39,5 @@ def check_rank(op: str, model: Any, ranks: Collection[int] = (2,), instead: str 
     if own and len(own) - 1 not in ranks:
         drawn = " and ".join(f"{rank}-D" for rank in ranks)
         raise ValueError(
-            f"viz.{op}: draws {drawn} images; the input of {model.name} is {len(own) - 1}-D, {tuple(own)}{instead}"
+            f"{op}: draws {drawn} images; the input of {model.name} is {len(own) - 1}-D, {tuple(own)}{instead}"
         )

@@ -1,4 +1,4 @@
-"""The time and memory that each layer of a network takes, as a table and as a bar chart."""
+"""The time and memory that each layer of a network takes, as a table."""
 
 import dataclasses
 import functools
@@ -9,16 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-from matplotlib.figure import Figure
 
 from jaxcnn.layers import Layer, walk
 from jaxcnn.layers.given import input_shape_of, layer_of
 from jaxcnn.layers.layer import Tree
-from jaxcnn.layers.summary import multiply_adds
 from jaxcnn.layers.walk import Place, leaves, shapes
 from jaxcnn.models import Model
+from jaxcnn.moved import moved_method
+from jaxcnn.ops.jaxprs import multiply_adds
 from jaxcnn.train import integers
-from jaxcnn.viz.style import BLUE, GREEN, ORANGE, VERMILION, figure
 
 HEAD = ("layer", "output shape", "ms", "GFLOP/s", "weights KiB", "output KiB", "temporary KiB")
 
@@ -93,50 +92,7 @@ class Profile:
         title = f"{self.name}, a batch of {self.batch_size} at inference, {self.device}"
         return "\n".join([title, rule, texts[0], rule, *texts[1:-2], rule, *texts[-2:]])
 
-    def picture(self, *, most: int = 40) -> Figure:
-        """Bars of the time and of the bytes of each layer.
-
-        Args:
-          most: how many layers have a bar: those that take the longest, in the network's order. One more bar is the sum
-            of all other layers.
-
-        Returns:
-          A figure with two axes, time at the left and bytes at the right.
-
-        Raises:
-          ValueError: most below 1.
-        """
-        most = integers.whole("viz.Profile.picture", "most", most, 1)
-        ranks = sorted(range(len(self.rows)), key=lambda i: -self.rows[i].milliseconds)
-        shown, others = ([self.rows[i] for i in sorted(part)] for part in (ranks[:most], ranks[most:]))
-        groups = [(row.path, [row]) for row in shown] + ([(f"{len(others)} others", others)] if others else [])
-        places = range(len(groups))
-
-        fig, axes = figure(1, 2, (9.6, 0.24 * len(groups) + 1.7), sharey=True)
-        left, right = axes[0]
-        times = [sum(row.milliseconds for row in rows) for _, rows in groups]
-        left.barh(places, times, color=BLUE)
-        left.set(yticks=places, yticklabels=[name for name, _ in groups], xlabel="time (ms)")
-        left.set_title("Each layer alone")
-        left.set_ylim(len(groups) - 0.4, -0.6)  # the first layer on top
-        start = [0.0] * len(groups)
-        for label, color, column in (
-            ("weights", VERMILION, "parameter_bytes"),
-            ("output", GREEN, "output_bytes"),
-            ("temporary", ORANGE, "temporary_bytes"),
-        ):
-            sizes = [sum(getattr(row, column) or 0 for row in rows) / 2**20 for _, rows in groups]
-            right.barh(places, sizes, left=start, color=color, label=label)
-            start = [a + b for a, b in zip(start, sizes, strict=True)]
-        right.set(xlabel="memory (MiB)", title="Bytes of each layer")
-        fig.legend(loc="outside lower right", ncols=3, frameon=False)
-        for ax in (left, right):
-            ax.grid(False, axis="y")
-        fig.suptitle(
-            f"{self.name}, a batch of {self.batch_size} on {self.device}: "
-            f"whole network {self.whole.milliseconds:.3g} ms, layers one by one {sum(times):.3g} ms"
-        )
-        return fig
+    picture = moved_method("inspect.Profile", "picture", "jaxcnn.viz.profile_picture")
 
 
 def profile(
@@ -165,7 +121,7 @@ def profile(
       input_shape: without the batch axis; a `Model` knows its own.
 
     Returns:
-      A `Profile`: print it, draw its `picture()`, or read its rows.
+      A `Profile`: print it, draw it with `viz.profile_picture`, or read its rows.
 
     Raises:
       ValueError: a batch_size or rounds below 1, a Layer without an input_shape. TypeError: neither a Model nor a
@@ -177,10 +133,10 @@ def profile(
       >>> [(row.path, row.output_shape, row.parameter_bytes, row.output_bytes) for row in table.rows]
       [('conv1', (6, 6, 8), 320, 2304), ('relu1', (6, 6, 8), 0, 2304)]
     """
-    layer = layer_of("viz.profile", model)
-    batch_size = integers.whole("viz.profile", "batch_size", batch_size, 1)
-    rounds = integers.whole("viz.profile", "rounds", rounds, 1)
-    shape = input_shape_of("viz.profile", model, input_shape)
+    layer = layer_of("inspect.profile", model)
+    batch_size = integers.whole("inspect.profile", "batch_size", batch_size, 1)
+    rounds = integers.whole("inspect.profile", "rounds", rounds, 1)
+    shape = input_shape_of("inspect.profile", model, input_shape)
     if params is None:
         params, fresh = layer.init(jax.random.key(0), shape)
         state = fresh if state is None else state
