@@ -5,7 +5,7 @@ those are products of the same kind. Because it is a JAX primitive, every transf
 `jax.custom_vjp` would forbid forward mode. A primitive here is declared by
 
     shape      the static shape of the result (and its dtype, where that is not the first operand's),
-    compute    the values, in plain JAX; it is given the target that it is lowered for,
+    compute    the values, in plain JAX; told what it is lowered for, a `Lowering`,
     axes       the names of the axes that several devices may share out (see sharding.py),
     batch      where `vmap` puts an axis that it maps over,
 
@@ -38,8 +38,8 @@ PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 
 @dataclass(frozen=True)
-class Target:
-    """The target of a lowering: the platform, and what is known of the program.
+class Lowering:
+    """What a program is lowered for: the platform, and what is known of the program.
 
     Args:
       platform: one of `PLATFORMS`, or None where it is not known.
@@ -179,12 +179,12 @@ def _lowering(compute: Callable, shape: Callable, axes: Callable, platform: str 
         module, alone = ctx.module_context, ask_alone and any(map(_from_outside, operands))
         here = module.platforms[0] if ask_alone and len(module.platforms) == 1 else platform
         exported = module.lowering_parameters.for_export
-        target = Target(here, exported, alone)
+        lowering = Lowering(here, exported, alone)
 
         def computed(*operands):
             if any(x.size == 0 for x in operands):  # a sum over nothing
                 return jnp.zeros(shape(*operands, **static), ctx.avals_out[0].dtype)
-            return compute(*operands, target=target, **static)
+            return compute(*operands, lowering=lowering, **static)
 
         # A custom partitioning calls back into this process, so an exported program has none and gathers its operands.
         shared = sharding.is_shared_out(module.axis_context) and not exported

@@ -31,7 +31,7 @@ from jaxcnn.ops.arguments import (
     spatial_rank,
     window_of,
 )
-from jaxcnn.ops.bilinear import Operation, Target, bilinear
+from jaxcnn.ops.bilinear import Lowering, Operation, bilinear
 from jaxcnn.ops.geometry import Padding, Slide, per_axis
 from jaxcnn.ops.machine import assumed
 from jaxcnn.ops.plan import Form, Operands, form_of, plan_input_gradient, plan_kernel_gradient, plan_output
@@ -163,16 +163,16 @@ def conv_transpose(
 # The three products
 
 
-def _compute_output(x: jax.Array, w: jax.Array, *, form: Form, target: Target) -> jax.Array:
+def _compute_output(x: jax.Array, w: jax.Array, *, form: Form, lowering: Lowering) -> jax.Array:
     """y = x ⊗ w."""
-    plan = plan_output(form, _operands(x, w.shape[-2:], form), target)
+    plan = plan_output(form, _operands(x, w.shape[-2:], form), lowering)
     layout, (step,) = plan.layout, plan.steps
-    images = layout.images(x, form.groups, plan.machine, target)
+    images = layout.images(x, form.groups, plan.machine, lowering)
     y = step.choice.product(images, layout.kernel(w, form.groups), step.product)
-    return layout.restored(y, x.shape[0], plan.machine, target)
+    return layout.restored(y, x.shape[0], plan.machine, lowering)
 
 
-def _compute_input_gradient(y: jax.Array, w: jax.Array, *, form: Form, target: Target) -> jax.Array:
+def _compute_input_gradient(y: jax.Array, w: jax.Array, *, form: Form, lowering: Lowering) -> jax.Array:
     """dx = y ⊗ rot180(w), full.
 
     Input position i is seen by output o through tap k where i = s·o + δ·k − p, so dx[i] sums
@@ -180,9 +180,9 @@ def _compute_input_gradient(y: jax.Array, w: jax.Array, *, form: Form, target: T
     difference into a sum: a window that slides over y. With a stride, `phases` has such a window for each position
     within a step. A textbook puts s − 1 zeros between the neighbors of y, and would multiply all those zeros.
     """
-    plan = plan_input_gradient(form, _operands(y, w.shape[-2:], form), target)
+    plan = plan_input_gradient(form, _operands(y, w.shape[-2:], form), lowering)
     layout = plan.layout
-    images = layout.images(y, form.groups, plan.machine, target, cotangent=True)
+    images = layout.images(y, form.groups, plan.machine, lowering, cotangent=True)
     kernel = layout.kernel(w, form.groups)
     if phases.fits(form.window):
         found = {}
@@ -196,15 +196,15 @@ def _compute_input_gradient(y: jax.Array, w: jax.Array, *, form: Form, target: T
         dx = step.choice.product(images, layout.rotated(kernel), step.product)
     if plan.multiplies_padding:
         dx = borders.kept(dx, images, kernel, form.window, layout)
-    return layout.restored(dx, y.shape[0], plan.machine, target)
+    return layout.restored(dx, y.shape[0], plan.machine, lowering)
 
 
-def _compute_kernel_gradient(x: jax.Array, y: jax.Array, *, form: Form, target: Target) -> jax.Array:
+def _compute_kernel_gradient(x: jax.Array, y: jax.Array, *, form: Form, lowering: Lowering) -> jax.Array:
     """dw = x ⊗ y: tap k of dw is the sum, over positions and images, of y times what tap k sees of x."""
-    plan = plan_kernel_gradient(form, _operands(x, (x.shape[-1] // form.groups, y.shape[-1]), form), target)
+    plan = plan_kernel_gradient(form, _operands(x, (x.shape[-1] // form.groups, y.shape[-1]), form), lowering)
     layout, (step,) = plan.layout, plan.steps
-    images = layout.images(x, form.groups, plan.machine, target)
-    cotangent = layout.images(y, form.groups, plan.machine, target, cotangent=True)
+    images = layout.images(x, form.groups, plan.machine, lowering)
+    cotangent = layout.images(y, form.groups, plan.machine, lowering, cotangent=True)
     dw = step.choice.kernel_gradient(images, cotangent, step.product)
     return layout.restored_kernel(dw, x.shape[0])
 
@@ -230,8 +230,8 @@ def _of_images(compute: Callable) -> Callable:
     """Let `compute(x, w)`, made for one member and one batch axis, take and return images with any number."""
 
     @functools.wraps(compute)
-    def wrapped(x, w, *, form, target):
-        y = compute(_merged(x, form), w.reshape(-1, *w.shape[form.members :]), form=form, target=target)
+    def wrapped(x, w, *, form, lowering):
+        y = compute(_merged(x, form), w.reshape(-1, *w.shape[form.members :]), form=form, lowering=lowering)
         return y.reshape(*x.shape[: -form.window.rank - 1], *y.shape[2:])
 
     return wrapped
@@ -241,8 +241,8 @@ def _of_kernels(compute: Callable) -> Callable:
     """Let `compute(x, y)`, made for one member and one batch axis, take any number and return kernels."""
 
     @functools.wraps(compute)
-    def wrapped(x, y, *, form, target):
-        w = compute(_merged(x, form), _merged(y, form), form=form, target=target)
+    def wrapped(x, y, *, form, lowering):
+        w = compute(_merged(x, form), _merged(y, form), form=form, lowering=lowering)
         return w.reshape(*x.shape[: form.members], *w.shape[1:])
 
     return wrapped

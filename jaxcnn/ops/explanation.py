@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn.ops.arguments import Ints, Precision
-from jaxcnn.ops.bilinear import Target
+from jaxcnn.ops.bilinear import Lowering
 from jaxcnn.ops.geometry import Padding
 from jaxcnn.ops.plan import Operands, Plan, form_of, plan_input_gradient, plan_kernel_gradient, plan_output
 
@@ -99,7 +99,7 @@ def explain(
     operands = Operands(members, n, (kernel_shape[-2], kernel_shape[-1] // groups), dtype)
     y_size = n * math.prod(form.window.output_size(form.size)) * kernel_shape[-1]
     around = members * (math.prod(x_shape) + math.prod(kernel_shape) + y_size) * dtype.itemsize
-    plans = [plan(form, operands, Target(platform)) for plan in PLANS]
+    plans = [plan(form, operands, Lowering(platform)) for plan in PLANS]
     definition = plans[0].steps[0].product.multiply_adds
     return Explanation(
         *(_part(name, plan, around, definition) for name, plan in zip(("forward", "dx", "dw"), plans, strict=True))

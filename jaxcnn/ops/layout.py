@@ -16,12 +16,12 @@ import jax
 from jax.experimental.layout import Layout, with_layout_constraint
 
 from jaxcnn.ops import machine
-from jaxcnn.ops.bilinear import Operation, Target, linear
+from jaxcnn.ops.bilinear import Lowering, Operation, linear
 from jaxcnn.ops.sharding import Axes
 
 
 def arrange(
-    x: jax.Array, groups: int, target: Target | None, *, cotangent: bool = False, innermost: bool | None = None
+    x: jax.Array, groups: int, lowering: Lowering | None, *, cotangent: bool = False, innermost: bool | None = None
 ) -> jax.Array:
     """(members, N, *spatial, C) as (members·groups, C/groups, B, *spatial, n), B = 1 or n = 1.
 
@@ -32,8 +32,8 @@ def arrange(
     innermost = machine.unplanned().innermost(n) if innermost is None else innermost
     x = x.reshape(x.shape[members == 1 :])  # XLA sees through a transpose of (N, *spatial, C), not with an axis of 1
     order = _order(members, len(size), innermost)
-    x = _keep(x, order, target) if cotangent else x
-    x = _keep(x.transpose(order), range(x.ndim), target)
+    x = _keep(x, order, lowering) if cotangent else x
+    x = _keep(x.transpose(order), range(x.ndim), lowering)
     return x.reshape(members * groups, c // groups, *_around(size, n, innermost))
 
 
@@ -42,15 +42,15 @@ def _around(size: Sequence[int], n: int, innermost: bool) -> tuple[int, ...]:
     return (1, *size, n) if innermost else (n, *size, 1)
 
 
-def restore(y: jax.Array, members: int, target: Target | None, *, innermost: bool | None = None) -> jax.Array:
+def restore(y: jax.Array, members: int, lowering: Lowering | None, *, innermost: bool | None = None) -> jax.Array:
     """The inverse of `arrange`."""
     g, d, b, *size, n = y.shape
     innermost = machine.unplanned().innermost(b * n) if innermost is None else innermost
     lead = (members,) if members > 1 else ()
     y = y.reshape(*lead, g // members * d, *((*size, n) if innermost else (b, *size)))
-    y = _keep(y, range(y.ndim), target)
+    y = _keep(y, range(y.ndim), lowering)
     order = _order(members, len(size), innermost)
-    y = _keep(y.transpose([order.index(axis) for axis in range(y.ndim)]), order, target)
+    y = _keep(y.transpose([order.index(axis) for axis in range(y.ndim)]), order, lowering)
     return y.reshape(members, *y.shape[members > 1 :])
 
 
@@ -62,20 +62,20 @@ def arranged(compute: Callable) -> Callable:
     """
 
     @functools.wraps(compute)
-    def wrapped(*arrays, target, **static):
+    def wrapped(*arrays, lowering, **static):
         tail = static["window"].rank + 1
         batch = arrays[0].shape[:-tail]
         arrays = [x.reshape(math.prod(batch), *x.shape[-tail:]) for x in arrays]
-        y = of_images(arrays, target, static)
+        y = of_images(arrays, lowering, static)
         return y.reshape(*batch, *y.shape[1:])
 
-    def of_images(arrays, target, static):
-        if target.platform != "cpu" or target.alone:
+    def of_images(arrays, lowering, static):
+        if lowering.platform != "cpu" or lowering.alone:
             return compute(*arrays, **static)
         c = arrays[0].shape[-1]
-        moved = [arrange(x[None], 1, target) for x in arrays]
+        moved = [arrange(x[None], 1, lowering) for x in arrays]
         y = compute(*[x.reshape(-1, *x.shape[3:]) for x in moved], **static)
-        return restore(y.reshape(1, c, *moved[0].shape[2:3], *y.shape[1:]), 1, target)[0]
+        return restore(y.reshape(1, c, *moved[0].shape[2:3], *y.shape[1:]), 1, lowering)[0]
 
     return wrapped
 
@@ -102,24 +102,24 @@ def _order(members: int, rank: int, innermost: bool) -> tuple[int, ...]:
     return (*range(first), first + rank + 1, *inner)
 
 
-def _keep(x: jax.Array, order: Sequence[int], target: Target | None) -> jax.Array:
+def _keep(x: jax.Array, order: Sequence[int], lowering: Lowering | None) -> jax.Array:
     """x, with a hint to XLA to lay its axes out in this order, outermost first."""
     return (
         with_layout_constraint(x, Layout(major_to_minor=tuple(order)))
-        if target and target.platform == "cpu" and not target.exported
+        if lowering and lowering.platform == "cpu" and not lowering.exported
         else x
     )
 
 
-def _compute_arranged(x: jax.Array, *, rank: int, innermost: bool, target: Target) -> jax.Array:
+def _compute_arranged(x: jax.Array, *, rank: int, innermost: bool, lowering: Lowering) -> jax.Array:
     members, tail = x.shape[: -rank - 2], x.shape[-rank - 2 :]
-    y = arrange(x.reshape(math.prod(members), *tail), 1, target, cotangent=True, innermost=innermost)
+    y = arrange(x.reshape(math.prod(members), *tail), 1, lowering, cotangent=True, innermost=innermost)
     return y.reshape(*members, *y.shape[1:])
 
 
-def _compute_restored(y: jax.Array, *, rank: int, innermost: bool, target: Target) -> jax.Array:
+def _compute_restored(y: jax.Array, *, rank: int, innermost: bool, lowering: Lowering) -> jax.Array:
     members, tail = y.shape[: -rank - 3], y.shape[-rank - 3 :]
-    x = restore(y.reshape(-1, *tail), math.prod(members), target, innermost=innermost)
+    x = restore(y.reshape(-1, *tail), math.prod(members), lowering, innermost=innermost)
     return x.reshape(*members, *x.shape[1:])
 
 

@@ -1,7 +1,7 @@
 """Plans: by which algorithm, and why, each of the three products of T(x, w, y) is computed.
 
-A plan is made once, when a program is lowered, from the form, the images and the target. `conv` executes it, `explain`
-prints it.
+A plan is made once, when a program is lowered, from the form, the images and the `Lowering`. `conv` executes it and
+`explain` prints it.
 """
 
 import math
@@ -22,7 +22,7 @@ from jaxcnn.ops.arguments import (
     spatial_rank,
     window_of,
 )
-from jaxcnn.ops.bilinear import Target
+from jaxcnn.ops.bilinear import Lowering
 from jaxcnn.ops.geometry import Padding, Window
 from jaxcnn.ops.machine import Machine
 
@@ -88,7 +88,7 @@ def form_of(
     window = window_of(op, size, kernel, stride, padding, dilation)
     form = Form(window, size, groups, algorithm, precision_of(op, precision), machine=machine.assumed())
     operands = Operands(1, 1, (kernel.shape[-2], kernel.shape[-1] // groups), jnp.dtype(x.dtype))
-    check_claim(op, algorithm, _product(form, operands, Target(None)))
+    check_claim(op, algorithm, _product(form, operands, Lowering(None)))
     return form
 
 
@@ -134,19 +134,19 @@ class Plan:
         )
 
 
-def plan_output(form: Form, operands: Operands, target: Target) -> Plan:
+def plan_output(form: Form, operands: Operands, lowering: Lowering) -> Plan:
     """The plan of y = x ⊗ w."""
-    p = _product(form, operands, target)
+    p = _product(form, operands, lowering)
     return Plan((Step(p, choose(form.algorithm, p)),))
 
 
-def plan_kernel_gradient(form: Form, operands: Operands, target: Target) -> Plan:
+def plan_kernel_gradient(form: Form, operands: Operands, lowering: Lowering) -> Plan:
     """The plan of dw = x ⊗ y."""
-    p = _product(form, operands, target)
+    p = _product(form, operands, lowering)
     return Plan((Step(p, choose(form.algorithm, p, kernel=True)),))
 
 
-def plan_input_gradient(form: Form, operands: Operands, target: Target) -> Plan:
+def plan_input_gradient(form: Form, operands: Operands, lowering: Lowering) -> Plan:
     """The plan of dx = y ⊗ rot180(w), full: one product or, with a stride, one for each kind of phase."""
     window, (c, d) = form.window, operands.channels
     out = window.output_size(form.size)
@@ -160,7 +160,7 @@ def plan_input_gradient(form: Form, operands: Operands, target: Target) -> Plan:
                 continue
             count = math.prod(len(axis.numbers) for axis in chosen)
             swapped = replace(operands, channels=(d, c if layout.apart else c * count))
-            p = _product(replace(form, window=slid, size=out), swapped, target, phase=strided)
+            p = _product(replace(form, window=slid, size=out), swapped, lowering, phase=strided)
             made.append(Step(p, choose(form.algorithm, p, layout=only), chosen, count if layout.apart else 1))
         return made
 
@@ -170,11 +170,11 @@ def plan_input_gradient(form: Form, operands: Operands, target: Target) -> Plan:
     return Plan(tuple(steps(ARRANGED, only=ARRANGED)))
 
 
-def _product(form: Form, operands: Operands, target: Target, *, phase: bool = False) -> Product:
+def _product(form: Form, operands: Operands, lowering: Lowering, *, phase: bool = False) -> Product:
     """The `Product` of y = x ⊗ w, which algorithms are given."""
     n = operands.images if isinstance(operands.images, int) else MANY
     members = operands.members if isinstance(operands.members, int) else MANY
-    numbers = form.machine or machine.of(target.platform)
+    numbers = form.machine or machine.of(lowering.platform)
     return Product(
         form.window,
         form.size,

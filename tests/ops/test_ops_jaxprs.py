@@ -37,7 +37,7 @@ def test_every_product_says_how_many_multiply_adds_it_takes():
     saying = {op for op in bilinear.OPERATIONS.values() if op.multiply_adds}
     assert saying == set(PRODUCTS), "each has a case below"
     silent = bilinear.Operation(
-        "silent", shape=lambda x, y: x.shape, compute=lambda x, y, target: x * y, axes=lambda x, y: ()
+        "silent", shape=lambda x, y: x.shape, compute=lambda x, y, lowering: x * y, axes=lambda x, y: ()
     )
     with pytest.raises(TypeError, match="silent: a product must say how many multiply-adds"):
         bilinear.bilinear(silent, lambda ct, y: ct * y, lambda ct, x: ct * x)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxcnn.ops.algorithms.phases import Phases
-from jaxcnn.ops.bilinear import Target
+from jaxcnn.ops.bilinear import Lowering
 from jaxcnn.ops.layout import arrange, restore
 from jaxcnn.ops.machine import Machine
 from jaxcnn.ops.windows import accumulator
@@ -30,11 +30,13 @@ class Layout:
 
     lead, apart = 0, True
 
-    def images(self, x: jax.Array, groups: int, machine: Machine, target: Target, cotangent: bool = False) -> jax.Array:
+    def images(
+        self, x: jax.Array, groups: int, machine: Machine, lowering: Lowering, cotangent: bool = False
+    ) -> jax.Array:
         """x or y, brought into this order from (members, N, *spatial, C)."""
         return x
 
-    def restored(self, y: jax.Array, members: int, machine: Machine, target: Target) -> jax.Array:
+    def restored(self, y: jax.Array, members: int, machine: Machine, lowering: Lowering) -> jax.Array:
         """The inverse of `images`."""
         return y
 
@@ -77,11 +79,13 @@ class Arranged(Layout):
 
     lead, apart = 1, False
 
-    def images(self, x: jax.Array, groups: int, machine: Machine, target: Target, cotangent: bool = False) -> jax.Array:
-        return arrange(x, groups, target, cotangent=cotangent, innermost=machine.innermost(x.shape[1]))
+    def images(
+        self, x: jax.Array, groups: int, machine: Machine, lowering: Lowering, cotangent: bool = False
+    ) -> jax.Array:
+        return arrange(x, groups, lowering, cotangent=cotangent, innermost=machine.innermost(x.shape[1]))
 
-    def restored(self, y: jax.Array, members: int, machine: Machine, target: Target) -> jax.Array:
-        return restore(y, members, target, innermost=machine.innermost(y.shape[2] * y.shape[-1]))
+    def restored(self, y: jax.Array, members: int, machine: Machine, lowering: Lowering) -> jax.Array:
+        return restore(y, members, lowering, innermost=machine.innermost(y.shape[2] * y.shape[-1]))
 
     def kernel(self, w: jax.Array, groups: int) -> jax.Array:
         members, *window, c, d = w.shape
