@@ -62,7 +62,7 @@ def cifar(config: Config) -> float:
 def dogs(config: Config) -> tuple[float, float]:
     """The share of the validation dogs that are taken for some breed of dog, and of the cats; draws a few of both."""
     network = weights.pretrained("caffe/squeezenet1_1", path=config.weights_dir / "squeezenet1_1_imagenet.npz")
-    names = weights.labels(network.about, config.weights_dir / "imagenet_labels.txt")
+    names = weights.class_names(network.about, config.weights_dir / "imagenet_labels.txt")
     photos = data.load("image_folder", data_dir=config.photos_dir, size=(config.size, config.size)).test
     found = probabilities(network, photos.images, config.batch_size)
     best = found.argmax(axis=1)

@@ -90,7 +90,7 @@ def with_frozen_backbone(config: Config, splits: data.Splits, backbone: Backbone
     layer = serial(backbone=backbone.layer, hidden=Dense(1024), relu=Relu(), output=Dense(1))
     model = Model("frozen_backbone", layer, splits.train.input_shape, 2, BINARY)
     params, _ = model.init(jax.random.key(seed))
-    labels = train.label_params(params, {"backbone": "frozen"}, default="head")
+    labels = train.group_params(params, {"backbone": "frozen"}, default="head")
     adam = optax.adam(falling(config, config.epochs, len(splits.train)))
     _, history = train.fit(
         model,

@@ -165,7 +165,7 @@ with_backbone = Model("on a frozen backbone", layers, training.input_shape, 2, B
 fresh, _ = with_backbone.init(jax.random.key(0))
 start = fresh | {"backbone": backbone_params}, {"backbone": backbone_state} if backbone_state else {}
 
-labels = train.label_params(start[0], {"backbone": "frozen"}, default="head")
+labels = train.group_params(start[0], {"backbone": "frozen"}, default="head")
 count = dict.fromkeys(("head", "frozen"), 0)
 for label, leaf in zip(jax.tree.leaves(labels), jax.tree.leaves(start[0]), strict=True):
     count[label] += leaf.size

@@ -9,6 +9,8 @@ from jaxcnn import data, viz
 NAMES = {
     "data.augment.normalise": "data.augment.normalize",
     "viz.activation_maximisation": "viz.activation_maximization",
+    "train.label_params": "train.group_params",
+    "weights.labels": "weights.class_names",
     **{f"layers.{name}": f"inspect.{name}" for name in ("Summary", "summary")},
     **{f"viz.{name}": f"inspect.{name}" for name in viz.NUMBERS},
 }

@@ -107,7 +107,7 @@ def with_frozen(model: Model, *paths: str) -> Model:
     """The model with some layers as at inference (see `jaxcnn.layers.frozen`).
 
     Running statistics of these layers stay, and no gradient reaches their parameters. Weight decay would still shrink
-    the parameters: `train.label_params` with the same paths keeps the optimizer away from them.
+    the parameters: `train.group_params` with the same paths keeps the optimizer away from them.
 
     Args:
       model: any; its parameters keep their names.

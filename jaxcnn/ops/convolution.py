@@ -34,7 +34,7 @@ from jaxcnn.ops.arguments import (
 from jaxcnn.ops.bilinear import Lowering, Operation, bilinear
 from jaxcnn.ops.geometry import Padding, Slide, per_axis
 from jaxcnn.ops.machine import assumed
-from jaxcnn.ops.plan import Form, Operands, form_of, plan_input_gradient, plan_kernel_gradient, plan_output
+from jaxcnn.ops.plan import Operands, Problem, plan_input_gradient, plan_kernel_gradient, plan_output, problem_of
 from jaxcnn.ops.sharding import Axes
 
 
@@ -90,8 +90,8 @@ def conv(
     """
     x, kernel = check_array("conv", "x", x), check_array("conv", "kernel", kernel)
     check_same_dtype("conv", x=x, kernel=kernel)
-    form = form_of("conv", x, kernel, stride, padding, dilation, groups, algorithm, precision)
-    return output_product(x, kernel, form=form)
+    problem = problem_of("conv", x, kernel, stride, padding, dilation, groups, algorithm, precision)
+    return output_product(x, kernel, problem=problem)
 
 
 def conv_transpose(
@@ -155,24 +155,24 @@ def conv_transpose(
                 f"x {x.shape}, kernel {kernel.shape}, stride {stride}, padding {padding!r}"
             )
     window = window_of(op, size, kernel, stride, padding, dilation)
-    form = Form(window, size, groups, "auto", precision_of(op, None), machine=assumed())
-    return input_gradient(x, kernel, form=form)
+    problem = Problem(window, size, groups, "auto", precision_of(op, None), machine=assumed())
+    return input_gradient(x, kernel, problem=problem)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The three products
 
 
-def _compute_output(x: jax.Array, w: jax.Array, *, form: Form, lowering: Lowering) -> jax.Array:
+def _compute_output(x: jax.Array, w: jax.Array, *, problem: Problem, lowering: Lowering) -> jax.Array:
     """y = x ⊗ w."""
-    plan = plan_output(form, _operands(x, w.shape[-2:], form), lowering)
+    plan = plan_output(problem, _operands(x, w.shape[-2:], problem), lowering)
     layout, (step,) = plan.layout, plan.steps
-    images = layout.images(x, form.groups, plan.machine, lowering)
-    y = step.choice.product(images, layout.kernel(w, form.groups), step.product)
+    images = layout.images(x, problem.groups, plan.machine, lowering)
+    y = step.choice.product(images, layout.kernel(w, problem.groups), step.product)
     return layout.restored(y, x.shape[0], plan.machine, lowering)
 
 
-def _compute_input_gradient(y: jax.Array, w: jax.Array, *, form: Form, lowering: Lowering) -> jax.Array:
+def _compute_input_gradient(y: jax.Array, w: jax.Array, *, problem: Problem, lowering: Lowering) -> jax.Array:
     """dx = y ⊗ rot180(w), full.
 
     Input position i is seen by output o through tap k where i = s·o + δ·k − p, so dx[i] sums
@@ -180,39 +180,39 @@ def _compute_input_gradient(y: jax.Array, w: jax.Array, *, form: Form, lowering:
     difference into a sum: a window that slides over y. With a stride, `phases` has such a window for each position
     within a step. A textbook puts s − 1 zeros between the neighbors of y, and would multiply all those zeros.
     """
-    plan = plan_input_gradient(form, _operands(y, w.shape[-2:], form), lowering)
+    plan = plan_input_gradient(problem, _operands(y, w.shape[-2:], problem), lowering)
     layout = plan.layout
-    images = layout.images(y, form.groups, plan.machine, lowering, cotangent=True)
-    kernel = layout.kernel(w, form.groups)
-    if phases.fits(form.window):
+    images = layout.images(y, problem.groups, plan.machine, lowering, cotangent=True)
+    kernel = layout.kernel(w, problem.groups)
+    if phases.fits(problem.window):
         found = {}
         for step in plan.steps:
             kernels = layout.phase_kernels(kernel, step.phases)
             results = [step.choice.product(images, k, step.product) for k in kernels]
             found[step.phases] = layout.joined(results, step.phases)
-        dx = phases.gradient(found, form.window, form.size, layout.lead)
+        dx = phases.gradient(found, problem.window, problem.size, layout.lead)
     else:
         (step,) = plan.steps
         dx = step.choice.product(images, layout.rotated(kernel), step.product)
     if plan.multiplies_padding:
-        dx = borders.kept(dx, images, kernel, form.window, layout)
+        dx = borders.kept(dx, images, kernel, problem.window, layout)
     return layout.restored(dx, y.shape[0], plan.machine, lowering)
 
 
-def _compute_kernel_gradient(x: jax.Array, y: jax.Array, *, form: Form, lowering: Lowering) -> jax.Array:
+def _compute_kernel_gradient(x: jax.Array, y: jax.Array, *, problem: Problem, lowering: Lowering) -> jax.Array:
     """dw = x ⊗ y: tap k of dw is the sum, over positions and images, of y times what tap k sees of x."""
-    plan = plan_kernel_gradient(form, _operands(x, (x.shape[-1] // form.groups, y.shape[-1]), form), lowering)
+    plan = plan_kernel_gradient(problem, _operands(x, (x.shape[-1] // problem.groups, y.shape[-1]), problem), lowering)
     layout, (step,) = plan.layout, plan.steps
-    images = layout.images(x, form.groups, plan.machine, lowering)
-    cotangent = layout.images(y, form.groups, plan.machine, lowering, cotangent=True)
+    images = layout.images(x, problem.groups, plan.machine, lowering)
+    cotangent = layout.images(y, problem.groups, plan.machine, lowering, cotangent=True)
     dw = step.choice.kernel_gradient(images, cotangent, step.product)
     return layout.restored_kernel(dw, x.shape[0])
 
 
-def _operands(images: jax.Array, channels: Sequence[int], form: Form) -> Operands:
+def _operands(images: jax.Array, channels: Sequence[int], problem: Problem) -> Operands:
     """The `Operands` for one of the image arrays, x or y, and the channels of a kernel, (C/groups, D)."""
     members, n = images.shape[:2]
-    return Operands(members, n, (channels[0], channels[1] // form.groups), images.dtype)
+    return Operands(members, n, (channels[0], channels[1] // problem.groups), images.dtype)
 
 
 # Axes in front of all three arrays are the members of an ensemble, each with its own input, kernel and output; `vmap`
@@ -220,19 +220,19 @@ def _operands(images: jax.Array, channels: Sequence[int], form: Form) -> Operand
 # either kind: x (members, N, *size, C), w (members, *window, C/G, D), y (members, N, *out, D).
 
 
-def _merged(x: jax.Array, form: Form) -> jax.Array:
+def _merged(x: jax.Array, problem: Problem) -> jax.Array:
     """x or y with one member axis and one batch axis."""
-    tail = x.shape[-form.window.rank - 1 :]
-    return x.reshape(math.prod(x.shape[: form.members]), math.prod(x.shape[form.members : -len(tail)]), *tail)
+    tail = x.shape[-problem.window.rank - 1 :]
+    return x.reshape(math.prod(x.shape[: problem.members]), math.prod(x.shape[problem.members : -len(tail)]), *tail)
 
 
 def _of_images(compute: Callable) -> Callable:
     """Let `compute(x, w)`, made for one member and one batch axis, take and return images with any number."""
 
     @functools.wraps(compute)
-    def wrapped(x, w, *, form, lowering):
-        y = compute(_merged(x, form), w.reshape(-1, *w.shape[form.members :]), form=form, lowering=lowering)
-        return y.reshape(*x.shape[: -form.window.rank - 1], *y.shape[2:])
+    def wrapped(x, w, *, problem, lowering):
+        y = compute(_merged(x, problem), w.reshape(-1, *w.shape[problem.members :]), problem=problem, lowering=lowering)
+        return y.reshape(*x.shape[: -problem.window.rank - 1], *y.shape[2:])
 
     return wrapped
 
@@ -241,37 +241,37 @@ def _of_kernels(compute: Callable) -> Callable:
     """Let `compute(x, y)`, made for one member and one batch axis, take any number and return kernels."""
 
     @functools.wraps(compute)
-    def wrapped(x, y, *, form, lowering):
-        w = compute(_merged(x, form), _merged(y, form), form=form, lowering=lowering)
-        return w.reshape(*x.shape[: form.members], *w.shape[1:])
+    def wrapped(x, y, *, problem, lowering):
+        w = compute(_merged(x, problem), _merged(y, problem), problem=problem, lowering=lowering)
+        return w.reshape(*x.shape[: problem.members], *w.shape[1:])
 
     return wrapped
 
 
-def _axes(form: Form, image: jax.Array) -> tuple[Axes, Axes, Axes]:
+def _axes(problem: Problem, image: jax.Array) -> tuple[Axes, Axes, Axes]:
     """The axes of x, w and y that devices may share out: members, batch axes and, without groups, channels."""
-    rank = form.window.rank
-    members = [f"m{axis}" for axis in range(form.members)]
-    batch = [f"n{axis}" for axis in range(image.ndim - form.members - rank - 1)]
-    c, d = ("c", "d") if form.groups == 1 else (None, None)
+    rank = problem.window.rank
+    members = [f"m{axis}" for axis in range(problem.members)]
+    batch = [f"n{axis}" for axis in range(image.ndim - problem.members - rank - 1)]
+    c, d = ("c", "d") if problem.groups == 1 else (None, None)
     whole = [None] * rank
     return (*members, *batch, *whole, c), (*members, *whole, c, d), (*members, *batch, *whole, d)
 
 
-def _batch_images(mapped: Sequence[bool], *, form: Form) -> tuple:
+def _batch_images(mapped: Sequence[bool], *, problem: Problem) -> tuple:
     """Where `vmap` puts an axis of (image, kernel): among the batch axes if the kernel lacks it, else the members."""
     if mapped[1]:
-        return (0, 0), 0, {"form": replace(form, members=form.members + 1)}
-    return (form.members, None), form.members, {"form": form}
+        return (0, 0), 0, {"problem": replace(problem, members=problem.members + 1)}
+    return (problem.members, None), problem.members, {"problem": problem}
 
 
-def _batch_kernels(mapped: Sequence[bool], *, form: Form) -> tuple:
+def _batch_kernels(mapped: Sequence[bool], *, problem: Problem) -> tuple:
     """Where `vmap` puts an axis of (x, y), from which a kernel is computed: among the members."""
-    return (0, 0), 0, {"form": replace(form, members=form.members + 1)}
+    return (0, 0), 0, {"problem": replace(problem, members=problem.members + 1)}
 
 
-def _output_shape(x: jax.Array, w: jax.Array, *, form: Form) -> tuple[int, ...]:
-    return (*x.shape[: -form.window.rank - 1], *form.window.output_size(form.size), w.shape[-1])
+def _output_shape(x: jax.Array, w: jax.Array, *, problem: Problem) -> tuple[int, ...]:
+    return (*x.shape[: -problem.window.rank - 1], *problem.window.output_size(problem.size), w.shape[-1])
 
 
 # Each product is T without the sum over one of its arrays, so all three take as many multiply-adds: for each value of y
@@ -281,48 +281,50 @@ output_product = Operation(
     "conv",
     shape=_output_shape,
     compute=_of_images(_compute_output),
-    axes=lambda x, w, *, form: _axes(form, x),
+    axes=lambda x, w, *, problem: _axes(problem, x),
     batch=_batch_images,
-    multiply_adds=lambda x, w, *, form: math.prod(_output_shape(x, w, form=form)) * form.window.taps * w.shape[-2],
-    slides=lambda form: Slide(form.window, groups=form.groups),
+    multiply_adds=lambda x, w, *, problem: (
+        math.prod(_output_shape(x, w, problem=problem)) * problem.window.taps * w.shape[-2]
+    ),
+    slides=lambda problem: Slide(problem.window, groups=problem.groups),
 )
 input_gradient = Operation(
     "conv_input_gradient",
-    shape=lambda y, w, *, form: (*y.shape[: -form.window.rank - 1], *form.size, w.shape[-2] * form.groups),
+    shape=lambda y, w, *, problem: (*y.shape[: -problem.window.rank - 1], *problem.size, w.shape[-2] * problem.groups),
     compute=_of_images(_compute_input_gradient),
-    axes=lambda y, w, *, form: _axes(form, y)[::-1],
+    axes=lambda y, w, *, problem: _axes(problem, y)[::-1],
     batch=_batch_images,
-    multiply_adds=lambda y, w, *, form: y.size * form.window.taps * w.shape[-2],
-    slides=lambda form: Slide(form.window, back_to=form.size, groups=form.groups),
+    multiply_adds=lambda y, w, *, problem: y.size * problem.window.taps * w.shape[-2],
+    slides=lambda problem: Slide(problem.window, back_to=problem.size, groups=problem.groups),
 )
 kernel_gradient = Operation(
     "conv_kernel_gradient",
-    shape=lambda x, y, *, form: (
-        *x.shape[: form.members],
-        *form.window.size,
-        x.shape[-1] // form.groups,
+    shape=lambda x, y, *, problem: (
+        *x.shape[: problem.members],
+        *problem.window.size,
+        x.shape[-1] // problem.groups,
         y.shape[-1],
     ),
     compute=_of_kernels(_compute_kernel_gradient),
-    axes=lambda x, y, *, form: (_axes(form, x)[0], _axes(form, x)[2], _axes(form, x)[1]),
+    axes=lambda x, y, *, problem: (_axes(problem, x)[0], _axes(problem, x)[2], _axes(problem, x)[1]),
     batch=_batch_kernels,
-    multiply_adds=lambda x, y, *, form: y.size * form.window.taps * (x.shape[-1] // form.groups),
+    multiply_adds=lambda x, y, *, problem: y.size * problem.window.taps * (x.shape[-1] // problem.groups),
 )
 
 # Each line declares a product of two arrays and the gradients by its first and by its second operand. Each gradient is
 # given the cotangent of the product's result, which takes the place of the third array in T.
 bilinear(
     output_product,
-    lambda dy, w, form: input_gradient(dy, w, form=form),
-    lambda dy, x, form: kernel_gradient(x, dy, form=form),
+    lambda dy, w, problem: input_gradient(dy, w, problem=problem),
+    lambda dy, x, problem: kernel_gradient(x, dy, problem=problem),
 )
 bilinear(
     input_gradient,
-    lambda dx, w, form: output_product(dx, w, form=form),
-    lambda dx, y, form: kernel_gradient(dx, y, form=form),
+    lambda dx, w, problem: output_product(dx, w, problem=problem),
+    lambda dx, y, problem: kernel_gradient(dx, y, problem=problem),
 )
 bilinear(
     kernel_gradient,
-    lambda dw, y, form: input_gradient(y, dw, form=form),
-    lambda dw, x, form: output_product(x, dw, form=form),
+    lambda dw, y, problem: input_gradient(y, dw, problem=problem),
+    lambda dw, x, problem: output_product(x, dw, problem=problem),
 )

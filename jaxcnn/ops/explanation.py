@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxcnn.ops.arguments import Ints, Precision
 from jaxcnn.ops.bilinear import Lowering
 from jaxcnn.ops.geometry import Padding
-from jaxcnn.ops.plan import Operands, Plan, form_of, plan_input_gradient, plan_kernel_gradient, plan_output
+from jaxcnn.ops.plan import Operands, Plan, plan_input_gradient, plan_kernel_gradient, plan_output, problem_of
 
 
 @dataclass(frozen=True)
@@ -93,13 +93,13 @@ def explain(
       'depthwise'
     """
     x, kernel = jax.ShapeDtypeStruct(x_shape, dtype), jax.ShapeDtypeStruct(kernel_shape, dtype)
-    form = form_of("explain", x, kernel, stride, padding, dilation, groups, algorithm, precision)
+    problem = problem_of("explain", x, kernel, stride, padding, dilation, groups, algorithm, precision)
     platform = platform or ("cuda" if jax.default_backend() == "gpu" else jax.default_backend())
-    n, dtype = math.prod(x_shape[: -form.window.rank - 1]), jnp.dtype(dtype)
+    n, dtype = math.prod(x_shape[: -problem.window.rank - 1]), jnp.dtype(dtype)
     operands = Operands(members, n, (kernel_shape[-2], kernel_shape[-1] // groups), dtype)
-    y_size = n * math.prod(form.window.output_size(form.size)) * kernel_shape[-1]
+    y_size = n * math.prod(problem.window.output_size(problem.size)) * kernel_shape[-1]
     around = members * (math.prod(x_shape) + math.prod(kernel_shape) + y_size) * dtype.itemsize
-    plans = [plan(form, operands, Lowering(platform)) for plan in PLANS]
+    plans = [plan(problem, operands, Lowering(platform)) for plan in PLANS]
     definition = plans[0].steps[0].product.multiply_adds
     return Explanation(
         *(_part(name, plan, around, definition) for name, plan in zip(("forward", "dx", "dw"), plans, strict=True))

@@ -1,9 +1,9 @@
 """The thresholds by which a way to compute is chosen, one set of numbers per kind of machine, with their measurements.
 
-Each convolution has in its static form the `Machine` that it is planned for, or None for that of the platform it is
-lowered for. So JAX never takes a program from its cache that was planned for another machine. The
-figures are milliseconds on 2 cores of an AMD EPYC (AVX-512), jaxlib 0.10.2, float32, 128 images where not said
-otherwise. On accelerators nothing was measured: there the numbers only bound memory and compile time.
+Each convolution has among its static parameters the `Machine` that it is planned for, or None for that of the platform
+it is lowered for. So JAX never takes a program from its cache that was planned for another machine. The figures are
+milliseconds on 2 cores of an AMD EPYC (AVX-512), jaxlib 0.10.2, float32, 128 images where not said otherwise. On
+accelerators nothing was measured: there the numbers only bound memory and compile time.
 """
 
 import contextlib

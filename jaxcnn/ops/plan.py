@@ -1,6 +1,6 @@
 """Plans: by which algorithm, and why, each of the three products of T(x, w, y) is computed.
 
-A plan is made once, when a program is lowered, from the form, the images and the `Lowering`. `conv` executes it and
+A plan is made once, when a program is lowered, from the problem, the images and the `Lowering`. `conv` executes it and
 `explain` prints it.
 """
 
@@ -30,7 +30,7 @@ MANY = 128  # the number of images to plan for where an exported program leaves 
 
 
 @dataclass(frozen=True)
-class Form:
+class Problem:
     """What is static in T(x, w, y): the window, the spatial size of x, and how to compute.
 
     Args:
@@ -54,7 +54,7 @@ class Form:
 
 @dataclass(frozen=True)
 class Operands:
-    """The sizes of x, w and y that are not in the form; where devices share the arrays, the sizes of one device's part.
+    """The sizes of x, w and y that a `Problem` leaves open; of one device's part, where devices share the arrays.
 
     Args:
       members: how many members an ensemble has, each with its own kernel.
@@ -69,7 +69,7 @@ class Operands:
     dtype: jnp.dtype
 
 
-def form_of(
+def problem_of(
     op: str,
     x: Shaped,
     kernel: Shaped,
@@ -79,17 +79,17 @@ def form_of(
     groups: int,
     algorithm: str,
     precision: Precision | str | None,
-) -> Form:
-    """Check the arguments of a convolution, and return its `Form`."""
+) -> Problem:
+    """Check the arguments of a convolution, and return its `Problem`."""
     rank = spatial_rank(op, x, kernel)
     groups = check_groups(op, groups)
     check_channels(op, x, kernel, kernel.shape[-2] * groups, groups)
     size = x.shape[-rank - 1 : -1]
     window = window_of(op, size, kernel, stride, padding, dilation)
-    form = Form(window, size, groups, algorithm, precision_of(op, precision), machine=machine.assumed())
+    problem = Problem(window, size, groups, algorithm, precision_of(op, precision), machine=machine.assumed())
     operands = Operands(1, 1, (kernel.shape[-2], kernel.shape[-1] // groups), jnp.dtype(x.dtype))
-    check_claim(op, algorithm, _product(form, operands, Lowering(None)))
-    return form
+    check_claim(op, algorithm, _product(problem, operands, Lowering(None)))
+    return problem
 
 
 @dataclass(frozen=True)
@@ -134,24 +134,24 @@ class Plan:
         )
 
 
-def plan_output(form: Form, operands: Operands, lowering: Lowering) -> Plan:
+def plan_output(problem: Problem, operands: Operands, lowering: Lowering) -> Plan:
     """The plan of y = x ⊗ w."""
-    p = _product(form, operands, lowering)
-    return Plan((Step(p, choose(form.algorithm, p)),))
+    p = _product(problem, operands, lowering)
+    return Plan((Step(p, choose(problem.algorithm, p)),))
 
 
-def plan_kernel_gradient(form: Form, operands: Operands, lowering: Lowering) -> Plan:
+def plan_kernel_gradient(problem: Problem, operands: Operands, lowering: Lowering) -> Plan:
     """The plan of dw = x ⊗ y."""
-    p = _product(form, operands, lowering)
-    return Plan((Step(p, choose(form.algorithm, p, kernel=True)),))
+    p = _product(problem, operands, lowering)
+    return Plan((Step(p, choose(problem.algorithm, p, kernel=True)),))
 
 
-def plan_input_gradient(form: Form, operands: Operands, lowering: Lowering) -> Plan:
+def plan_input_gradient(problem: Problem, operands: Operands, lowering: Lowering) -> Plan:
     """The plan of dx = y ⊗ rot180(w), full: one product or, with a stride, one for each kind of phase."""
-    window, (c, d) = form.window, operands.channels
-    out = window.output_size(form.size)
+    window, (c, d) = problem.window, operands.channels
+    out = window.output_size(problem.size)
     strided = phases.fits(window)
-    parts = list(phases.parts(window, form.size)) if strided else [((), window.adjoint(form.size))]
+    parts = list(phases.parts(window, problem.size)) if strided else [((), window.adjoint(problem.size))]
 
     def steps(layout: Layout, only: Layout | None = None) -> list[Step]:
         made = []
@@ -160,8 +160,8 @@ def plan_input_gradient(form: Form, operands: Operands, lowering: Lowering) -> P
                 continue
             count = math.prod(len(axis.numbers) for axis in chosen)
             swapped = replace(operands, channels=(d, c if layout.apart else c * count))
-            p = _product(replace(form, window=slid, size=out), swapped, lowering, phase=strided)
-            made.append(Step(p, choose(form.algorithm, p, layout=only), chosen, count if layout.apart else 1))
+            p = _product(replace(problem, window=slid, size=out), swapped, lowering, phase=strided)
+            made.append(Step(p, choose(problem.algorithm, p, layout=only), chosen, count if layout.apart else 1))
         return made
 
     apart = steps(AS_GIVEN)
@@ -170,19 +170,19 @@ def plan_input_gradient(form: Form, operands: Operands, lowering: Lowering) -> P
     return Plan(tuple(steps(ARRANGED, only=ARRANGED)))
 
 
-def _product(form: Form, operands: Operands, lowering: Lowering, *, phase: bool = False) -> Product:
+def _product(problem: Problem, operands: Operands, lowering: Lowering, *, phase: bool = False) -> Product:
     """The `Product` of y = x ⊗ w, which algorithms are given."""
     n = operands.images if isinstance(operands.images, int) else MANY
     members = operands.members if isinstance(operands.members, int) else MANY
-    numbers = form.machine or machine.of(lowering.platform)
+    numbers = problem.machine or machine.of(lowering.platform)
     return Product(
-        form.window,
-        form.size,
+        problem.window,
+        problem.size,
         (1, n) if numbers.innermost(n) else (n, 1),
-        members * form.groups,
+        members * problem.groups,
         operands.channels,
         operands.dtype,
-        form.precision,
+        problem.precision,
         numbers,
         phase,
     )

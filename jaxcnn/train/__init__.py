@@ -1,12 +1,13 @@
 """Training, evaluation and prediction, for any model that has `init` and `apply`."""
 
+from jaxcnn.moved import moved
 from jaxcnn.train import losses, metrics
 from jaxcnn.train.callbacks import Best, Callback, EarlyStopping, Epoch
 from jaxcnn.train.evaluation import evaluate, outputs, predict
 from jaxcnn.train.fitting import NonFiniteLoss, fit
 from jaxcnn.train.gradient import value_and_grad
+from jaxcnn.train.groups import decayed, group_params
 from jaxcnn.train.history import History
-from jaxcnn.train.labels import decayed, label_params
 from jaxcnn.train.precision import Policy
 from jaxcnn.train.scoring import Score, score
 from jaxcnn.train.state import TrainState
@@ -25,7 +26,7 @@ __all__ = [
     "decayed",
     "evaluate",
     "fit",
-    "label_params",
+    "group_params",
     "losses",
     "make_evaluation",
     "make_step",
@@ -36,3 +37,5 @@ __all__ = [
     "score",
     "value_and_grad",
 ]
+
+__getattr__ = moved(__name__, {"label_params": "jaxcnn.train.group_params"})

@@ -73,7 +73,7 @@ def fit(
       optimizer: an optax transformation, with its schedule in steps: `optax.cosine_onecycle_schedule(steps, peak)`,
         `optax.cosine_decay_schedule`, `optax.piecewise_constant_schedule`. Clipping, accumulation over k batches and
         groups of parameters also come from optax: `optax.chain(optax.clip_by_global_norm(1.0), optimizer)`,
-        `optax.MultiSteps(optimizer, k)`, `optax.partition` (see `label_params`).
+        `optax.MultiSteps(optimizer, k)`, `optax.partition` (see `group_params`).
       loss: a name from `jaxcnn.train.losses`, usually `model.loss`; one of its functions with options, such as
         `functools.partial(losses.softmax_cross_entropy, label_smoothing=0.1)` or `ignore_label=-1`; or a function of
         your own, `(outputs, labels) -> (N,)`. A function of your own may be for regression, so it has no accuracy, and

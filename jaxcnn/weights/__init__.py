@@ -8,6 +8,7 @@ zoo.py           published weights; published.py lists them, preprocessing.py is
 
 from jaxcnn.files.errors import WeightsError
 from jaxcnn.files.remote import Remote
+from jaxcnn.moved import moved
 from jaxcnn.weights.foreign.correspondence import Mismatch
 from jaxcnn.weights.foreign.keras import from_keras
 from jaxcnn.weights.foreign.matching import explain
@@ -16,7 +17,7 @@ from jaxcnn.weights.foreign.pytorch import from_torch, to_torch
 from jaxcnn.weights.preprocessing import Preprocessing
 from jaxcnn.weights.published import Published
 from jaxcnn.weights.saved import describe, load, load_model, save
-from jaxcnn.weights.zoo import Pretrained, labels, pretrained, pretrained_names
+from jaxcnn.weights.zoo import Pretrained, class_names, pretrained, pretrained_names
 
 __all__ = [
     "Mismatch",
@@ -25,12 +26,12 @@ __all__ = [
     "Published",
     "Remote",
     "WeightsError",
+    "class_names",
     "describe",
     "explain",
     "from_arrays",
     "from_keras",
     "from_torch",
-    "labels",
     "load",
     "load_model",
     "pretrained",
@@ -38,3 +39,5 @@ __all__ = [
     "save",
     "to_torch",
 ]
+
+__getattr__ = moved(__name__, {"labels": "jaxcnn.weights.class_names"})

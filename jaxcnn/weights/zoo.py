@@ -57,7 +57,7 @@ def pretrained(name: str | Published, *, path: str | os.PathLike | None = None, 
 
     Returns:
       `Pretrained(model, params, state, about)`: `about.preprocessing(images)` makes uint8 images the model's input,
-      `about.license`, `about.source` and `about.top1` tell about the weights, `labels(about)` names the classes.
+      `about.license`, `about.source` and `about.top1` tell about the weights, `class_names(about)` names the classes.
 
     Raises:
       ValueError: an unknown name. FileNotFoundError: nothing at `path`.
@@ -75,7 +75,7 @@ def pretrained(name: str | Published, *, path: str | os.PathLike | None = None, 
     return Pretrained(model, params, state, about)
 
 
-def labels(about: Published, path: str | os.PathLike | None = None) -> tuple[str, ...]:
+def class_names(about: Published, path: str | os.PathLike | None = None) -> tuple[str, ...]:
     """The names of the classes, in the order of the logits.
 
     Args:
@@ -87,7 +87,7 @@ def labels(about: Published, path: str | os.PathLike | None = None) -> tuple[str
 
     Example:
       >>> from jaxcnn.weights.published import FILES
-      >>> labels(next(published for published in FILES if published.name == "akamaster/resnet20"))[:3]
+      >>> class_names(next(published for published in FILES if published.name == "akamaster/resnet20"))[:3]
       ('airplane', 'automobile', 'bird')
     """
     if about.classes != "imagenet":

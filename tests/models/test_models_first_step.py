@@ -15,7 +15,7 @@ import pytest
 
 from jaxcnn import models, ops, textbook
 from jaxcnn.models import lectures
-from jaxcnn.ops.plan import form_of
+from jaxcnn.ops.plan import problem_of
 
 # At a small size; googlenet and the deeper ones are made of the same layers, and of 8 images batch norm on maps of 1×1
 # magnifies rounding beyond measure there.
@@ -48,7 +48,7 @@ def by_gathering(x, kernel, window, groups):
 
 def by_definition(x, kernel, *, textbook_too, stride=1, padding="VALID", dilation=1, groups=1, **how):
     assert how == {"algorithm": "auto", "precision": None}
-    window = form_of("conv", x, kernel, stride, padding, dilation, groups, "auto", None).window
+    window = problem_of("conv", x, kernel, stride, padding, dilation, groups, "auto", None).window
     assert max(window.dilation) == 1
     x = jnp.pad(x, [(0, 0), *window.padding, (0, 0)])
     if textbook_too:

@@ -10,9 +10,9 @@ from jax.sharding import PartitionSpec as P
 from jaxcnn import ops
 from jaxcnn.ops import bilinear, convolution, jaxprs
 from jaxcnn.ops.geometry import Window
-from jaxcnn.ops.plan import Form
+from jaxcnn.ops.plan import Problem
 
-FORM = Form(Window((3, 2), (2, 1), ((0, 0), (0, 0)), (1, 2)), (9, 8), 2, "auto", None)  # nothing is padded
+PROBLEM = Problem(Window((3, 2), (2, 1), ((0, 0), (0, 0)), (1, 2)), (9, 8), 2, "auto", None)  # nothing is padded
 X, W, Y = (2, 9, 8, 4), (3, 2, 2, 6), (2, 4, 6, 6)
 PRODUCTS = {
     convolution.output_product: (X, W),
@@ -47,8 +47,8 @@ def test_every_product_says_how_many_multiply_adds_it_takes():
 @pytest.mark.parametrize("product", PRODUCTS, ids=named)
 def test_a_product_of_ones_is_the_number_of_its_multiply_adds(product):
     operands = [jnp.ones(shape) for shape in PRODUCTS[product]]
-    assert product(*operands, form=FORM).sum() == TERMS
-    assert counted(lambda *operands: product(*operands, form=FORM), *PRODUCTS[product]) == TERMS
+    assert product(*operands, problem=PROBLEM).sum() == TERMS
+    assert counted(lambda *operands: product(*operands, problem=PROBLEM), *PRODUCTS[product]) == TERMS
 
 
 @pytest.mark.parametrize("mapped", [(0, None), (None, 0), (0, 0)], ids=str)
@@ -58,7 +58,7 @@ def test_each_member_counts_once_under_vmap(product, mapped):
         given = zip(PRODUCTS[product], mapped, strict=True)
         return [shape if axis is None else (*n, *shape) for shape, axis in given]
 
-    once = jax.vmap(lambda *operands: product(*operands, form=FORM), mapped)
+    once = jax.vmap(lambda *operands: product(*operands, problem=PROBLEM), mapped)
     assert counted(once, *shapes((5,))) == 5 * TERMS
     assert counted(jax.vmap(once, mapped), *shapes((3, 5))) == 15 * TERMS
 
@@ -66,8 +66,8 @@ def test_each_member_counts_once_under_vmap(product, mapped):
 def test_a_primitive_by_another_name_is_counted_all_the_same(monkeypatch):
     for product in PRODUCTS:
         monkeypatch.setattr(product.primitive, "name", "renamed")
-    assert counted(lambda x, w: convolution.output_product(x, w, form=FORM), X, W) == TERMS
-    gradients = jax.grad(lambda x, w: convolution.output_product(x, w, form=FORM).sum(), (0, 1))
+    assert counted(lambda x, w: convolution.output_product(x, w, problem=PROBLEM), X, W) == TERMS
+    gradients = jax.grad(lambda x, w: convolution.output_product(x, w, problem=PROBLEM).sum(), (0, 1))
     assert counted(gradients, X, W) == 3 * TERMS
 
 

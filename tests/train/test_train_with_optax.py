@@ -10,7 +10,7 @@ import pytest
 from train_tiny import DIGITS, LINEAR, WHOLE, assert_same_bits, but_seconds
 
 from jaxcnn.data import augment
-from jaxcnn.train import Policy, decayed, fit, label_params
+from jaxcnn.train import Policy, decayed, fit, group_params
 
 TRAIN, TEST = DIGITS.train[:90], DIGITS.test[:40]
 STEPS = 9  # 3 epochs of 90 images, 32 at a time
@@ -85,7 +85,7 @@ def everything():
         optax.clip_by_global_norm(1.0),
         optax.adamw(optax.cosine_onecycle_schedule(STEPS, 1e-2), weight_decay=0.1, mask=decayed),
     )
-    labels = functools.partial(label_params, patterns={"batch_norm1/bias": "frozen"}, default="trained")
+    labels = functools.partial(group_params, patterns={"batch_norm1/bias": "frozen"}, default="trained")
     return optax.MultiSteps(optax.partition({"trained": trained, "frozen": optax.set_to_zero()}, labels), 2)
 
 

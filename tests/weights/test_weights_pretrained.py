@@ -17,7 +17,7 @@ from safetensors.numpy import save
 
 from jaxcnn import models
 from jaxcnn.files.remote import Remote
-from jaxcnn.weights import Preprocessing, Published, WeightsError, labels, pretrained, pretrained_names, to_torch
+from jaxcnn.weights import Preprocessing, Published, WeightsError, class_names, pretrained, pretrained_names, to_torch
 from jaxcnn.weights.published import FILES, IMAGENET_CLASSES
 
 MODEL = models.create("resnet20", num_classes=3)
@@ -63,7 +63,7 @@ def test_the_weights_arrive_once_and_are_those_published(server, tmp_path, digit
         jax.tree.map(np.testing.assert_array_equal, (network.params, network.state), TREE)
     assert server.requested == ["/a/resnet20.safetensors"]
     assert cached(tmp_path) == ["resnet20.safetensors"]
-    assert labels(about) == ("a", "b", "c")
+    assert class_names(about) == ("a", "b", "c")
 
 
 @pytest.mark.parametrize(
@@ -200,23 +200,23 @@ def test_names_are_unique_and_unknown_ones_refused():
         pretrained("resnet50")
 
 
-# -------------------------------------------------------------------------------------------------------------- labels
+# --------------------------------------------------------------------------------------------------------- class names
 
 IMAGENET = dataclasses.replace(published(), classes="imagenet")
 
 
-def test_labels_of_imagenet_from_a_file(tmp_path):
+def test_class_names_of_imagenet_from_a_file(tmp_path):
     path = tmp_path / "labels.txt"
     path.write_text("".join(f"class {i}, Klasse {i}\n" for i in range(1000)), encoding="utf-8")
-    assert labels(IMAGENET, path)[999] == "class 999, Klasse 999"
+    assert class_names(IMAGENET, path)[999] == "class 999, Klasse 999"
     path.write_text("one\ntwo\n", encoding="utf-8")
     with pytest.raises(WeightsError, match=r"labels\.txt: expected the names of ImageNet's 1000 classes.* found 2"):
-        labels(IMAGENET, path)
+        class_names(IMAGENET, path)
     with pytest.raises(FileNotFoundError):
-        labels(IMAGENET, tmp_path / "nowhere.txt")
+        class_names(IMAGENET, tmp_path / "nowhere.txt")
 
 
-def test_labels_of_imagenet_are_fetched_and_checked(server, monkeypatch, tmp_path):
+def test_class_names_of_imagenet_are_fetched_and_checked(server, monkeypatch, tmp_path):
     monkeypatch.setenv("JAXCNN_MIRROR", server.url)
     index = {str(i): [f"n{i:08}", f"class_{i}"] for i in reversed(range(1000))}
     body = json.dumps(index).encode()
@@ -224,9 +224,9 @@ def test_labels_of_imagenet_are_fetched_and_checked(server, monkeypatch, tmp_pat
     with pytest.raises(
         WeightsError, match=rf"imagenet_class_index\.json: another file, found .*{IMAGENET_CLASSES.hash}"
     ):
-        labels(IMAGENET)
+        class_names(IMAGENET)
     assert cached(tmp_path) == [] and server.requested == ["/weights/imagenet_class_index.json"]
     known = dataclasses.replace(IMAGENET_CLASSES, hash=f"md5:{hashlib.md5(body).hexdigest()}")
     monkeypatch.setattr(sys.modules["jaxcnn.weights.zoo"], "IMAGENET_CLASSES", known)
-    assert labels(IMAGENET)[:2] == ("class 0", "class 1")
+    assert class_names(IMAGENET)[:2] == ("class 0", "class 1")
     assert os.listdir(tmp_path / "cache" / "weights") == ["imagenet_class_index.json"]

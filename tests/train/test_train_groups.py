@@ -11,7 +11,7 @@ from train_tiny import DIGITS, WHOLE, assert_same_bits, differs
 
 from jaxcnn.layers import BatchNorm, Dense, Dropout, Flatten, Relu, frozen, serial
 from jaxcnn.models import Model
-from jaxcnn.train import TrainState, decayed, fit, label_params, make_step
+from jaxcnn.train import TrainState, decayed, fit, group_params, make_step
 
 TRAIN = DIGITS.train[:90]
 NAMES = {
@@ -36,7 +36,7 @@ NAMES = {
     ],
 )
 def test_labels_by_name(patterns, labeled):
-    labels = label_params(NAMES, patterns, default="rest")
+    labels = group_params(NAMES, patterns, default="rest")
     assert labels == jax.tree.map(lambda leaf: labeled.get(leaf, "rest"), NAMES)
 
 
@@ -51,8 +51,8 @@ def test_labels_by_name(patterns, labeled):
 )
 def test_a_pattern_that_labels_nothing_is_refused(patterns, words):
     with pytest.raises(ValueError) as error:
-        label_params(NAMES, patterns, default="rest")
-    for word in ["label_params: `patterns` must each label a parameter", *words]:
+        group_params(NAMES, patterns, default="rest")
+    for word in ["group_params: `patterns` must each label a parameter", *words]:
         assert word in str(error.value)
 
 
@@ -73,7 +73,7 @@ def test_groups_have_their_own_rates():
     """Plain descent with rate 1 gives the gradient; a group's step is its rate times that."""
     labels = {"batch_norm1": "norm", "dense1/bias": "bias"}
     rates = {"norm": optax.sgd(0.5), "bias": optax.sgd(0.125), "rest": optax.sgd(2.0)}
-    grouped = optax.partition(rates, functools.partial(label_params, patterns=labels, default="rest"))
+    grouped = optax.partition(rates, functools.partial(group_params, patterns=labels, default="rest"))
     params, state = WHOLE.init(jax.random.key(0))
 
     def moved(optimizer):
@@ -98,7 +98,7 @@ THAWED = Model("thawed", serial(body=BODY, head=Dense(10)), (8, 8, 1), 10)
 FROZEN = Model("frozen", serial(body=frozen(BODY), head=Dense(10)), (8, 8, 1), 10)
 HEAD_ONLY = optax.partition(
     {"head": optax.adamw(1e-2, weight_decay=0.1), "frozen": optax.set_to_zero()},
-    functools.partial(label_params, patterns={"head": "head"}, default="frozen"),
+    functools.partial(group_params, patterns={"head": "head"}, default="frozen"),
 )
 
 
@@ -126,7 +126,7 @@ def test_unfreezing_in_phases(initial):
     before = initial[0]
     train_state = initial
     for names in (["head"], ["head", "body/hidden"], ["head", "body"]):
-        labels = label_params(before, dict.fromkeys(names, "trained"), default="frozen")
+        labels = group_params(before, dict.fromkeys(names, "trained"), default="frozen")
         optimizer = optax.partition({"trained": optax.sgd(0.1), "frozen": optax.set_to_zero()}, labels)
         train_state, _ = fit(THAWED, TRAIN, epochs=1, batch_size=32, optimizer=optimizer, initial=train_state)
         moved = jax.tree.map(lambda a, b: bool((a != b).any()), before, train_state.params)

@@ -12,7 +12,7 @@ from jaxcnn.files.trees import flatten
 Tree = Any
 
 
-def label_params(params: Tree, patterns: Mapping[str, str], *, default: str) -> Tree:
+def group_params(params: Tree, patterns: Mapping[str, str], *, default: str) -> Tree:
     """A label for every parameter by its name, for `optax.partition`.
 
     Args:
@@ -33,14 +33,14 @@ def label_params(params: Tree, patterns: Mapping[str, str], *, default: str) -> 
 
       >>> import optax
       >>> params = {"conv1": {"kernel": jnp.ones((3, 3, 1, 8))}, "dense1": {"kernel": jnp.ones((8, 2))}}
-      >>> labels = label_params(params, {"dense1": "head"}, default="frozen")
+      >>> labels = group_params(params, {"dense1": "head"}, default="frozen")
       >>> labels
       {'conv1': {'kernel': 'frozen'}, 'dense1': {'kernel': 'head'}}
       >>> optimizer = optax.partition({"head": optax.adam(1e-3), "frozen": optax.set_to_zero()}, labels)
 
       Gradual unfreezing is one such optimizer for each phase, `fit(…, initial=train_state)` from the phase before:
 
-      >>> phases = [label_params(params, dict.fromkeys(names, "trained"), default="frozen")
+      >>> phases = [group_params(params, dict.fromkeys(names, "trained"), default="frozen")
       ...           for names in (["dense1"], ["dense1", "conv1"])]
 
       Parameters that do not move are one half of a frozen layer; `models.with_frozen` (or `layers.frozen`) also keeps
@@ -51,7 +51,7 @@ def label_params(params: Tree, patterns: Mapping[str, str], *, default: str) -> 
     idle = [pattern for pattern in patterns if pattern not in chosen]
     if idle:
         raise ValueError(
-            f"label_params: `patterns` must each label a parameter, but {', '.join(map(repr, idle))} "
+            f"group_params: `patterns` must each label a parameter, but {', '.join(map(repr, idle))} "
             f"{'labels' if len(idle) == 1 else 'label'} none that no earlier one does; the parameters are "
             f"{', '.join(paths)}"
         )
