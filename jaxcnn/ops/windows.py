@@ -47,7 +47,7 @@ def every(flags: jax.Array) -> jax.Array:
     CPU).
     """
     flags = flags.reshape(-1)
-    return flags[jnp.argmin(flags)]
+    return flags[lax.argmin(flags, 0, jnp.int32)]
 
 
 def grouped(x: jax.Array, groups: int) -> jax.Array:

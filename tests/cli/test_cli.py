@@ -7,16 +7,18 @@ import subprocess
 import sys
 import time
 
+import cli_tools
 import numpy as np
 import optax
 import pytest
-from cli_tools import QUICK
 from PIL import Image
 
 from jaxcnn import data, weights
 from jaxcnn.cli import main
 from jaxcnn.models import catalogue, digits_cnn
 from jaxcnn.train import History, TrainState, evaluate
+
+no_terminal, tiny, run = cli_tools.no_terminal, cli_tools.tiny, cli_tools.run
 
 RUN_FILES = {
     "checkpoint.safetensors",
@@ -139,7 +141,7 @@ def test_a_part_of_emnist_is_trained_by_its_name(tmp_path, capsys, monkeypatch):
 
 def test_a_run_is_not_written_over(run, capsys):
     before = (run / "model.safetensors").read_bytes()
-    assert main(["train", *QUICK, "--run-dir", str(run)]) == 1
+    assert main(["train", *cli_tools.QUICK, "--run-dir", str(run)]) == 1
     assert "holds a run already" in capsys.readouterr().err
     assert (run / "model.safetensors").read_bytes() == before
 
@@ -207,7 +209,7 @@ def test_missing_data_is_exit_code_1(tmp_path, capsys):
 
 def test_a_diverging_run_is_exit_code_1_and_keeps_its_folder(tmp_path, capsys):
     folder = tmp_path / "run"
-    assert main(["train", *QUICK, "--learning-rate", "1e20", "--run-dir", str(folder)]) == 1
+    assert main(["train", *cli_tools.QUICK, "--learning-rate", "1e20", "--run-dir", str(folder)]) == 1
     out, err = capsys.readouterr()
     assert "became" in err and "Lower the learning rate: jaxcnn train" in err and "optax" not in err
     assert "no epoch was finished" in err and "accuracy" not in out and not (folder / "result.json").exists()
@@ -217,7 +219,7 @@ def test_a_diverging_run_is_exit_code_1_and_keeps_its_folder(tmp_path, capsys):
 
 def test_two_classes_train_the_two_class_network_of_another_shape_only_where_it_fits(tmp_path, capsys):
     folder = tmp_path / "run"
-    assert main(["train", *QUICK, "--classes", "3", "8", "--run-dir", str(folder)]) == 0
+    assert main(["train", *cli_tools.QUICK, "--classes", "3", "8", "--run-dir", str(folder)]) == 0
     assert json.loads((folder / "model.json").read_text())["options"] == {"num_classes": 2}
     assert main(["evaluate", str(folder)]) == 0
     assert "on 7" in capsys.readouterr().out, "only the test images of the two classes are met"

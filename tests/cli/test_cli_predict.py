@@ -3,6 +3,7 @@
 import dataclasses
 import re
 
+import cli_tools
 import jax
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from PIL import Image
 from jaxcnn import data, weights
 from jaxcnn.cli import main
 from jaxcnn.models import catalogue
+
+no_terminal, tiny, run = cli_tools.no_terminal, cli_tools.tiny, cli_tools.run
 
 
 def test_predict_prints_classes_and_probabilities_of_each_image(run, tmp_path, capsys):

@@ -4,10 +4,12 @@ import json
 import re
 import shutil
 
+import cli_tools
 import pytest
-from cli_tools import QUICK
 
 from jaxcnn.cli import main
+
+no_terminal, tiny, run = cli_tools.no_terminal, cli_tools.tiny, cli_tools.run
 
 
 def test_resume_goes_on_after_the_last_epoch(run, tmp_path, capsys):
@@ -44,7 +46,7 @@ def test_resume_refuses_another_setting_with_both_values(run, flag, capsys):
 
 def test_resume_begins_a_run_that_has_no_checkpoint(tmp_path, capsys):
     folder = tmp_path / "run"
-    command = ["train", *QUICK, "--run-dir", str(folder), "--resume"]
+    command = ["train", *cli_tools.QUICK, "--run-dir", str(folder), "--resume"]
     assert main(command) == 0
     assert "holds no run yet: begun anew" in capsys.readouterr().out
     assert main(command) == 0, "all is done, and the command may be given again"

@@ -4,12 +4,15 @@ import re
 import subprocess
 import sys
 
+import cli_tools
 import pytest
 
 from jaxcnn import data
 from jaxcnn.cli import accelerators, doctor, faults, main
 from jaxcnn.cli.recipes import RECIPES
 from jaxcnn.models import names
+
+no_terminal, tiny, run = cli_tools.no_terminal, cli_tools.tiny, cli_tools.run
 
 
 def test_a_narrow_terminal_gets_fewer_columns_and_shorter_names(monkeypatch, capsys):
