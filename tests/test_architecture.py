@@ -1,6 +1,7 @@
 """docs/design.md#rooms, read from the source: who imports whom, what is nowhere, and what every file and name has."""
 
 import ast
+import functools
 import importlib
 import inspect
 import re
@@ -117,6 +118,7 @@ def test_of_weights_what_is_ours_imports_nothing_of_theirs():
     assert taken == {"weights/__init__.py", "weights/zoo.py"}
 
 
+@functools.cache
 def lent():
     """The modules that each room lends, from docs/design.md#what-a-room-lends."""
     page = (PACKAGE.parent / "docs" / "design.md").read_text(encoding="utf-8")

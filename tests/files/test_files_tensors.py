@@ -225,9 +225,17 @@ def test_files_get_ordinary_permissions(tmp_path, umask):
         os.umask(old)
 
 
+@pytest.fixture
+def small_heap():
+    """What is there already is left out of garbage collections, which would take a second each."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.mark.filterwarnings("ignore:.*unclosed file:ResourceWarning")  # interrupted between `open` and `with`
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_ctrl_c_at_any_line_leaves_the_old_file_or_the_new_one(tmp_path):
+def test_ctrl_c_at_any_line_leaves_the_old_file_or_the_new_one(tmp_path, small_heap):
     """Signals arrive between two lines of Python: here before each that runs until the file is written, in turn."""
     path, old = tmp_path / "a.json", {"of": "before"}
     for line in itertools.count():
