@@ -17,13 +17,8 @@ def moved(room: str, names: Mapping[str, str]) -> Callable[[str], Any]:
     def attribute(name: str) -> Any:
         if name not in names:
             raise AttributeError(f"module {room!r} has no attribute {name!r}")
-        module, _, new = names[name].rpartition(".")
-        warnings.warn(
-            f"{room}.{name} is now {names[name]}; the old name goes with the next version",
-            DeprecationWarning,
-            stacklevel=2,
-        )
-        return getattr(importlib.import_module(module), new)
+        _warn(f"{room}.{name}", names[name])
+        return _named(names[name])
 
     return attribute
 
@@ -37,9 +32,7 @@ def moved_field(of: str, old: str, new: str) -> property:
     """
 
     def value(self: Any) -> Any:
-        warnings.warn(
-            f"{of}.{old} is now {of}.{new}; the old name goes with the next version", DeprecationWarning, stacklevel=2
-        )
+        _warn(f"{of}.{old}", f"{of}.{new}")
         return getattr(self, new)
 
     return property(value)
@@ -55,13 +48,19 @@ def moved_method(of: str, old: str, new: str) -> Callable[..., Any]:
     """
 
     def method(self: Any, *arguments: Any, **named: Any) -> Any:
-        module, _, function = new.rpartition(".")
-        warnings.warn(
-            f"{of}.{old} is now the function {new}; the old name goes with the next version",
-            DeprecationWarning,
-            stacklevel=2,
-        )
-        return getattr(importlib.import_module(module), function)(self, *arguments, **named)
+        _warn(f"{of}.{old}", f"the function {new}")
+        return _named(new)(self, *arguments, **named)
 
     method.__name__, method.__doc__ = old, f"The old name of `{new.removeprefix('jaxcnn.')}`."
     return method
+
+
+def _warn(old: str, new: str) -> None:
+    """Warn at the line that uses the old name, which is two calls above this one."""
+    warnings.warn(f"{old} is now {new}; the old name goes with the next version", DeprecationWarning, stacklevel=3)
+
+
+def _named(name: str) -> Any:
+    """The public thing of a full name."""
+    module, _, own = name.rpartition(".")
+    return getattr(importlib.import_module(module), own)
