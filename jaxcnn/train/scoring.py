@@ -48,7 +48,7 @@ def score(run_dir: str | os.PathLike, test: Dataset) -> Score:
     train_state = TrainState(params, state, loss=model.loss)
     if model.loss is None:
         raise ValueError(
-            f"report: {run_dir} holds a model trained by a loss of one's own, whose outputs are no probabilities; "
+            f"score: {run_dir} holds a model trained by a loss of one's own, whose outputs are no probabilities; "
             "train.predict gives them as they are"
         )
     scores = evaluate(model, train_state, test, batch_size=BATCH_SIZE)
