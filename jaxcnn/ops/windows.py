@@ -144,13 +144,24 @@ def sees_some(x: jax.Array, window: Window, out: Sequence[int]) -> jax.Array:
 
     For a window of zeros a transform gives not 0 but rounding errors, from the values around the window; a ReLU would
     let half of those through, with their gradients. So where this is False, the result is set to what the definition
-    gives, 0 times the weights.
+    gives: `nothing`.
     """
     some = jnp.any(x != 0, axis=1, keepdims=True)
     for line in window.lines():
         size = line.output_size(some.shape[3 : 3 + line.rank])
         some = functools.reduce(jnp.logical_or, taps(some, line, size, axis=3))
     return lax.slice(some, [0] * some.ndim, (*some.shape[:3], *out, some.shape[-1]))
+
+
+def nothing(w: jax.Array, rank: int) -> jax.Array:
+    """What a window of zeros gives: 0, or NaN where a weight is not finite, (G, D, 1, …) of this rank, for w (G, D, …).
+
+    It is a product with a vector of zeros, which XLA:CPU computes at the speed of memory; a sum of 0 · w takes a third
+    of the time of vgg16 with one image.
+    """
+    rows = w.reshape(*w.shape[:2], -1)
+    zeros = jnp.zeros(rows.shape[-1], w.dtype)
+    return (rows @ zeros).reshape(*w.shape[:2], *[1] * (rank - 2))
 
 
 def spread_taps(parts: Sequence[jax.Array], window: Window, size: Sequence[int]) -> jax.Array:

@@ -20,7 +20,7 @@ from jax import lax
 from jaxcnn.ops.algorithms.algorithm import Algorithm
 from jaxcnn.ops.algorithms.layouts import ARRANGED
 from jaxcnn.ops.algorithms.product import Product
-from jaxcnn.ops.windows import every, pad, sees_some
+from jaxcnn.ops.windows import every, nothing, pad, sees_some
 
 
 def fits(p: Product) -> bool:
@@ -45,12 +45,11 @@ def built_bytes(p: Product) -> int:
 def product(x: jax.Array, w: jax.Array, p: Product) -> jax.Array:
     """y[d, o] = Σ_{c, k} w[d, c, k] · x[c, o + δ·k], per group."""
     padded = pad(x, p.window, axis=3)
-    # 0, or NaN where a weight is not finite.
-    nothing = jnp.sum(0 * w, range(2, w.ndim)).reshape(*w.shape[:2], *[1] * (x.ndim - 2))
+    blank = nothing(w, x.ndim)
     x, w = (_spectrum(a, p) for a in (_images_first(padded), _dilated(w, p)))
     y = jnp.einsum("gcn...,gdc...->gdn...", x, w.conj())
     y = _images_last(_values(y, p.out, p), padded)
-    return jnp.where(sees_some(padded, p.window, p.out), y, nothing)
+    return jnp.where(sees_some(padded, p.window, p.out), y, blank)
 
 
 def kernel_gradient(x: jax.Array, dy: jax.Array, p: Product) -> jax.Array:

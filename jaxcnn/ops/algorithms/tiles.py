@@ -7,6 +7,7 @@ and that alone is 2 to 4 times as fast on a CPU. The pieces are computed one aft
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -91,8 +92,11 @@ class Tiles:
             part = jnp.where(index >= self._index(t)[2], part, 0)
         return part
 
-    def output(self, step: Callable, x: jax.Array, weights: jax.Array, dtype: jnp.dtype) -> jax.Array:
-        """y of tiles `step(t, weights of its groups)`, (g, D, b, rows, *out[1:], n); `weights` has groups first."""
+    def output(self, step: Callable, x: jax.Array, weights: Any, dtype: jnp.dtype) -> jax.Array:
+        """y of tiles `step(t, weights of its groups)`, (g, D, b, rows, *out[1:], n).
+
+        `weights` is an array, or a tree of arrays, with groups first.
+        """
         p = self.product
         shape = (p.groups, p.channels[1], p.images[0], *p.out, x.shape[-1])
         if self.count == 1:
@@ -100,10 +104,12 @@ class Tiles:
 
         def body(t, y):
             g, b, r = self._start(t)
-            w = lax.dynamic_slice_in_dim(weights, g, self.size[0]) if self.grid[0] > 1 else weights
+            w = weights
+            if self.grid[0] > 1:
+                w = jax.tree.map(lambda leaf: lax.dynamic_slice_in_dim(leaf, g, self.size[0]), weights)
             return lax.dynamic_update_slice(y, step(t, w).astype(dtype), (g, 0, b, r, *[0] * (y.ndim - 4)))
 
-        return lax.fori_loop(0, self.count, body, varying_like(jnp.zeros(shape, dtype), x, weights))
+        return lax.fori_loop(0, self.count, body, varying_like(jnp.zeros(shape, dtype), x, *jax.tree.leaves(weights)))
 
     def sum(self, step: Callable, shape: tuple[int, ...], *like: jax.Array) -> jax.Array:
         """The sum over images and rows of `step(t) -> (g, *shape)`, for all groups."""

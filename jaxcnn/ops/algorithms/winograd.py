@@ -28,7 +28,7 @@ from jaxcnn.ops.algorithms.layouts import ARRANGED
 from jaxcnn.ops.algorithms.product import Product, correlate, multiply
 from jaxcnn.ops.algorithms.tiles import Tiles, of_a_tile
 from jaxcnn.ops.geometry import Window
-from jaxcnn.ops.windows import patches, sees_some, total
+from jaxcnn.ops.windows import nothing, patches, sees_some, total
 
 POINTS = (0, 1, -1, 2, -2, Fraction(1, 2), Fraction(-1, 2))  # and ∞
 
@@ -118,7 +118,8 @@ def product(x: jax.Array, w: jax.Array, p: Product) -> jax.Array:
     u = jnp.tensordot(jnp.asarray(cut.g, p.dtype), w, (1, 3 + cut.axis))  # (α, G, D, C, *other)
     u = u.transpose(1, 0, 2, *reversed(range(4, u.ndim)), 3).reshape(p.groups, cut.points, d, -1)  # (G, α, D, K'·C)
 
-    def step(t, u):
+    def step(t, weights):
+        u, blank = weights
         slab = cut.tiles.input(x, t, cut.extra)
         v, shape = cut.transform(slab)
         y = multiply(u.reshape(-1, *u.shape[2:]), v, p)
@@ -126,10 +127,10 @@ def product(x: jax.Array, w: jax.Array, p: Product) -> jax.Array:
         y = jnp.stack(_combine(cut.at, [y[:, a] for a in range(cut.points)]), axis=4 + cut.axis)
         y = y.reshape(*y.shape[: 3 + cut.axis], -1, *y.shape[5 + cut.axis :])
         y = lax.slice_in_dim(y, 0, cut.length, axis=3 + cut.axis)
-        nothing = jnp.sum(0 * u, (1, 3)).reshape(*y.shape[:2], *[1] * (y.ndim - 2))  # NaN where a weight is not finite
-        return jnp.where(sees_some(slab, p.window, y.shape[3:-1]), y, nothing)
+        return jnp.where(sees_some(slab, p.window, y.shape[3:-1]), y, blank)
 
-    return cut.tiles.output(step, x, u, p.dtype)
+    blank = nothing(u[:, 0], x.ndim)  # each point has all taps: those with a factor of 0 are NaN if not finite
+    return cut.tiles.output(step, x, (u, blank), p.dtype)
 
 
 def kernel_gradient(x: jax.Array, dy: jax.Array, p: Product) -> jax.Array:
