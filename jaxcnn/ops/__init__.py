@@ -2,7 +2,7 @@
 
 from jaxcnn.ops.algorithms import NAMES as ALGORITHMS
 from jaxcnn.ops.convolution import conv, conv_transpose
-from jaxcnn.ops.explanation import explain
+from jaxcnn.ops.explanation import explain, explain_program
 from jaxcnn.ops.pool import avg_pool, global_avg_pool, global_max_pool, lp_pool, max_pool
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "conv",
     "conv_transpose",
     "explain",
+    "explain_program",
     "global_avg_pool",
     "global_max_pool",
     "lp_pool",

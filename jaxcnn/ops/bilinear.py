@@ -63,6 +63,7 @@ class Operation:
       multiply_adds: `(*operands, **static) -> int` of the operands' types; None of what multiplies nothing.
       slides: `(**static) -> Slide`: the result sees the first operand through a window, and no other operand but that
         of which this is so too; None of what has no such window.
+      plan: `(*operands, lowering, **static) -> Plan` of the operands' types: how a convolution is computed; else None.
     """
 
     def __init__(
@@ -77,9 +78,10 @@ class Operation:
         ask_alone: bool = False,
         multiply_adds: Callable[..., int] | None = None,
         slides: Callable[..., Slide] | None = None,
+        plan: Callable[..., Any] | None = None,
     ) -> None:
         self.primitive = primitive = Primitive(name)
-        self.multiply_adds, self.slides = multiply_adds, slides
+        self.multiply_adds, self.slides, self.plan = multiply_adds, slides, plan
         OPERATIONS[primitive] = self
 
         @functools.cache

@@ -34,7 +34,7 @@ from jaxcnn.ops.arguments import (
 from jaxcnn.ops.bilinear import Lowering, Operation, bilinear
 from jaxcnn.ops.geometry import Padding, Slide, per_axis
 from jaxcnn.ops.machine import assumed
-from jaxcnn.ops.plan import Operands, Problem, plan_input_gradient, plan_kernel_gradient, plan_output, problem_of
+from jaxcnn.ops.plan import Plan, Problem, counts, plan_input_gradient, plan_kernel_gradient, plan_output, problem_of
 from jaxcnn.ops.sharding import Axes
 
 
@@ -163,16 +163,15 @@ def conv_transpose(
 # The three products
 
 
-def _compute_output(x: jax.Array, w: jax.Array, *, problem: Problem, lowering: Lowering) -> jax.Array:
+def _compute_output(x: jax.Array, w: jax.Array, plan: Plan, problem: Problem, lowering: Lowering) -> jax.Array:
     """y = x ⊗ w."""
-    plan = plan_output(problem, _operands(x, w.shape[-2:], problem), lowering)
     layout, (step,) = plan.layout, plan.steps
     images = layout.images(x, problem.groups, plan.machine, lowering)
     y = step.choice.product(images, layout.kernel(w, problem.groups), step.product)
     return layout.restored(y, x.shape[0], plan.machine, lowering)
 
 
-def _compute_input_gradient(y: jax.Array, w: jax.Array, *, problem: Problem, lowering: Lowering) -> jax.Array:
+def _compute_input_gradient(y: jax.Array, w: jax.Array, plan: Plan, problem: Problem, lowering: Lowering) -> jax.Array:
     """dx = y ⊗ rot180(w), full.
 
     Input position i is seen by output o through tap k where i = s·o + δ·k − p, so dx[i] sums
@@ -180,7 +179,6 @@ def _compute_input_gradient(y: jax.Array, w: jax.Array, *, problem: Problem, low
     difference into a sum: a window that slides over y. With a stride, `phases` has such a window for each position
     within a step. A textbook puts s − 1 zeros between the neighbors of y, and would multiply all those zeros.
     """
-    plan = plan_input_gradient(problem, _operands(y, w.shape[-2:], problem), lowering)
     layout = plan.layout
     images = layout.images(y, problem.groups, plan.machine, lowering, cotangent=True)
     kernel = layout.kernel(w, problem.groups)
@@ -199,20 +197,13 @@ def _compute_input_gradient(y: jax.Array, w: jax.Array, *, problem: Problem, low
     return layout.restored(dx, y.shape[0], plan.machine, lowering)
 
 
-def _compute_kernel_gradient(x: jax.Array, y: jax.Array, *, problem: Problem, lowering: Lowering) -> jax.Array:
+def _compute_kernel_gradient(x: jax.Array, y: jax.Array, plan: Plan, problem: Problem, lowering: Lowering) -> jax.Array:
     """dw = x ⊗ y: tap k of dw is the sum, over positions and images, of y times what tap k sees of x."""
-    plan = plan_kernel_gradient(problem, _operands(x, (x.shape[-1] // problem.groups, y.shape[-1]), problem), lowering)
     layout, (step,) = plan.layout, plan.steps
     images = layout.images(x, problem.groups, plan.machine, lowering)
     cotangent = layout.images(y, problem.groups, plan.machine, lowering, cotangent=True)
     dw = step.choice.kernel_gradient(images, cotangent, step.product)
     return layout.restored_kernel(dw, x.shape[0])
-
-
-def _operands(images: jax.Array, channels: Sequence[int], problem: Problem) -> Operands:
-    """The `Operands` for one of the image arrays, x or y, and the channels of a kernel, (C/groups, D)."""
-    members, n = images.shape[:2]
-    return Operands(members, n, (channels[0], channels[1] // problem.groups), images.dtype)
 
 
 # Axes in front of all three arrays are the members of an ensemble, each with its own input, kernel and output; `vmap`
@@ -222,27 +213,28 @@ def _operands(images: jax.Array, channels: Sequence[int], problem: Problem) -> O
 
 def _merged(x: jax.Array, problem: Problem) -> jax.Array:
     """x or y with one member axis and one batch axis."""
-    tail = x.shape[-problem.window.rank - 1 :]
-    return x.reshape(math.prod(x.shape[: problem.members]), math.prod(x.shape[problem.members : -len(tail)]), *tail)
+    return x.reshape(*counts(x, problem), *x.shape[-problem.window.rank - 1 :])
 
 
-def _of_images(compute: Callable) -> Callable:
-    """Let `compute(x, w)`, made for one member and one batch axis, take and return images with any number."""
+def _of_images(compute: Callable, plan: Callable) -> Callable:
+    """Let `compute(x, w, plan)`, made for one member and one batch axis, take and return images with any number."""
 
     @functools.wraps(compute)
     def wrapped(x, w, *, problem, lowering):
-        y = compute(_merged(x, problem), w.reshape(-1, *w.shape[problem.members :]), problem=problem, lowering=lowering)
+        made = plan(x, w, problem=problem, lowering=lowering)
+        y = compute(_merged(x, problem), w.reshape(-1, *w.shape[problem.members :]), made, problem, lowering)
         return y.reshape(*x.shape[: -problem.window.rank - 1], *y.shape[2:])
 
     return wrapped
 
 
-def _of_kernels(compute: Callable) -> Callable:
-    """Let `compute(x, y)`, made for one member and one batch axis, take any number and return kernels."""
+def _of_kernels(compute: Callable, plan: Callable) -> Callable:
+    """Let `compute(x, y, plan)`, made for one member and one batch axis, take any number and return kernels."""
 
     @functools.wraps(compute)
     def wrapped(x, y, *, problem, lowering):
-        w = compute(_merged(x, problem), _merged(y, problem), problem=problem, lowering=lowering)
+        made = plan(x, y, problem=problem, lowering=lowering)
+        w = compute(_merged(x, problem), _merged(y, problem), made, problem, lowering)
         return w.reshape(*x.shape[: problem.members], *w.shape[1:])
 
     return wrapped
@@ -280,7 +272,8 @@ def _output_shape(x: jax.Array, w: jax.Array, *, problem: Problem) -> tuple[int,
 output_product = Operation(
     "conv",
     shape=_output_shape,
-    compute=_of_images(_compute_output),
+    compute=_of_images(_compute_output, plan_output),
+    plan=plan_output,
     axes=lambda x, w, *, problem: _axes(problem, x),
     batch=_batch_images,
     multiply_adds=lambda x, w, *, problem: (
@@ -291,7 +284,8 @@ output_product = Operation(
 input_gradient = Operation(
     "conv_input_gradient",
     shape=lambda y, w, *, problem: (*y.shape[: -problem.window.rank - 1], *problem.size, w.shape[-2] * problem.groups),
-    compute=_of_images(_compute_input_gradient),
+    compute=_of_images(_compute_input_gradient, plan_input_gradient),
+    plan=plan_input_gradient,
     axes=lambda y, w, *, problem: _axes(problem, y)[::-1],
     batch=_batch_images,
     multiply_adds=lambda y, w, *, problem: y.size * problem.window.taps * w.shape[-2],
@@ -305,7 +299,8 @@ kernel_gradient = Operation(
         x.shape[-1] // problem.groups,
         y.shape[-1],
     ),
-    compute=_of_kernels(_compute_kernel_gradient),
+    compute=_of_kernels(_compute_kernel_gradient, plan_kernel_gradient),
+    plan=plan_kernel_gradient,
     axes=lambda x, y, *, problem: (_axes(problem, x)[0], _axes(problem, x)[2], _axes(problem, x)[1]),
     batch=_batch_kernels,
     multiply_adds=lambda x, y, *, problem: y.size * problem.window.taps * (x.shape[-1] // problem.groups),

@@ -1,7 +1,8 @@
 """Programs of JAX (jaxprs), read: what is inside an equation and how often it runs, and programs run step by step."""
 
+import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from jax import lax
@@ -35,15 +36,40 @@ def total(program: Program, of: Callable[[Equation], int]) -> int:
 
 
 def _total(equation: Equation, of: Callable[[Equation], int]) -> int:
+    inside = [total(program, of) for program in _inside(equation)]
+    if not inside:
+        return of(equation)
+    times = equation.params["length"] if equation.primitive is lax.scan_p else 1
+    return times * (max(inside) if equation.primitive is lax.cond_p else sum(inside))
+
+
+def running(program: Program, platform: str) -> Iterator[tuple[int, Equation]]:
+    """All equations that call no program, with how often each runs on a platform, counted as in `total`.
+
+    Of a choice by platform the branch for this one counts, of another condition all branches.
+    """
+    for equation in _open(program).eqns:
+        inside = _inside(equation, platform)
+        times = equation.params["length"] if equation.primitive is lax.scan_p else 1
+        for part in inside:
+            yield from ((times * more, each) for more, each in running(part, platform))
+        if not inside:
+            yield 1, equation
+
+
+def _inside(equation: Equation, platform: str | None = None) -> Sequence[Program]:
+    """The programs that run as part of an equation."""
     primitive, params = equation.primitive, equation.params
-    if primitive is lax.scan_p:
-        return params["length"] * total(params["jaxpr"], of)
     if primitive is lax.cond_p:
-        return max(total(branch, of) for branch in params["branches"])
+        branches, platforms = params["branches"], params.get("branches_platforms")
+        if platform is None or platforms is None:
+            return branches
+        ours = (b for b, these in zip(branches, platforms, strict=True) if these is None or platform in these)
+        return tuple(itertools.islice(ours, 1))
     if primitive is lax.while_p:
-        return total(params["cond_jaxpr"], of) + total(params["body_jaxpr"], of)
-    program = called(equation)
-    return of(equation) if program is None else total(program, of)
+        return params["cond_jaxpr"], params["body_jaxpr"]
+    program = params["jaxpr"] if primitive is lax.scan_p else called(equation)
+    return () if program is None else (program,)
 
 
 def multiply_adds(program: Program) -> int:

@@ -5,6 +5,7 @@ A plan is made once, when a program is lowered, from the problem, the images and
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import jax.numpy as jnp
@@ -134,20 +135,21 @@ class Plan:
         )
 
 
-def plan_output(problem: Problem, operands: Operands, lowering: Lowering) -> Plan:
+def plan_output(x: Shaped, w: Shaped, *, problem: Problem, lowering: Lowering) -> Plan:
     """The plan of y = x ⊗ w."""
-    p = _product(problem, operands, lowering)
+    p = _product(problem, _operands(x, w.shape[-2:], problem), lowering)
     return Plan((Step(p, choose(problem.algorithm, p)),))
 
 
-def plan_kernel_gradient(problem: Problem, operands: Operands, lowering: Lowering) -> Plan:
+def plan_kernel_gradient(x: Shaped, y: Shaped, *, problem: Problem, lowering: Lowering) -> Plan:
     """The plan of dw = x ⊗ y."""
-    p = _product(problem, operands, lowering)
+    p = _product(problem, _operands(x, (x.shape[-1] // problem.groups, y.shape[-1]), problem), lowering)
     return Plan((Step(p, choose(problem.algorithm, p, kernel=True)),))
 
 
-def plan_input_gradient(problem: Problem, operands: Operands, lowering: Lowering) -> Plan:
+def plan_input_gradient(y: Shaped, w: Shaped, *, problem: Problem, lowering: Lowering) -> Plan:
     """The plan of dx = y ⊗ rot180(w), full: one product or, with a stride, one for each kind of phase."""
+    operands = _operands(y, w.shape[-2:], problem)
     window, (c, d) = problem.window, operands.channels
     out = window.output_size(problem.size)
     strided = phases.fits(window)
@@ -168,6 +170,18 @@ def plan_input_gradient(problem: Problem, operands: Operands, lowering: Lowering
     if all(step.choice.algorithm.layout is AS_GIVEN for step in apart):
         return Plan(tuple(apart))
     return Plan(tuple(steps(ARRANGED, only=ARRANGED)))
+
+
+def counts(images: Shaped, problem: Problem) -> tuple[int, int]:
+    """How many members x or y has, and how many images each."""
+    front = images.shape[: -problem.window.rank - 1]
+    return math.prod(front[: problem.members]), math.prod(front[problem.members :])
+
+
+def _operands(images: Shaped, channels: Sequence[int], problem: Problem) -> Operands:
+    """The `Operands` for one of the image arrays, x or y, and the channels of a kernel, (C/groups, D)."""
+    members, n = counts(images, problem)
+    return Operands(members, n, (channels[0], channels[1] // problem.groups), jnp.dtype(images.dtype))
 
 
 def _product(problem: Problem, operands: Operands, lowering: Lowering, *, phase: bool = False) -> Product:

@@ -6,9 +6,10 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from jaxcnn import ops
+from jaxcnn import inspect, models, ops, train
 from jaxcnn.ops import machine
 from jaxcnn.ops.algorithms import ARRANGED, Algorithm, Rule, choice
 from jaxcnn.ops.algorithms.choice import ALGORITHMS
@@ -115,3 +116,59 @@ def test_an_assumed_machine_is_part_of_what_is_compiled():
         assert ops.explain(x.shape, w.shape, platform="cpu").forward.algorithm == "patches"
         assert lowered(lambda x, w: ops.conv(x, w), x, w) == {"patches"}
     assert lowered(lambda x, w: ops.conv(x, w), x, w) == {"winograd"}
+
+
+def step_and_arguments(name, batch):
+    """A training step of a model, jitted, and the types of its arguments."""
+    model, optimizer = models.create(name), optax.sgd(0.1)
+    params, state = jax.eval_shape(model.init, jax.random.key(0))
+    typed = jax.ShapeDtypeStruct
+    train_state = train.TrainState(
+        params=params, state=state, opt_state=jax.eval_shape(optimizer.init, params), step=typed((), "int32")
+    )
+    batch_of = typed((batch, *model.input_shape), "float32"), typed((batch,), "int32"), typed((batch,), bool)
+    arguments = train_state, *batch_of, jax.random.key(0)
+    return model, jax.jit(train.make_step(model.apply, optimizer)), arguments
+
+
+@pytest.mark.parametrize(("platform", "slices"), [("cpu", 4), ("tpu", 1)])
+def test_a_training_step_is_explained_with_its_slices(platform, slices):
+    """Each convolution of the layers once in each slice, with the multiply-adds that the summary counts."""
+    model, step, arguments = step_and_arguments("mnist_cnn", 128)
+    told = ops.explain_program(step, *arguments, platform=platform).convolutions
+    assert {each.runs for each in told} == {slices}
+    assert {each.shapes[0][-4] for each in told} == {128 // slices}
+    assert [each.explained.name for each in told] == ["forward", "forward", "dw", "dx", "dw"]
+    adds = sum(each.runs * each.explained.definition for each in told if each.explained.name == "forward")
+    rows = [row for row in inspect.summary(model).rows if "conv" in row.path]
+    assert adds == 128 * sum(row.multiply_adds for row in rows) > 0
+
+
+def test_a_training_step_is_lowered_to_what_is_explained():
+    _, step, arguments = step_and_arguments("cifar10_cnn", 128)
+    told = ops.explain_program(step, *arguments, platform="cpu").convolutions
+    assert lowered(step, *arguments) == set().union(*(said(each.explained) for each in told))
+
+
+def test_members_taken_in_turn_are_explained_so():
+    """Ten networks under vmap: on a CPU one after the other, elsewhere together."""
+    _, step, (state, *batch) = step_and_arguments("cifar10_cnn", 32)
+    members = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((10, *leaf.shape), leaf.dtype), state)
+
+    def steps(states, *batch):
+        return jax.vmap(step, (0, *[None] * len(batch)))(states, *batch)
+
+    runs = {
+        platform: {each.runs for each in ops.explain_program(steps, members, *batch, platform=platform).convolutions}
+        for platform in ("cpu", "tpu")
+    }
+    assert runs == {"cpu": {10}, "tpu": {1}}
+
+
+def test_a_printed_program_has_a_line_for_each_convolution():
+    x, w = jnp.ones((2, 8, 8, 4)), jnp.ones((3, 3, 4, 4))
+    told = ops.explain_program(lambda x, w: ops.conv(ops.conv(x, w), w), x, w, platform="cpu")
+    head, *lines = str(told).splitlines()
+    assert head.split()[:3] == ["runs", "operands", "algorithm"] and len(lines) == 2
+    assert lines[0].startswith("     1  forward 2×8×8×4 and 3×3×4×4") and told.platform == "cpu"
+    assert str(ops.explain_program(jnp.sin, 1.0, platform="cpu")).splitlines()[0].split()[0] == "runs"
