@@ -189,6 +189,7 @@ def _default_platform() -> str:
 def _explained(operation: Operation, arrays: Sequence[Shaped], problem: Problem, platform: str) -> Explained:
     """How `operation` computes the last array from the two before."""
     operands = arrays[:2]
+    assert operation.plan and operation.multiply_adds  # each of `NAMES` has both
     plan: Plan = operation.plan(*operands, problem=problem, lowering=Lowering(platform))
 
     def total(cost: str) -> int:
