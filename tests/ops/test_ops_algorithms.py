@@ -37,6 +37,9 @@ GEOMETRIES = {
     "stride above the window": (((9,), (8, 10), (2, 1), (3, 2), ((1, 0), (0, 0)), (1, 1)), (1, 2, 3)),
     "strided and dilated": (((9,), (9, 8), (2, 3), (2, 1), ((1, 2), (0, 4)), (2, 1)), (2, 4, 2)),
     "strided this way, dilated that way": (((2,), (7, 8), (3, 2), (3, 1), ((2, 0), (1, 3)), (1, 3)), (1, 2, 2)),
+    "many channels": (((9,), (7, 6), (3, 2), (1, 1), ((1, 0), (0, 2)), (1, 1)), (1, 7, 6)),
+    "few channels out of many": (((2,), (7, 6), (3, 2), (1, 1), ((1, 0), (0, 2)), (2, 1)), (2, 20, 4)),
+    "few channels out of many, strided": (((9,), (7, 6), (3, 3), (2, 1), ((1, 0), (0, 2)), (1, 1)), (1, 10, 1)),
     "one tap": (((9,), (4, 5), (1, 1), (1, 1), ((0, 1), (0, 0)), (1, 1)), (1, 40, 3)),
     "depthwise": (((2,), (6, 7), (3, 2), (1, 1), ((1, 2), (0, 1)), (1, 1)), (3, 3, 3)),
     "depthwise, strided, of more taps": (((1,), (12, 9), (11, 11), (2, 2), ((5, 5), (4, 6)), (1, 1)), (2, 2, 2)),
@@ -48,6 +51,7 @@ def claims(name, geometry, channels):
     """What each algorithm says it takes, once more."""
     (_, _, window, stride, _, dilation), (groups, c_in, c_out) = geometry, channels
     return {
+        "channels_last": math.prod(window) <= 49,
         "depthwise": c_in == c_out == groups and math.prod(window) <= 100,
         "fft": max(stride) == 1,
         "overlap": max(stride) == 1,
@@ -217,6 +221,8 @@ def test_members(float64, name, maps):
 # ------------------------------------------------------------------------------------------------------ rounding
 # The largest error of y, dx and dw over the draws below, as a share of the largest number in the same array.
 MAX_ERROR = {
+    ("channels_last", "float32"): 2e-6,
+    ("channels_last", "bfloat16"): 1e-2,
     ("depthwise", "float32"): 1e-6,
     ("fft", "float32"): 1e-6,
     ("overlap", "float32"): 4e-6,

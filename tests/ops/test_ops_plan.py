@@ -38,9 +38,9 @@ CASES = {
 }
 
 
-def lowered(function, *arguments):
+def lowered(function, *arguments, platform="cpu"):
     """The names of algorithms in the scopes of a program's operations."""
-    text = jax.jit(function).lower(*arguments).as_text(debug_info=True)
+    text = jax.jit(function).trace(*arguments).lower(lowering_platforms=(platform,)).as_text(debug_info=True)
     return {name for name in ALGORITHMS if re.search(rf'["/]{name}[/"]', text)}
 
 
@@ -50,9 +50,9 @@ def said(part):
     return names | ({"patches"} if "they do it where" in part.why else set())
 
 
-@pytest.mark.parametrize("members", [1, 3])
+@pytest.mark.parametrize(("platform", "members"), [("cpu", 1), ("cpu", 3), ("tpu", 1), ("cuda", 3)])
 @pytest.mark.parametrize("name", CASES)
-def test_lowered_is_explained(name, members):
+def test_lowered_is_explained(name, platform, members):
     x_shape, kernel_shape, options = CASES[name]
     x, w = jnp.zeros(x_shape), jnp.zeros(kernel_shape)
 
@@ -65,11 +65,11 @@ def test_lowered_is_explained(name, members):
         "dx": (lambda w, dy: jax.vjp(lambda x: conv(x, w), x)[1](dy), w, jnp.zeros(y.shape)),
         "dw": (lambda x, dy: jax.vjp(lambda w: conv(x, w), w)[1](dy), x, jnp.zeros(y.shape)),
     }
-    told = ops.explain(x_shape, kernel_shape, platform="cpu", members=members, **options)
+    told = ops.explain(x_shape, kernel_shape, platform=platform, members=members, **options)
     for part, (function, *arguments) in functions.items():
         if members > 1:
             function, arguments = jax.vmap(function), [jnp.stack([a] * members) for a in arguments]
-        assert lowered(function, *arguments) == said(getattr(told, part)), part
+        assert lowered(function, *arguments, platform=platform) == said(getattr(told, part)), part
 
 
 def test_the_cases_meet_every_algorithm():
@@ -78,8 +78,9 @@ def test_the_cases_meet_every_algorithm():
 
 
 def parts(x_shape, kernel_shape, options):
-    told = ops.explain(x_shape, kernel_shape, platform="cpu", **options)
-    return told.forward, told.dx, told.dw
+    for platform in ("cpu", "tpu"):
+        told = ops.explain(x_shape, kernel_shape, platform=platform, **options)
+        yield from (told.forward, told.dx, told.dw)
 
 
 def test_a_new_algorithm_is_one_value_and_one_rule(monkeypatch):

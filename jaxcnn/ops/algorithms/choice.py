@@ -13,6 +13,7 @@ from jax import lax
 
 from jaxcnn.ops.algorithms import fft, overlap, taps, winograd
 from jaxcnn.ops.algorithms.algorithm import Algorithm
+from jaxcnn.ops.algorithms.channels_last import CHANNELS_LAST
 from jaxcnn.ops.algorithms.depthwise import DEPTHWISE
 from jaxcnn.ops.algorithms.fft import FFT
 from jaxcnn.ops.algorithms.layouts import Layout
@@ -22,7 +23,7 @@ from jaxcnn.ops.algorithms.product import Product
 from jaxcnn.ops.algorithms.taps import TAPS
 from jaxcnn.ops.algorithms.winograd import WINOGRAD
 
-ALGORITHMS = {each.name: each for each in (DEPTHWISE, FFT, OVERLAP, PATCHES, TAPS, WINOGRAD)}
+ALGORITHMS = {each.name: each for each in (CHANNELS_LAST, DEPTHWISE, FFT, OVERLAP, PATCHES, TAPS, WINOGRAD)}
 NAMES = ("auto", *ALGORITHMS)
 
 
@@ -141,6 +142,7 @@ def _why_winograd(p: Product) -> str:
 RULES = (
     # No other algorithm is without needless work: 14×14×256 takes 14, by taps on arranged arrays 25.
     Rule(DEPTHWISE, "each channel has its own kernel"),
+    Rule(CHANNELS_LAST, "XLA lays out what the taps see, and sums it on the chip"),
     Rule(TAPS, "one tap: a matrix product as it stands", lambda p: p.window.taps == 1),
     # 3×3, 3 to 32 channels, 32×32: 2.5 against 6.5 by patches.
     Rule(TAPS, lambda p: f"{p.window.taps * p.channels[0]} weights per output, which patches would be copied for"),
@@ -160,6 +162,7 @@ RULES = (
 )
 KERNEL_RULES = (
     Rule(DEPTHWISE, "each channel has its own kernel"),
+    Rule(CHANNELS_LAST, "XLA lays out what the taps see"),
     Rule(TAPS, "one tap, or one row: nothing to gain from copies"),
     Rule(PATCHES, "few weights: no sums are worth it", taps.fits),
     Rule(FFT, _why_fft, lambda p: _fft_pays(p, p.machine.least_kernel_fft_saving), otherwise=PATCHES),

@@ -25,7 +25,7 @@ def fits(p: Product) -> bool:
 
 
 def product(x: jax.Array, w: jax.Array, p: Product) -> jax.Array:
-    """y[o, c] = Σ_k x[s·o + δ·k − p, c] · w[k, c]; x (members, N, *size, C), w (members, *window, 1, C)."""
+    """y[o, c] = Σ_k x[s·o + δ·k − p, c] · w[k, c]; x (members, N, *size, C), w (members, *window, 1, C, 1)."""
     dtype, window, out = accumulator(x.dtype), p.window, p.out
     x = pad(x, window, axis=2)
     if not _goes_by_rows(p):
@@ -40,7 +40,7 @@ def product(x: jax.Array, w: jax.Array, p: Product) -> jax.Array:
 
 
 def _weighted_sum(x: jax.Array, w: jax.Array, window: Window, out: Sequence[int], dtype: jnp.dtype) -> jax.Array:
-    weights = w.reshape(w.shape[0], window.taps, *[1] * window.rank, w.shape[-1]).astype(dtype)
+    weights = w.reshape(w.shape[0], window.taps, *[1] * window.rank, -1).astype(dtype)
     views = taps(x, window, out, axis=2)
     return total(view.astype(dtype) * weights[:, k, None] for k, view in enumerate(views))
 
@@ -86,7 +86,7 @@ def kernel_gradient(x: jax.Array, dy: jax.Array, p: Product) -> jax.Array:
         start = [zero] * window.taps
         sums = lax.fori_loop(0, rows, lambda i, sums: [a + b for a, b in zip(sums, products(i), strict=True)], start)
     dw = jnp.stack([s.sum(range(1, s.ndim - 1)) for s in sums], axis=1)
-    return dw.reshape(x.shape[0], *window.size, 1, x.shape[-1]).astype(x.dtype)
+    return dw.reshape(x.shape[0], *window.size, 1, x.shape[-1], 1).astype(x.dtype)
 
 
 DEPTHWISE = Algorithm(

@@ -1,8 +1,8 @@
 """The two orders of axes in which algorithms take the arrays of a product, with what differs in their gradients.
 
 ARRANGED   x (G, C, B, *spatial, n), kernel (G, D, C, *window): rows of channels, for matrix products
-AS_GIVEN   x (members, N, *spatial, C), kernel (members, *window, C/groups, D): unchanged, in the memory layout of the
-           operations before and after
+AS_GIVEN   x (members, N, *spatial, C), kernel (members, *window, C/G, G, D/G), G: groups of one member: unchanged, in
+           the memory layout of the operations before and after
 """
 
 import itertools
@@ -42,21 +42,22 @@ class Layout:
 
     def kernel(self, w: jax.Array, groups: int) -> jax.Array:
         """A kernel, brought into this order from (members, *window, C/groups, D)."""
-        return w
+        return w.reshape(*w.shape[:-1], groups, -1)
 
     def restored_kernel(self, w: jax.Array, members: int) -> jax.Array:
         """The inverse of `kernel`."""
-        return w
+        return w.reshape(*w.shape[:-2], -1)
 
     def rotated(self, w: jax.Array) -> jax.Array:
         """The kernel of the gradient by x: rotated by 180°, with input and output channels swapped."""
-        return jnp.flip(w, range(1, w.ndim - 2))
+        return jnp.flip(w, range(1, w.ndim - 3)).swapaxes(-3, -1)
 
     def through_tap(self, y: jax.Array, w: jax.Array, k: jax.Array) -> jax.Array:
         """What each output gives to the input that it sees through tap k, of all taps counted in rows."""
-        rank = w.ndim - 3
-        tap = w.reshape(w.shape[0], -1, *w.shape[-2:])[:, k]  # (members, 1, D)
-        return y.astype(accumulator(y.dtype)) * tap.reshape(len(tap), *[1] * (rank + 1), -1)
+        tap = w.reshape(w.shape[0], -1, *w.shape[-3:])[:, k]  # (members, C/G, G, D/G)
+        y = y.reshape(*y.shape[:-1], *tap.shape[-2:])
+        x = jnp.einsum("mn...gd,mcgd->mn...gc", y, tap, preferred_element_type=accumulator(y.dtype))
+        return x.reshape(*x.shape[:-2], -1)
 
     def phase_kernels(self, w: jax.Array, phases: Sequence[Phases]) -> list[jax.Array]:
         """The rotated kernels of phases with equal windows: one kernel for each or, if not `apart`, one for all."""
