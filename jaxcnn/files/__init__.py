@@ -1,11 +1,12 @@
-"""Files, for the other rooms: no name of this one is public; what users meet is public in the room that shows it.
+"""Reading and writing files, for the other rooms. No name here is public: a room that shows one exports it.
 
 whole.py         files that are either whole or not there
 json_files.py    JSON in such files
-trees.py         names in trees of arrays, and what is said of two trees that differ
-tensors.py       trees of arrays in safetensors files; seal.py: by which a file of ours knows that it was changed
-first_bytes.py   what a file is, by how it begins
-remote.py        published files: one cache, one hash
+trees.py         names for the arrays of a tree, and the words for how two trees differ
+tensors.py       trees of arrays in safetensors files
+seal.py          the entry in such a file that shows whether the file was changed
+first_bytes.py   the first bytes of a file, which tell its format
+remote.py        published files: downloaded once into one cache, checked by a hash
 images.py        the one decoder of images
-errors.py        the errors of all this, and of a package that is missing
+errors.py        the errors that this room raises, and the one for a package that is not installed
 """

@@ -1,4 +1,4 @@
-"""What is said when a file is wrong or a package is missing."""
+"""The errors for a file that is wrong and for a package that is not installed."""
 
 import importlib
 import os
@@ -8,7 +8,7 @@ from jaxcnn.errors import JaxcnnError
 
 
 class WeightsError(JaxcnnError, ValueError):
-    """A weights file that is not what it should be; names the file, what was expected and what was found."""
+    """A weights file is not what it should be. The message names the file, what was expected and what was found."""
 
 
 class DataError(JaxcnnError):

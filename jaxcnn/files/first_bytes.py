@@ -1,4 +1,4 @@
-"""What a file is, by how it begins; its name may say anything."""
+"""The format of a file, told by its first bytes, since its name may say anything."""
 
 from pathlib import Path
 
@@ -10,11 +10,11 @@ POINTER = b"version https://git-lfs"
 
 
 def first_bytes(path: Path) -> bytes:
-    """The beginning of a file of weights.
+    """The first bytes of a weights file.
 
     Raises:
       FileNotFoundError: no such file.
-      WeightsError: a pointer that Git LFS left in place of the file.
+      WeightsError: Git LFS left a pointer in place of the file.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such weights file")

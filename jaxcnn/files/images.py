@@ -1,14 +1,14 @@
-"""One image file as pixels: the only decoder of the project, so that training, prediction and pictures see the same.
+"""Image files as pixels. This is the project's only decoder, so training, prediction and pictures see the same pixels.
 
-What a file holds and what becomes of it:
+What a file may hold, and what it is turned into:
 orientation    turned upright as its EXIF (or TIFF) orientation says, values 1 to 8
 gray, color   to the channels asked for: gray is repeated, color is weighed by ITU-R BT.601 (Pillow's "L")
-palettes       their colors
-transparency   dropped, the color beneath it stays: as torchvision's and Keras' image folders do
-CMYK, YCCK     to red, green, blue without a color profile; profiles of other files are ignored too
+palettes       are replaced by their colors
+transparency   is dropped and the color beneath it stays, as in the image folders of torchvision and Keras
+CMYK, YCCK     are converted to red, green, blue; color profiles are ignored, in all files
 16 bits        to 8: gray by round(v / 257), color by its upper byte, as Pillow reads it; the two differ by 1 at most
-32 bits, float refused: nothing says which value is white
-more frames    the first one
+32 bits, float are refused, since nothing says which value is white
+more frames    only the first frame is read
 """
 
 import operator
@@ -92,13 +92,13 @@ def read_image(path: str | os.PathLike[str], shape: tuple[int | None, int | None
         raise DataError(file, "a readable image", _what_it_holds(file)) from None
     except OSError as error:
         raise DataError(file, "a readable image", error.strerror or str(error)) from None
-    except Exception as error:  # decoders raise what they stumble on: SyntaxError, struct.error, RecursionError, …
+    except Exception as error:  # decoders raise all kinds of errors: SyntaxError, struct.error, RecursionError, …
         raise DataError(file, "a readable image", f"{type(error).__name__}: {error}") from None
-    return np.array(pixels).reshape(height, width, channels)  # a copy: what Pillow shares may not be written to
+    return np.array(pixels).reshape(height, width, channels)  # a copy: Pillow's memory is read-only
 
 
 def check_size(name: str, size: Any, channels: Any) -> tuple[int, int, int]:
-    """(H, W, C) as Python's integers; ValueError where one of them is no pixel count or no number of channels."""
+    """(H, W, C) as Python integers; ValueError if one is not a count of pixels, or C not a number of channels."""
     if channels not in _MODES:
         raise ValueError(f"{name}: `channels` must be 1 (gray) or 3 (color); got {channels!r}")
     try:
@@ -129,7 +129,7 @@ def _upright(file: Path) -> Any:
 
 
 def _opened(file: Path) -> Any:
-    """The image with its header read. Pillow warns of large images and odd metadata: the pixels are none the worse."""
+    """The opened image, its header read. Pillow's warnings of large images and odd metadata are not shown."""
     from PIL import Image
 
     Image.init()
@@ -151,7 +151,7 @@ def _orientation(image: Any) -> int:
         warnings.simplefilter("ignore")
         try:
             return image.getexif().get(_ORIENTATION, 1)
-        except Exception:  # a damaged block beside whole pixels: shown as it is stored, as viewers do
+        except Exception:  # the metadata are damaged, the pixels are not: not turned then, as viewers do
             return 1
 
 
@@ -175,7 +175,7 @@ def _eight_bits(image: Any, file: Path) -> Any:
 
 
 def _what_stands_there(path: Path) -> str:
-    """In place of a file."""
+    """What stands at a path that is no regular file, in words."""
     if path.is_dir():
         return "a folder"
     if path.parts[:1] in (("http:",), ("https:",)):
@@ -184,7 +184,7 @@ def _what_stands_there(path: Path) -> str:
 
 
 def _what_it_holds(file: Path) -> str:
-    """In place of an image, by the first bytes."""
+    """What a file that Pillow cannot read holds, in words, told by its first bytes."""
     with file.open("rb") as stream:
         start = stream.read(512)
     text, brand = start.lstrip().lower(), start[8:12]

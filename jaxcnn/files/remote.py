@@ -1,4 +1,4 @@
-"""Published files: fetched once into one cache, their hash compared each time."""
+"""Published files: each is downloaded once into one cache, and its hash is checked at every use."""
 
 import hashlib
 import os
@@ -16,14 +16,14 @@ CHUNK = 1 << 18  # bytes
 
 @dataclass(frozen=True)
 class Remote:
-    """A file that others publish.
+    """A file on the internet, with the hash that its publisher gives.
 
     Args:
       folder: the name of its folder in the cache and under a mirror: a dataset's, or "weights".
-      file: its name.
-      hash: "sha256:…" or "md5:…" of it; fewer digits than the algorithm has are its first ones.
-      urls: where it lies, tried in this order; none for a file that is not known to lie anywhere.
-      mebibytes: about how large it is, where that is known.
+      file: the name of the file.
+      hash: "sha256:…" or "md5:…" of the file. If there are fewer digits than the algorithm gives, they are the first.
+      urls: its addresses, tried in this order; empty if no address is known.
+      mebibytes: its approximate size, if that is known.
     """
 
     folder: str
@@ -34,7 +34,7 @@ class Remote:
 
     @property
     def place(self) -> Path:
-        """Where it lies in the cache."""
+        """The path of the file in the cache."""
         return cache() / self.folder / self.file
 
     def agrees(self, path: Path) -> bool:
@@ -43,15 +43,15 @@ class Remote:
         return hash_of_file(path, algorithm).startswith(digits)
 
     def found(self, path: Path) -> str:
-        """What a file is that does not agree."""
+        """What stands at `path` instead, for a message."""
         return f"{path.stat().st_size:,} bytes with {hash_of_file(path, self.hash.partition(':')[0])}"
 
 
 class NotObtained(JaxcnnError):
-    """No address gave the published file: for the room that asked, which says it with its own error and advice.
+    """No address gave the published file. The room that asked turns this into its own error, with advice.
 
     Args:
-      failures: what became of each address, "url: reason"; none where there was no address.
+      failures: "url: reason" for each address that was tried; empty if there was no address.
     """
 
     def __init__(self, failures: tuple[str, ...]):
@@ -60,7 +60,7 @@ class NotObtained(JaxcnnError):
 
 
 def obtain(remote: Remote, *, mirror: str | None = None) -> Path:
-    """The cached file, fetched unless it is there; its hash is compared either way.
+    """The path of the cached file. It is downloaded if it is not there yet, and its hash is checked in any case.
 
     The cache is `JAXCNN_CACHE` where that is set, else the folder that the operating system gives caches. A download
     takes its name only once the hash agrees, so a failure leaves nothing behind and the next call starts anew.
@@ -73,7 +73,7 @@ def obtain(remote: Remote, *, mirror: str | None = None) -> Path:
 
     Raises:
       NotObtained: no address gave the right file.
-      OSError: of the disk, which another address would not mend.
+      OSError: the disk failed, so that another address would not help.
       ImportError: pooch is not installed and the file is not cached.
     """
     target = remote.place
@@ -99,7 +99,7 @@ def cache() -> Path:
 
 
 def hash_of_file(path: Path, algorithm: str) -> str:
-    """In hexadecimal digits."""
+    """The hash of a file in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
@@ -119,16 +119,16 @@ def _download(remote: Remote, url: str, target: Path) -> None:
 
 
 def _downloader(remote: Remote) -> Any:
-    """Pooch's, called with (url, path, None): a bar on a terminal, none in a log.
+    """Pooch's downloader, called with (url, path, None). It shows a progress bar on a terminal and none in a log.
 
-    Without "identity" a server may call the .gz file an encoding, and it would arrive unpacked.
+    The header asks for "identity": else a server may send a .gz file as an encoding, and it would arrive unpacked.
     """
     pooch = require("pooch", f"fetching {remote.folder}/{remote.file}")
     return pooch.HTTPDownloader(sys.stderr.isatty(), CHUNK, headers={"Accept-Encoding": "identity"})
 
 
 def _reason(error: Exception) -> str:
-    """A network error in a few words, without the chain of classes that requests and urllib3 print."""
+    """The reason of a network error in a few words, without the class names that requests and urllib3 print."""
     import requests
 
     if isinstance(error, requests.HTTPError) and error.response is not None:

@@ -1,4 +1,4 @@
-"""What a file of ours says about itself: a format number, a description, and hashes of both the arrays and all of this.
+"""The entry that describes a file of ours: a format number, a description, and hashes of the arrays and of the entry.
 
 The entry is one string, `{"format": 2, "sha256": "…", "arrays": "…", "about": {…}}`. "arrays" is the hash of all names,
 dtypes, shapes and bytes; "sha256" that of the entry with its own 64 digits left out, so that no character of it can
@@ -19,17 +19,17 @@ FORMAT = 2
 ENTRY = re.compile(
     r'\{"format": (\d{1,9}), "sha256": "([0-9a-f]{64})", "arrays": "([0-9a-f]{64})", "about": (\{.*\})\}'
 )
-OLD = ("model", "history")  # one of these stood in every description before there were formats
+OLD = ("model", "history")  # every description had one of these before there were format numbers
 
 
 def sealed(about: Mapping[str, Any], arrays: str) -> str:
-    """The entry of a description and the hash of the arrays it belongs to."""
+    """The entry for a description and for arrays with this hash."""
     text = f'"arrays": "{arrays}", "about": {as_json(about)}}}'
     return f'{{"format": {FORMAT}, "sha256": "{_hash(FORMAT, text)}", {text}'
 
 
 def unsealed(entry: str) -> tuple[dict[str, Any], str | None]:
-    """The description in an entry, and the hash of the arrays; None for the hash in old files.
+    """The description in an entry, and the hash of the arrays; the hash is None in files from before there was one.
 
     Raises:
       ValueError: an entry that was changed after it was written, or that a newer jaxcnn wrote.

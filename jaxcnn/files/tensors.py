@@ -1,4 +1,4 @@
-"""Nested dicts of arrays as safetensors files: a flat table of names, checked against what is expected."""
+"""Nested dicts of arrays in safetensors files, checked against the names, shapes and dtypes that are expected."""
 
 import contextlib
 import os
@@ -22,16 +22,16 @@ ENTRY = "jaxcnn"  # in a file's metadata
 
 
 def write(path: str | os.PathLike, tree: Any, metadata: dict[str, Any]) -> None:
-    """All leaves of a tree, and metadata as JSON, in one file; written whole or not at all. Equal trees, equal bytes.
+    """Write the leaves of a tree, and metadata as JSON, into one file, whole or not at all; equal trees, equal bytes.
 
-    The file holds a hash of all this, which `read` compares. Random keys (some optimizers hold one) are written as the
-    integers they are made of.
+    The file holds a hash of its whole content, which `read` checks. Random keys (some optimizers hold one) are written
+    as the integers they are made of.
 
     Raises:
-      OSError: a full disk, a folder that cannot be written to; it names the file.
+      OSError: the disk is full, or the folder cannot be written to; the message names the file.
     """
     arrays = {name: jax.numpy.asarray(_without_key(leaf)) for name, leaf in flatten(tree).items()}
-    # one entry: safetensors writes several in random order
+    # a single entry, since safetensors writes several in random order
     about = {ENTRY: sealed(metadata, hash_of({name: np.asarray(value) for name, value in arrays.items()}))}
     with replacing(path) as temporary:
         try:
@@ -47,15 +47,15 @@ def read(path: str | os.PathLike, template: Any) -> Any:
 
     Raises:
       FileNotFoundError: no such file.
-      WeightsError: not a file that `write` wrote, truncated or changed since, written by a newer jaxcnn, or names,
-        shapes, dtypes that differ from the template's.
+      WeightsError: the file was not written by `write`, was cut short or changed since, or comes from a newer jaxcnn;
+        or its names, shapes or dtypes differ from those of the template.
     """
     path = Path(path)
     expected = flatten(template)
     shapes = {name: jax.eval_shape(_without_key, leaf) for name, leaf in expected.items()}
     with opened(path, "flax") as file:
         ours = ENTRY in (file.metadata() or {})
-        written = _about(file, path)[1] if ours else None  # first, since a newer format may have other arrays
+        written = _about(file, path)[1] if ours else None  # checked first, since a newer format may have other arrays
         slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
         found = {name: f"{part.get_dtype()}{part.get_shape()}" for name, part in slices.items()}
         complaints = differences({name: _written(leaf) for name, leaf in shapes.items()}, found)
@@ -71,14 +71,14 @@ def read(path: str | os.PathLike, template: Any) -> Any:
 
 
 def check_finite(name: str, value: Any, where: str | os.PathLike) -> None:
-    """WeightsError if an array holds NaN or infinity, saying which and how often."""
+    """Raise a WeightsError if an array holds NaN or infinity; it says which array, and how many such values."""
     bad = value.size - int(np.count_nonzero(np.isfinite(np.asarray(value))))
     if bad:
         raise WeightsError(f"{where}: {name} holds NaN or infinity in {bad:,} of {value.size:,} values")
 
 
 def metadata(path: str | os.PathLike) -> dict[str, Any]:
-    """The metadata that `write` put into the file; WeightsError if it is another's, was changed or is too new."""
+    """The metadata that `write` put into a file; WeightsError if another program wrote it, or if it was changed."""
     with opened(path, "numpy") as file:
         return _about(file, path)[0]
 
@@ -118,7 +118,7 @@ def _as(leaf: Any, value: jax.Array) -> jax.Array:
 
 
 def _written(leaf: jax.ShapeDtypeStruct) -> str:
-    """dtype and shape as safetensors writes them: float32 (3, 2) is F32[3, 2]."""
+    """An array's dtype and shape as safetensors writes them: float32 (3, 2) is F32[3, 2]."""
     name = str(leaf.dtype)
     kind = {"bool": "BOOL", "bfloat16": "BF16"}.get(name, f"{name[0].upper()}{leaf.dtype.itemsize * 8}")
     return f"{kind}{list(leaf.shape)}"

@@ -1,4 +1,4 @@
-"""Names in trees of arrays, and what is said of two trees that differ."""
+"""Names for the arrays of a tree, and words for how two trees differ."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -7,7 +7,7 @@ import jax
 
 
 def flatten(tree: Any) -> dict[str, jax.Array]:
-    """`{"params/conv1/kernel": array}`: each leaf under the names on its way, joined by slashes."""
+    """The leaves of a tree by name, `{"params/conv1/kernel": array}`: the keys that lead to a leaf, with slashes."""
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {"/".join(_name(entry) for entry in path): leaf for path, leaf in leaves}
 
@@ -20,7 +20,7 @@ def _name(entry: Any) -> str:
 
 
 def differences(expected: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
-    """What is wrong with arrays by name: which are missing, which unknown, which of another dtype or shape.
+    """How arrays differ from what is expected: which are missing, unknown, or of another dtype or shape.
 
     Args:
       expected, found: by name, dtype and shape in words, such as "float32[3, 2]".
@@ -38,7 +38,7 @@ def differences(expected: Mapping[str, str], found: Mapping[str, str]) -> list[s
 
 
 def counted(kinds: Mapping[str, Collection[str]], shown: int) -> list[str]:
-    """How many names of each kind, and the first of them; nothing of a kind without names.
+    """For each kind of mistake that occurs, in words: how many names have it, and the first of them.
 
     Example:
       >>> counted({"missing": ["a", "b", "c"], "unused": []}, shown=2)

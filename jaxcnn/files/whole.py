@@ -7,15 +7,15 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-MARK = ".writing-"  # in the names of temporary files, so that those of a killed process can be told
+MARK = ".writing-"  # part of each temporary name, by which the files of a killed process are found
 
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """A temporary path beside `path`, renamed to it when the block ends well and removed when it does not.
+    """Yield a temporary path beside `path`. It is renamed to `path` if the block succeeds, and removed if it fails.
 
-    The content is on the disk before it takes the name, so that a power failure leaves the old file or the new one. A
-    process that is killed leaves a file `.name.writing-….suffix`; `remove_temporaries` takes it away.
+    The content is synced to the disk before the renaming, so a power failure leaves either the old file or the new
+    one. A process that is killed leaves a file `.name.writing-….suffix`; `remove_temporaries` takes it away.
 
     Example:
       >>> import tempfile
@@ -26,29 +26,30 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
       ['note.txt']
     """
     path = Path(path)
-    # named before it is there: a Ctrl-C between the two must not leave a file whose name nobody knows
+    # chosen before the file exists: after a Ctrl-C in between, no file of unknown name is left
     temporary = path.parent / f".{path.stem}{MARK}{secrets.token_hex(4)}{path.suffix}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch(exist_ok=False)
         permissions = stat.S_IMODE(temporary.stat().st_mode)
         yield temporary
-        temporary.chmod(permissions)  # a writer may have put a file of its own in its place, for its owner alone
+        temporary.chmod(permissions)  # a writer may have replaced the file by one that only its owner may read
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:
-        if error.filename is None or MARK in str(error.filename):  # a full disk names no file, others the temporary one
+        # The error of a full disk names no file; other errors name the temporary one.
+        if error.filename is None or MARK in str(error.filename):
             error.filename, error.filename2 = str(path), None
         raise
     finally:
-        with contextlib.suppress(OSError):  # a folder that could not be made, say; the first error is the one to see
+        with contextlib.suppress(OSError):  # if removing fails too, the first error is the one to show
             temporary.unlink()
 
 
 def remove_temporaries(folder: str | os.PathLike) -> list[Path]:
-    """Remove what killed writers left in a folder that nobody else is writing to; the paths that are gone.
+    """Remove the temporary files of killed writers from a folder that nobody else writes to; return their paths.
 
     Example:
       >>> import tempfile
@@ -64,7 +65,7 @@ def remove_temporaries(folder: str | os.PathLike) -> list[Path]:
 
 
 def _sync_folder(folder: Path) -> None:
-    """The new name on the disk as well, where the system can do that for a folder."""
+    """Sync a folder, so that the new name is on the disk too; some systems cannot do that."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

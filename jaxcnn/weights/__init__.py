@@ -1,4 +1,4 @@
-"""Parameters and state: on disk, from other libraries, and published ones.
+"""Parameters and state of models: saved in files, read from other libraries, and published by others.
 
 saved.py         our own files: save, load, describe, load_model; settings/ compares the layers they were written for
 parts.py         the layers of a model that hold arrays

@@ -1,4 +1,4 @@
-"""The layers of a model that hold arrays, in the order of computation: what foreign weights are assigned to."""
+"""The layers of a model that hold arrays, in the order of computation. Foreign weights are assigned to these."""
 
 import math
 import weakref
@@ -17,14 +17,14 @@ from jaxcnn.models import Model
 
 @dataclass(frozen=True)
 class Part:
-    """One layer with arrays.
+    """A layer that holds arrays.
 
     Args:
-      path: the names on the way to it, joined by slashes.
+      path: the names of the layers around it and its own, joined by slashes.
       kind: the layer's ("conv", "dense", …).
       role: the layer's ("convolution", "norm", …).
       arrays: by leaf name ("kernel", "mean", …): its name in the whole tree ("params/conv1/kernel"), shape and dtype.
-      flattened: (H, W, C) of the map whose flattening orders this layer's input features; None where none is.
+      flattened: (H, W, C) of the map that was flattened into this layer's input features; None if there was none.
       norm: the path of the batch norm that takes this layer's output in a chain, or None.
     """
 
@@ -37,7 +37,7 @@ class Part:
 
 
 def parts_of(model: Model) -> tuple[Part, ...]:
-    """The parts of a model in the order of computation; shapes only, nothing is computed.
+    """The parts of a model in the order of computation. Only shapes are traced; nothing is computed.
 
     Example:
       >>> from jaxcnn import models
@@ -65,19 +65,19 @@ def parts_of(model: Model) -> tuple[Part, ...]:
             norm = after.get(path)
             norm = norm if norm and kinds[norm] == "batch_norm" else None
             parts.append(Part(path, layer.kind, layer.role, arrays, flattened, norm))
-        return None if layer.role == "dense" else flattened  # its units are in no such order
+        return None if layer.role == "dense" else flattened  # this layer's output features are in no such order
 
     flow(whole(model.layer, params, state), None, step, lambda place, before, results: None)
     return tuple(parts)
 
 
 def template(model: Model) -> tuple[Tree, Tree]:
-    """Shapes and dtypes of a model's (params, state), to be read only: traced once for each layer and kept with it."""
-    key = (id(model.layer), model.input_shape, jnp.result_type(float))  # which says whether 64 bits are on
+    """The shapes and dtypes of a model's (params, state). They are traced once and kept: do not change them."""
+    key = (id(model.layer), model.input_shape, jnp.result_type(float))  # 64-bit types on or off
     if key not in _templates:
         _templates[key] = given.template(model)
         weakref.finalize(model.layer, _templates.pop, key, None)
     return _templates[key]
 
 
-_templates: dict[tuple, tuple[Tree, Tree]] = {}  # a layer of dicts has no hash, so its identity stands for it
+_templates: dict[tuple, tuple[Tree, Tree]] = {}  # a layer made with dicts has no hash, so its identity is the key

@@ -1,4 +1,4 @@
-"""What images must go through before a published network sees them: part of what its weights mean."""
+"""The preprocessing that a published network was trained with; its weights are of no use without it."""
 
 import dataclasses
 import math
@@ -22,12 +22,12 @@ class Preprocessing:
       resize: the length of the shorter side before the middle is cropped to `size`; None resizes to `size` itself,
         whatever the aspect ratio.
       channels: the order of the network's channels; images come in RGB.
-      scale: factor on pixels of 0 to 255.
-      mean, std: of each channel, in the network's order, after scaling.
+      scale: the factor for pixels from 0 to 255.
+      mean, std: the mean and standard deviation of each channel after scaling, in the network's order of channels.
 
     Raises:
-      ValueError: sizes below 1, a resize that does not cover the crop, an unknown order, not one mean and positive std
-        per channel.
+      ValueError: a size is below 1, `resize` is smaller than the crop, the order is unknown, or there is not one mean
+        and one positive std per channel.
 
     Example:
       >>> images = jnp.full((1, 300, 400, 3), 128, jnp.uint8)
@@ -88,18 +88,18 @@ class Preprocessing:
         (n, *sides, channels), size = x.shape, tuple(self.size)
         resized = size if self.resize is None else tuple(self.resize * side // min(sides) for side in sides)
         if resized != tuple(sides):
-            # bilinear, averaging where it shrinks: what Pillow does, but for its rounding to whole pixel values
+            # bilinear, averaging where it shrinks: as Pillow does it, which also rounds to whole pixel values
             x = jax.image.resize(x, (n, *resized, channels), "linear", antialias=True)
         top, left = (round((whole - part) / 2) for whole, part in zip(resized, size, strict=True))
         return x[:, top : top + size[0], left : left + size[1]]
 
     def to_json(self) -> dict[str, Any]:
-        """As a dict of plain values, for a file's metadata."""
+        """The arguments as a dict of plain values, for the metadata of a file."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """The inverse of `to_json`, lists for tuples allowed. TypeError or ValueError for anything else."""
+        """The inverse of `to_json`; it takes lists for tuples. TypeError or ValueError for anything else."""
         plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in value.items()}
         return cls(**plain)
 

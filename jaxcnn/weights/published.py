@@ -1,7 +1,7 @@
-"""The published weights that `pretrained` knows: one line a file, with what must be known to use it.
+"""The published weights that `pretrained` knows: one line per file, with all that is needed to use it.
 
-Hashes are those that the publishers give: torchvision writes the first eight digits of a file's SHA-256 into its name
-(and `torch.hub` checks those), `keras.applications` has MD5 sums in its source.
+The publishers give the hashes: torchvision writes the first eight digits of a file's SHA-256 into its name (and
+`torch.hub` checks those), `keras.applications` has MD5 sums in its source.
 """
 
 from collections.abc import Mapping
@@ -19,17 +19,17 @@ FOLDER = "weights"  # in the cache and under a mirror
 
 @dataclass(frozen=True)
 class Published:
-    """Weights that others publish.
+    """Published weights of a network.
 
     Args:
       name: "publisher/model".
       remote: the file, with the folder "weights" of the cache and of a mirror.
-      model, options: what `models.create` makes for it.
-      library: whose names and layouts it has, "torch", "keras" or "arrays".
-      preprocessing: what images go through.
-      top1: the accuracy that its publisher gives, in percent.
-      license, source: of the weights.
-      classes: their names, or "imagenet" for the thousand of ImageNet-1k, which are a file of their own.
+      model, options: the arguments of `models.create` for the network.
+      library: the library whose names and layouts the file has: "torch", "keras" or "arrays".
+      preprocessing: the preprocessing of the images.
+      top1: the accuracy that the publisher gives, in percent.
+      license, source: the license of the weights, and the page they come from.
+      classes: the names of the classes; "imagenet" for the thousand of ImageNet-1k, which are in a file of their own.
     """
 
     name: str
@@ -62,7 +62,7 @@ def _torchvision(
     preprocessing: Preprocessing = TORCHVISION,
     **options: Any,
 ) -> Published:
-    """A file of torchvision's; without `top1`, the accuracy is the one that the catalogue of models has from it."""
+    """Weights that torchvision publishes. Without `top1`, the accuracy is taken from the catalogue of models."""
     return Published(
         name=f"torchvision/{name or model}",
         remote=Remote(
@@ -167,7 +167,7 @@ FILES = (
     ),
 )
 
-# What ImageNet's thousand classes are called, as keras.applications has it: {"0": ["n01440764", "tench"], …}.
+# The names of ImageNet's thousand classes, as in keras.applications: {"0": ["n01440764", "tench"], …}.
 IMAGENET_CLASSES = Remote(
     FOLDER,
     "imagenet_class_index.json",

@@ -1,4 +1,4 @@
-"""A model's parameters and state on disk."""
+"""Files with a model's parameters and state."""
 
 import dataclasses
 import os
@@ -29,18 +29,18 @@ def save(
     classes: Sequence[str] | None = None,
     preprocessing: Preprocessing | None = None,
 ) -> None:
-    """Write a model's arrays as safetensors, and beside it a small json that says what they are.
+    """Write a model's arrays into a safetensors file, and a small JSON file beside it that describes them.
 
     Args:
-      path: of the .safetensors file; the description goes to the same name with .json, and into the file's metadata.
-      model: what the arrays belong to.
+      path: the path of the .safetensors file. The description goes into its metadata, and beside it as .json.
+      model: the model that the arrays belong to.
       params, state: as from `model.init` or training.
       classes: the names of the classes, for predictions.
-      preprocessing: what images go through before the model; None where they only become floats of 0 to 1.
+      preprocessing: the preprocessing before the model; None if images only become floats from 0 to 1.
 
     Raises:
-      ValueError: arrays whose names, shapes or dtypes are not the model's; other numbers of classes; a path that does
-        not end in .safetensors.
+      ValueError: the names, shapes or dtypes of the arrays are not the model's; the number of classes is not; or the
+        path does not end in .safetensors.
 
     Example:
       >>> import tempfile
@@ -75,21 +75,20 @@ def save(
 
 
 def are_named(model: Model, classes: Sequence[str]) -> bool:
-    """Whether there is a name for each output of a model, or, where it has one only, for its no and its yes."""
+    """Whether there is a name for each class; a model with a single output has two classes, no and yes."""
     return not model.num_classes or len(classes) in (model.num_classes, max(model.num_classes, 2))
 
 
 def load(path: str | os.PathLike, model: Model) -> tuple[Tree, Tree]:
     """The (params, state) of a file that `save` wrote, checked against the model.
 
-    The file holds a hash of its content and the settings of the layers (eps, strides, activations, …), and both are
-    compared; so are the model's name and loss.
+    The file holds a hash of its content, the settings of the layers (eps, strides, activations, …), and the name and
+    loss of the model. All of these are checked.
 
     Raises:
       FileNotFoundError: no such file.
-      WeightsError: a damaged file, one that a newer jaxcnn wrote, or arrays that are not the model's: missing, unknown
-        or of another shape or dtype, those of a model of other classes among them; layers with other settings,
-        another model; NaN or infinity among the values.
+      WeightsError: the file is damaged, or a newer jaxcnn wrote it; arrays are missing, unknown, or of another shape or
+        dtype than the model's; the layers have other settings; it is another model; or values are NaN or infinite.
     """
     path = _safetensors(path)
     try:
@@ -104,10 +103,10 @@ def load(path: str | os.PathLike, model: Model) -> tuple[Tree, Tree]:
 
 
 def describe(path: str | os.PathLike) -> dict[str, Any]:
-    """What `save` wrote about the model: name, options, input_shape, num_classes, loss, classes, preprocessing.
+    """The description that `save` wrote: name, options, input_shape, num_classes, loss, classes and preprocessing.
 
     Raises:
-      FileNotFoundError: no such file. WeightsError: a damaged file, or one that is no jaxcnn model's.
+      FileNotFoundError: no such file. WeightsError: the file is damaged, or not of a jaxcnn model.
     """
     about = _described(_safetensors(path))
     about.pop("layers", None)  # for `load` to compare
@@ -115,14 +114,14 @@ def describe(path: str | os.PathLike) -> dict[str, Any]:
 
 
 def load_model(path: str | os.PathLike) -> tuple[Model, Tree, Tree, dict[str, Any]]:
-    """The model that a file belongs to, created by its name and options, with its weights, its loss the file's.
+    """The model that a file was saved from, with its weights: created by its name and options, with the file's loss.
 
     Returns:
-      (model, params, state, about), about as from `describe`.
+      (model, params, state, about): `about` is what `describe` returns.
 
     Raises:
-      FileNotFoundError, WeightsError: as `load`; WeightsError also for a model that the catalogue cannot make again:
-        for a network of your own, `load(path, model)` takes the model.
+      FileNotFoundError, WeightsError: as `load`. A WeightsError also if the catalogue does not have the model: for a
+        network of your own, `load(path, model)` takes the model.
     """
     about = describe(path)
     if about["model"] not in models.names():
@@ -132,14 +131,14 @@ def load_model(path: str | os.PathLike) -> tuple[Model, Tree, Tree, dict[str, An
         )
     try:
         model = models.create(about["model"], **about["options"])
-    except (TypeError, ValueError, ArithmeticError) as error:  # options that another version, or a damage, wrote
+    except (TypeError, ValueError, ArithmeticError) as error:  # the options come from another version, or are damaged
         raise WeightsError(f"{path}: {about['model']} cannot be made with the options in the file: {error}") from None
     model = dataclasses.replace(model, loss=about.get("loss", model.loss))
     return model, *load(path, model), about
 
 
 def _described(path: Path) -> dict[str, Any]:
-    """The metadata of a model's file, each field of its type."""
+    """The metadata of a model's file, with the type of each field checked."""
     about = tensors.metadata(path)
     if "model" not in about:
         raise WeightsError(f"{path}: expected the weights of a jaxcnn model, found none named in the metadata")
@@ -174,7 +173,7 @@ FIELDS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
 
 
 def _other_classes(path: Path, model: Model) -> str:
-    """What to do about a file that was written for other classes; "" if it is not that."""
+    """Advice for a file that was written for another number of classes; "" if that is not what is wrong."""
     try:
         about = _described(path)
     except WeightsError:

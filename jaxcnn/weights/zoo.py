@@ -1,4 +1,4 @@
-"""Networks that others have trained, ready to use."""
+"""Networks with published weights, ready to use."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ READERS: dict[str, Callable[..., tuple[Tree, Tree]]] = {
 
 
 class Pretrained(NamedTuple):
-    """A model with published weights, and what there is to know about them."""
+    """A model with published weights, and the facts about them."""
 
     model: Model
     params: Tree
@@ -46,13 +46,13 @@ def pretrained_names() -> list[str]:
 def pretrained(name: str | Published, *, path: str | os.PathLike | None = None, **options: Any) -> Pretrained:
     """A network with published weights.
 
-    The file is fetched once, into `JAXCNN_CACHE` or the operating system's cache, and its hash compared each time. Of
-    torchvision's files the first eight digits of the SHA-256 are known, of Keras' the MD5.
+    The file is downloaded once, into `JAXCNN_CACHE` or the operating system's cache, and its hash is checked each time:
+    the MD5 for Keras' files, the first eight digits of the SHA-256 for torchvision's.
 
     Args:
       name: one of `pretrained_names()`; or a `Published` of your own.
-      path: of a copy of the file, if there is one; it is compared with the published hash as well.
-      **options: the model's, besides those that the weights need: `include_top=False` for a feature map,
+      path: a copy of the file, if you have one; its hash is checked as well.
+      **options: more options of the model: `include_top=False` for a feature map,
         `input_size`, `remat`.
 
     Returns:
@@ -60,8 +60,8 @@ def pretrained(name: str | Published, *, path: str | os.PathLike | None = None, 
       `about.license`, `about.source` and `about.top1` tell about the weights, `class_names(about)` names the classes.
 
     Raises:
-      ValueError: an unknown name. FileNotFoundError: nothing at `path`.
-      WeightsError: no download, saying what to download and where to put it; a file of another hash.
+      ValueError: an unknown name. FileNotFoundError: no file at `path`.
+      WeightsError: the download failed (the message says what to download and where to put it), or the hash differs.
       ImportError: a file of PyTorch without torch, of Keras without h5py (the extra `parity`), no pooch.
 
     Example:
@@ -79,11 +79,11 @@ def class_names(about: Published, path: str | os.PathLike | None = None) -> tupl
     """The names of the classes, in the order of the logits.
 
     Args:
-      about: of `pretrained`.
+      about: as `pretrained` returns it.
       path: for ImageNet, a text file with one name per line; without it, keras.applications' list is fetched.
 
     Raises:
-      FileNotFoundError: nothing at `path`. WeightsError: not a thousand names; no download, as `pretrained`.
+      FileNotFoundError: no file at `path`. WeightsError: there are not a thousand names, or the download failed.
 
     Example:
       >>> from jaxcnn.weights.published import FILES
@@ -106,7 +106,7 @@ def class_names(about: Published, path: str | os.PathLike | None = None) -> tupl
 
 
 def _file(remote: Remote, path: str | os.PathLike | None = None) -> Path:
-    """The user's file if a path is given, else the cached one, fetched unless it is there; its hash is compared."""
+    """The user's file if a path is given, else the cached one, downloaded if it is not there. Its hash is checked."""
     if path is not None:
         path = Path(path)
         if not path.is_file():

@@ -1,4 +1,4 @@
-"""Two networks step by step, from the last to the first: where the one computes something else than the other."""
+"""Comparing two networks step by step, from the last step to the first: where they compute different things."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -10,20 +10,20 @@ from jaxcnn.ops.geometry import Window, sliding_window
 from jaxcnn.weights.foreign.steps import MERGES, Node
 from jaxcnn.weights.settings.plain import size_name
 
-CLOSE = 1e-6  # relative: files keep some numbers in single precision
-ORDERS = 24  # of the summands of a sum; more than four are taken as they come
+CLOSE = 1e-6  # relative, since files keep some numbers in single precision
+ORDERS = 24  # up to so many summands of a sum are tried in every order
 IMPLIED = {"data_format": "channels_last", "rms_scaling": False}  # of every layer here
 OF_BOTH = (*WITH_ARRAYS, "activation", "pool")  # roles of layers that both libraries have
 KNOWN = {"input", *MERGES, *(kind for kind, role in ROLES.items() if role in OF_BOTH)} - {"adaptive_avg_pool"}
 
 
 class Comparison:
-    """What differs, and what cannot be told.
+    """How two networks differ, and what cannot be compared.
 
     Args:
       theirs, ours: the last steps of the file's network and of the model.
-      names: the file's name of each layer with arrays, by its path in the model.
-      flattens: whether the model flattens a map, so that the size of its input counts.
+      names: the file's name for each layer with arrays, by its path in the model.
+      flattens: whether the model flattens a map; then the size of its input must agree.
 
     `differences` and `doubts` are sentences, in the order of computation.
     """
@@ -50,7 +50,7 @@ class Comparison:
             elif t.kind == "reshape" and _reaches(t.settings["shape"], shape):
                 waiting.append((t.inputs[0], o, shape))
             elif t.role not in ("arrays", "input", "merge") and len(t.inputs) == 1:
-                if o.kind not in KNOWN and t.kind not in KNOWN:  # a function of somebody's own on either side
+                if o.kind not in KNOWN and t.kind not in KNOWN:  # one of them is a function that a user wrote
                     self._doubt(t, f"what {_called(t)} does cannot be compared with {o.kind} at {o.name} in the model")
                     waiting.append((t.inputs[0], o.inputs[0], o.shape))
                 else:
@@ -81,7 +81,7 @@ class Comparison:
 
     def _input(self, t: Node, o: Node) -> None:
         if not self.flattens or t.shape is None or o.shape is None or len(t.shape) != len(o.shape):
-            return  # what a reshape in between does was compared
+            return  # the reshape in between has been compared
         if any(a is not None and a != b for a, b in zip(t.shape, o.shape, strict=True)):
             self._differ(t, f"input shape {tuple(t.shape)} in the file, {o.shape} in the model")
 
@@ -93,14 +93,14 @@ class Comparison:
             return iter(())
         if t.kind != "add" or math.factorial(len(t.inputs)) > ORDERS:
             return zip(t.inputs, o.inputs, strict=True)
-        # a sum is the same in any order: that which puts the same layers side by side
+        # a sum does not depend on the order, so take the one with the most equal layers side by side
         return max(
             (list(zip(order, o.inputs, strict=True)) for order in permutations(t.inputs)),
             key=lambda pairs: sum(self._share(a, b) for a, b in pairs),
         ).__iter__()
 
     def _share(self, t: Node, o: Node) -> float:
-        """How many of the layers right before two steps are the same."""
+        """How many of the layers directly before two steps are the same layers."""
         ours = {self.names.get(name, name) for name in o.sources}
         return len(t.sources & ours) / max(len(t.sources | ours), 1)
 
@@ -127,7 +127,7 @@ def _after(node: Node) -> str:
 
 
 def _are_alike(t: Node, o: Node) -> bool:
-    """A pool over the whole map is a global pool."""
+    """Whether two steps compute the same; a pool over the whole map is a global pool."""
     if {t.kind, o.kind} not in ({"avg_pool", "global_avg_pool"}, {"max_pool", "global_max_pool"}):
         return False
     pool = t if size_name(t.kind, t.settings) else o
@@ -139,7 +139,7 @@ def _differing(t: Node, o: Node) -> Iterator[tuple[str, Any, Any]]:
     there, here = dict(t.settings), dict(o.settings)
     if (
         t.kind == o.kind and (size := size_name(t.kind, there)) and t.kind != "conv_transpose"
-    ):  # that one's window slides over its output
+    ):  # the window of a transposed convolution slides over its output
         one, other = _window(t, o.shape), _window(o, o.shape)
         if one is not None and one == other:
             for name in (size, "stride", "padding", "dilation", "ceil_mode"):
@@ -158,12 +158,12 @@ def _differing(t: Node, o: Node) -> Iterator[tuple[str, Any, Any]]:
         elif name in IMPLIED:
             if value != IMPLIED[name]:
                 yield name, value, IMPLIED[name]
-        elif t.kind == o.kind:  # else a pool that is global without saying so
+        elif t.kind == o.kind:  # else it may be a global pool that is written as a window
             yield name, value, "not said"
 
 
 def _window(node: Node, shape: tuple[int | None, ...] | None) -> Window | None:
-    """The window that a step's settings mean on an input of `shape`; None where there is none, or it fits nowhere."""
+    """The window that a step slides over an input of `shape`; None if it slides none, or if the window fits nowhere."""
     settings = node.settings
     name = size_name(node.kind, settings)
     size = settings[name] if name else ()
@@ -191,7 +191,7 @@ def _is_same(a: Any, b: Any) -> bool:
 
 
 def _reaches(target: Any, shape: tuple[int | None, ...] | None) -> bool:
-    """Whether a reshape gives the shape that the model has there; one unknown side is −1."""
+    """Whether a reshape gives the shape that the model has at that place; −1 is a side of unknown length."""
     return (
         shape is not None
         and len(target) == len(shape)

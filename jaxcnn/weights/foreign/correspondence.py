@@ -1,5 +1,5 @@
-"""Which of another library's arrays becomes which of a model's: every one of theirs used once, every one of ours filled
-once, or an error that lists what does not fit."""
+"""Which array of another library becomes which array of a model. Each of theirs is used once and each of ours is
+filled once; else an error lists what does not fit."""
 
 import re
 import warnings
@@ -21,7 +21,7 @@ from jaxcnn.weights.foreign.transforms import Transform, cast
 from jaxcnn.weights.parts import Part
 from jaxcnn.weights.settings.own import settings_of
 
-SHOWN = 8  # names per kind of mistake in a message; the error has them all
+SHOWN = 8  # how many names a message lists for each kind of mistake; the error object has them all
 
 FOLDING = (
     "a bias in front of a batch norm only shifts what the norm subtracts: norm(x + b) with mean m is norm(x) with mean "
@@ -30,10 +30,10 @@ FOLDING = (
 
 
 class Mismatch(WeightsError):
-    """Arrays that are not a model's.
+    """The arrays of a source do not fit a model.
 
     Args:
-      message: what is said.
+      message: the message.
       missing: names that the model needs and the source lacks.
       unused: names of the source that nothing in the model takes.
       misshaped: names of the source whose shape is not the one needed.
@@ -46,7 +46,7 @@ class Mismatch(WeightsError):
 
 @dataclass(frozen=True)
 class Assignment:
-    """One array of the model: where it comes from, and by which transforms, in order.
+    """The source of one array of the model, and the transforms to apply, in order.
 
     `minus` names a second array that is subtracted where the source has it: a bias folded into a running mean.
     """
@@ -67,7 +67,7 @@ class Assignment:
         return value.shape
 
     def shape_from(self, shape: tuple[int, ...]) -> tuple[int, ...] | None:
-        """The shape that an array of `shape` takes on; None if the transforms cannot take it."""
+        """The shape of an array of `shape` after the transforms; None if they cannot take such an array."""
         value = np.broadcast_to(np.uint8(0), shape)
         try:
             for transform in self.transforms:
@@ -82,8 +82,8 @@ class Correspondence:
     """All assignments of a model, in the order of computation; printing it gives the table with the reasons.
 
     Args:
-      model: whose arrays are filled.
-      dialect: of the library.
+      model: the model whose arrays are filled.
+      dialect: the dialect of the library.
       assignments: one for each array of the model.
       ignored: (pattern of names, reason) of what a source may hold and the model does not take.
     """
@@ -96,10 +96,10 @@ class Correspondence:
     def fill(self, arrays: Mapping[str, np.ndarray], where: str, strict: bool = True) -> tuple[Tree, Tree]:
         """The model's (params, state) from another library's arrays by name.
 
-        Without `strict`, what does not fit is listed in a warning, and what is lacking is as the model's init makes it.
+        Without `strict`, a warning lists what does not fit, and missing arrays are as the model's init makes them.
 
         Raises:
-          Mismatch: missing, unused or misshaped names. WeightsError: values that are not finite or no floats.
+          Mismatch: names are missing, unused or misshaped. WeightsError: values are not finite, or are not floats.
         """
         tree: Tree = {"params": {}, "state": {}}
         lacking: set[str] = set()
@@ -125,18 +125,18 @@ class Correspondence:
             branch: Tree = tree
             for name in way:
                 branch = branch.setdefault(name, {})
-            branch[leaf] = jnp.array(value)  # a copy: asarray may share memory with the source
+            branch[leaf] = jnp.array(value)  # a copy, since asarray may share memory with the source
         return tree["params"], tree["state"]
 
     def invert(self, params: Tree, state: Tree) -> dict[str, np.ndarray]:
-        """The other library's arrays by name, from a model's."""
+        """The inverse of `fill`: the other library's arrays by name, made from a model's."""
         values = flatten({"params": params, "state": state})
         out = {}
         for one in self.assignments:
             value = np.asarray(values[one.target])
             for transform in reversed(one.transforms):
                 value = transform.invert(value)
-            out[one.source] = np.array(value, order="C")  # a copy: JAX keeps what asarray shows
+            out[one.source] = np.array(value, order="C")  # a copy, since asarray may show the memory of a JAX array
         return out
 
     def reasons(self) -> dict[str, str]:
@@ -160,7 +160,7 @@ class Correspondence:
         return "\n".join(lines)
 
     def _settings(self) -> list[str]:
-        """What a source's configuration is compared with: a line for each layer that has settings."""
+        """A line for each layer with settings; these are compared with the configuration of the source."""
         found = settings_of(self.model.layer)
         said = {
             path: [f"{name}={value}" for name, value in one.items() if name != "kind"] for path, one in found.items()
@@ -189,7 +189,7 @@ class Correspondence:
         )
 
     def _hint(self, arrays: Mapping[str, np.ndarray], wrong: list[Assignment]) -> str:
-        """What to do when it is only the number of classes that differs, or what a batch norm learns."""
+        """Advice for a source that differs only in the number of classes, or in what its batch norms learn."""
         if without := [leaf for leaf in ("scale", "bias") if self._lacks(arrays, leaf)]:
             said = " and ".join(f"use_{leaf}=False" for leaf in without)
             return f". A BatchNorm of the source has learned no such array; {said} makes one like it"
@@ -207,7 +207,7 @@ class Correspondence:
         )
 
     def _lacks(self, arrays: Mapping[str, np.ndarray], leaf: str) -> bool:
-        """Whether the source has the statistics of a batch norm, and not its `leaf`."""
+        """Whether the source has the statistics of a batch norm, but not its array `leaf`."""
         statistics = {
             one.target[len("state/") : -len("/mean")]
             for one in self.assignments
@@ -228,17 +228,17 @@ def correspond(
     ignored: Iterable[tuple[str, str]] = (),
     strict: bool = True,
 ) -> Correspondence:
-    """The correspondence that names of layers make.
+    """The correspondence between a model's arrays and a library's, given the library's names of the layers.
 
     Args:
-      model: whose arrays are to be filled, and its `parts`.
-      dialect: of the library.
+      model: the model whose arrays are to be filled; `parts`: its layers with arrays.
+      dialect: the dialect of the library.
       names: the library's name of each part, by path.
-      ignored: besides what the dialect ignores.
-      strict: False lets parts go without a name; they take the one they have here.
+      ignored: patterns of names to ignore, besides those of the dialect.
+      strict: if False, a part without a name takes the name that it has here.
 
     Raises:
-      ValueError: a part without a name, a name that is no part's path, two parts of one name.
+      ValueError: a part has no name, a path is not that of a part, or two parts have the same name.
     """
     parts = list(parts)
     paths = [part.path for part in parts]
@@ -261,7 +261,7 @@ def correspond(
 
 
 def assign(part: Part, dialect: Dialect, name: str, minus: str | None = None) -> list[Assignment]:
-    """The assignments of one part, from the library's layer of a name; `minus` goes to its running mean."""
+    """The assignments of one part, from the library's layer `name`. `minus` is subtracted from the running mean."""
     out = []
     for leaf, (target, like) in part.arrays.items():
         source, transforms = dialect.leaf(part, leaf)

@@ -1,4 +1,4 @@
-"""What another library calls a layer's arrays, and how it lays them out."""
+"""The names that other libraries give a layer's arrays, and the order of their axes."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ Transforms = tuple[Transform, ...]
 
 @dataclass(frozen=True)
 class Dialect:
-    """A library's way of writing weights.
+    """How a library names and arranges weights.
 
     Args:
       name: of the library.
-      joint: what stands between a layer's name and an array's.
-      families: the names of the catalogue's models there.
+      joint: the text between the name of a layer and the name of an array.
+      families: the names that the library gives the layers of the catalogue's models.
       leaf: `(part, leaf name) -> (their name of the array, transforms from theirs to ours)`.
-      ignored: (pattern of names, reason) of what such files hold besides weights.
-      folds_bias: whether a convolution's bias in front of a batch norm may be folded into the norm's mean.
-      says_settings: whether its files say what layers compute, which is compared then.
+      ignored: (pattern of names, reason) for entries of such files that are no weights.
+      folds_bias: whether the bias of a convolution before a batch norm may be folded into the norm's mean.
+      says_settings: whether its files hold the settings of the layers; then these are compared.
     """
 
     name: str
@@ -68,6 +68,6 @@ KERAS = Dialect(
     folds_bias=True,
     says_settings=True,
 )
-ARRAYS = Dialect("arrays", "/", arrays.FAMILIES, lambda part, leaf: (leaf, ()))  # laid out and called as here
+ARRAYS = Dialect("arrays", "/", arrays.FAMILIES, lambda part, leaf: (leaf, ()))  # as here
 
 DIALECTS = {"torch": TORCH, "keras": KERAS, "arrays": ARRAYS}

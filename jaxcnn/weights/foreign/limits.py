@@ -1,4 +1,4 @@
-"""How much a file may unpack to: what a header states is compared with this before anything is read."""
+"""Bounds on the size of unpacked files. The size that a header states is compared with them before anything is read."""
 
 import jax
 import numpy as np
@@ -6,12 +6,12 @@ import numpy as np
 from jaxcnn.models import Model
 from jaxcnn.weights.parts import template
 
-ALLOWANCE = 256 << 20  # bytes: a whole file of a small network, whatever it holds besides
-COPIES = 16  # of the model: double precision, an optimizer's moments, a top that the model lacks
+ALLOWANCE = 256 << 20  # bytes; enough for a whole file of a small network
+COPIES = 16  # times the model's size: double precision, an optimizer's moments, a top that the model lacks
 
 
 def most_bytes(file_bytes: int, model_bytes: int) -> int:
-    """The most that a file of weights may hold: twice its own size, or what the model can make use of."""
+    """The most bytes that a weights file may unpack to: twice its size, or what the model can use, if that is more."""
     return max(2 * file_bytes, ALLOWANCE + COPIES * model_bytes)
 
 

@@ -1,6 +1,6 @@
-"""Finding what another library calls each layer: by its table, else by the layers' names, order or shapes.
+"""Finding the name that another library has for each layer: by its table, else by the layers' names, order or shapes.
 
-Without a table, a way is taken only where it cannot go wrong. What it gives is checked array by array in any case.
+Without a table, a way is used only if it gives one answer. The arrays are checked one by one in any case.
 """
 
 import re
@@ -33,10 +33,10 @@ def fill(
     Args:
       model, dialect, arrays: the model to fill, the source's library, and the source's arrays by name.
       names: the library's name of each layer by its path here; None to find them.
-      order: the library's layers in the order of computation, where that is known.
+      order: the library's layers in the order of computation, if that is known.
       where: the source, for messages.
       check: called with the library's name of each layer before any array is taken; raises if the layers do not fit.
-      strict: False takes what fits, and warns of the rest.
+      strict: if False, the arrays that fit are taken, and a warning lists the rest.
 
     Raises:
       Mismatch, WeightsError, ValueError: as `from_torch`.
@@ -53,7 +53,7 @@ def fill(
 
 
 def expected_names(model: Model, dialect: Dialect, names: Mapping[str, str] | None) -> set[str]:
-    """The arrays that a source should have, in a library's names: a table's, the caller's or those they have here."""
+    """The names of the arrays that a source should have: from a table, from the caller, or the names they have here."""
     parts = parts_of(model)
     paths = [part.path for part in parts]
     if names is None:
@@ -71,10 +71,10 @@ def expected_names(model: Model, dialect: Dialect, names: Mapping[str, str] | No
 
 
 def explain(model: Model, library: str) -> Correspondence:
-    """Which array of another library becomes which of a model's, and why each is transposed; print it.
+    """Which array of another library becomes which array of a model, and why each is transposed. Print the result.
 
     Args:
-      model: of the catalogue, or any other; for those without a table, with the names that their layers have here.
+      model: any model. For one without a table, the layers have the names that they have here.
       library: "torch", "keras" or "arrays".
 
     Returns:
@@ -82,7 +82,7 @@ def explain(model: Model, library: str) -> Correspondence:
       that a source's configuration is compared with.
 
     Raises:
-      ValueError: another library.
+      ValueError: the library is not one of the three.
 
     Example:
       >>> from jaxcnn import models
@@ -113,7 +113,7 @@ Layers = Mapping[str, Mapping[str, np.ndarray]]  # a library's arrays by layer, 
 
 
 def _own_names(paths: Iterable[str], dialect: Dialect) -> dict[str, str]:
-    """The names that the layers have here, joined as the library joins names."""
+    """The paths of the layers here, joined with the sign that the library uses."""
     return {path: path.replace("/", dialect.joint) for path in paths}
 
 
@@ -135,7 +135,7 @@ def _match(
 
 
 def _grouped(arrays: Mapping[str, np.ndarray], dialect: Dialect) -> dict[str, dict[str, np.ndarray]]:
-    """The library's arrays by layer, without those that the dialect ignores."""
+    """The library's arrays, grouped by layer, without those that the dialect ignores."""
     ignored = [re.compile(pattern) for pattern, _ in dialect.ignored]
     layers: dict[str, dict[str, np.ndarray]] = {}
     for name, value in arrays.items():
@@ -145,7 +145,7 @@ def _grouped(arrays: Mapping[str, np.ndarray], dialect: Dialect) -> dict[str, di
 
 
 def _by_order(model: Model, parts: Sequence[Part], layers: Layers, order: Sequence[str], where: str) -> dict[str, str]:
-    """The first convolution is the first convolution, and so on, each kind for itself."""
+    """The names by order: their first convolution is our first convolution, and so on, for each kind of layer."""
     names: dict[str, str] = {}
     for kind in ("convolution", "dense", "norm"):
         ours = [part.path for part in parts if part.role == kind]
@@ -160,7 +160,7 @@ def _by_order(model: Model, parts: Sequence[Part], layers: Layers, order: Sequen
 
 
 def _by_shape(model: Model, parts: Sequence[Part], dialect: Dialect, layers: Layers, where: str) -> dict[str, str]:
-    """Each part is the one layer with arrays of its names and shapes, if there is just one."""
+    """The names by shapes: each part gets the layer whose arrays have its names and shapes, if exactly one has."""
     names = {part.path: [name for name in layers if _fits(part, dialect, name, layers[name])] for part in parts}
     left = [name for name in layers if [name] not in names.values()]
     unsure = [part for part in parts if len(names[part.path]) != 1]

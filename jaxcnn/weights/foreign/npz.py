@@ -1,4 +1,4 @@
-"""Weights from files of arrays that already lie as they do here."""
+"""Weights from files of arrays whose axes are already in the order used here."""
 
 import io
 import math
@@ -28,9 +28,9 @@ def from_arrays(
 
     Args:
       source: `{"conv1/kernel": array, …}`, or the path of an .npz file of such arrays.
-      model: with as many classes as the source. SqueezeNet goes by the names of its Caffe model ("fire2/squeeze1x1"),
-        the others by those they have here.
-      names: the source's name of each layer, `{"conv1": "first"}`, where they are others.
+      model: a model with as many classes as the source. SqueezeNet has the names of its Caffe model
+        ("fire2/squeeze1x1"), the other models have the names they have here.
+      names: the source's name of each layer, `{"conv1": "first"}`, if the source uses other names.
 
     Returns:
       (params, state), in the model's dtypes.
@@ -70,13 +70,13 @@ def _read(path: Path, model_bytes: int) -> dict[str, np.ndarray]:
             if stated > limit or len(members) > MEMBERS:
                 raise ValueError(f"its {len(members):,} arrays state {stated:,} bytes, more than the model can use")
             return {member.filename.removesuffix(".npy"): _member(archive, member) for member in members}
-    except Exception as error:  # whatever zipfile, zlib and NumPy raise for whatever bytes
+    except Exception as error:  # damaged bytes make zipfile, zlib and NumPy raise all kinds of errors
         said = " ".join(str(error).split())[:300] or type(error).__name__
         raise WeightsError(f"{path}: expected an .npz file of arrays, found {size:,} bytes: {said}") from None
 
 
 def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
-    """An array whose header states as many values as there are."""
+    """An array of an archive, after a check that its header states as many values as there are."""
     with archive.open(member) as file:
         content = file.read(member.file_size + 1)
     buffer = io.BytesIO(content)

@@ -1,4 +1,4 @@
-"""PyTorch's own files, which are pickles: read by PyTorch alone, and only what cannot run code."""
+"""PyTorch's own files, which are pickles. Only PyTorch's safe loader reads them, which runs no code from the file."""
 
 import argparse
 import re
@@ -19,11 +19,11 @@ ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def unpickle(path: Path, model_bytes: int) -> Mapping[str, Any]:
-    """What `torch.load(weights_only=True)` finds in a file: dictionaries, numbers and tensors.
+    """The dictionaries, numbers and tensors that `torch.load(weights_only=True)` finds in a file.
 
     Raises:
       FileNotFoundError: no such file. ImportError: no PyTorch.
-      WeightsError: a damaged file, whole modules and other objects, TorchScript, sizes above `most_bytes`.
+      WeightsError: the file is damaged, holds a module, another object or TorchScript, or unpacks to too many bytes.
     """
     first_bytes(path)
     try:
@@ -39,7 +39,7 @@ def unpickle(path: Path, model_bytes: int) -> Mapping[str, Any]:
     try:
         with torch.serialization.safe_globals(_harmless()):
             found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever the bytes lead to: UnpicklingError, RuntimeError, EOFError, …
+    except Exception as error:  # damaged bytes lead to UnpicklingError, RuntimeError, EOFError, …
         raise WeightsError(f"{path}: expected PyTorch weights, found {size:,} bytes that {_reason(error)}") from None
     if isinstance(found, list | tuple) and any(isinstance(value, Mapping) for value in found):
         return {str(i): value for i, value in enumerate(found)}
@@ -49,9 +49,9 @@ def unpickle(path: Path, model_bytes: int) -> Mapping[str, Any]:
 
 
 def _check_archive(path: Path, limit: int) -> None:
-    """The sizes and checksums of the archive that PyTorch writes, which its own reader does not compare."""
+    """Check the sizes and checksums in a PyTorch archive, which PyTorch's own reader does not check."""
     if not zipfile.is_zipfile(path):
-        return  # the format until PyTorch 1.6
+        return  # the file format of PyTorch before 1.6
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
@@ -59,7 +59,7 @@ def _check_archive(path: Path, limit: int) -> None:
                 raise WeightsError(
                     f"{path}: unpacks to more than {limit:,} bytes, by what it states; no such model needs that"
                 )
-            summed = any(member.CRC for member in members)  # else written without, as an option of PyTorch has it
+            summed = any(member.CRC for member in members)  # else without checksums, which PyTorch writes if told to
             if summed and (wrong := archive.testzip()) is not None:
                 raise zipfile.BadZipFile(f"the checksum of {wrong} is another")
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
@@ -75,14 +75,14 @@ def _check_archive(path: Path, limit: int) -> None:
 
 
 def _harmless() -> list[Any]:
-    """What checkpoints hold beside tensors and cannot run anything: NumPy's numbers, parsed command lines."""
+    """The classes in checkpoints, beside tensors, that cannot run code: NumPy's numbers and parsed command lines."""
     dtypes = [type(np.dtype(name)) for name in ("float16", "float32", "float64", "int32", "int64", "bool")]
-    core: Any = getattr(np, "_core", None) or np.core  # the second until NumPy 1
+    core: Any = getattr(np, "_core", None) or np.core  # the second name is that of NumPy 1
     return [argparse.Namespace, np.dtype, core.multiarray.scalar, *dtypes]
 
 
 def _reason(error: Exception) -> str:
-    """PyTorch's reason in one line, without its advice to run whatever stands in the file."""
+    """PyTorch's reason in one line, without its advice to load the file in the unsafe way."""
     said = ESCAPES.sub("", str(error))
     if found := re.search(r"GLOBAL ([\w.]+)", said):
         return f"hold more than tensors; torch.load(weights_only=True) does not run {found[1]}. {CURE}"

@@ -35,7 +35,7 @@ def from_torch(
     Args:
       source: a state dict (`module.state_dict()`, of tensors or NumPy arrays), the path of a .safetensors file, or of a
         .pth (.pt, .th, .bin) file. Such a file is a pickle; it is read by `torch.load(weights_only=True)`, which runs
-        nothing that stands in it, and needs PyTorch. A checkpoint that holds one state dict, at any depth and under any
+        no code from it and needs PyTorch. A checkpoint that holds one state dict, at any depth and under any
         name, is taken for that; prefixes that wrappers put in front of all names ("module.", "_orig_mod.", "model.",
         "backbone.", …) are taken away.
       model: with as many classes as the source. Those of the catalogue that torchvision has go by torchvision's names,
@@ -72,17 +72,17 @@ def from_torch(
 
 
 def to_torch(params: Tree, state: Tree, model: Model) -> dict[str, np.ndarray]:
-    """The inverse: a model's arrays as a PyTorch state dict of NumPy arrays.
+    """The inverse of `from_torch`: a model's arrays as a PyTorch state dict of NumPy arrays.
 
     Args:
-      params, state: the model's.
-      model: named as in `from_torch`; layers of networks without a table keep their names here, joined by dots.
+      params, state: the parameters and state of the model.
+      model: the model. The names are those of `from_torch`; without a table, the paths here, joined by dots.
 
     Returns:
       `{name: array}`. `{name: torch.from_numpy(a) for name, a in …}` is what `module.load_state_dict` takes.
 
     Raises:
-      KeyError: arrays that are not the model's.
+      KeyError: an array is not one of the model's.
 
     Example:
       >>> import jax
@@ -99,7 +99,7 @@ def to_torch(params: Tree, state: Tree, model: Model) -> dict[str, np.ndarray]:
 
 
 def _read(source: Mapping[str, Any] | str | os.PathLike, model: Model) -> tuple[dict[str, np.ndarray], str]:
-    """Arrays by name, and what to call the source in messages."""
+    """The arrays by name, and the name of the source for messages."""
     if isinstance(source, Mapping):
         return arrays_in(source, "state dict", "source"), "state dict"
     if not isinstance(source, str | os.PathLike):
@@ -119,7 +119,7 @@ def _read(source: Mapping[str, Any] | str | os.PathLike, model: Model) -> tuple[
 
 
 def _order(arrays: Mapping[str, np.ndarray]) -> list[str] | None:
-    """The layers of an nn.Sequential, whose names are numbers, in its order; None for anything else."""
+    """The layers of an nn.Sequential in order, if all names are numbers; None for any other module."""
     layers = {name.rpartition(".")[0] for name in arrays}
     if not all(re.fullmatch(r"\d+(\.\d+)*", layer) for layer in layers):
         return None

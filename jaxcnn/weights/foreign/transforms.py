@@ -1,4 +1,4 @@
-"""How an array of another library becomes ours: each change with its name, its reason and its inverse."""
+"""The changes that turn an array of another library into ours, each with its name, its reason and its inverse."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ Change = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Transform:
-    """A change of an array's layout or dtype.
+    """A change of the order of an array's axes, or of its dtype.
 
     Args:
-      name: a few signs, for tables.
+      name: a short name for tables.
       reason: why the two libraries differ.
-      apply: theirs to ours.
-      invert: ours to theirs.
+      apply: turns their array into ours.
+      invert: turns our array into theirs.
     """
 
     name: str
@@ -52,7 +52,7 @@ HWCM_TO_HW1O = Transform(
 
 
 def chw_to_hwc(shape: tuple[int, ...]) -> Transform:
-    """The input features of the layers after a flattening of a map of `shape` (*spatial, C).
+    """Reorder the input features of a layer after a flattened map of `shape` (*spatial, C).
 
     Example:
       >>> chw_to_hwc((1, 2, 3)).apply(np.arange(6)).tolist()
@@ -69,7 +69,7 @@ def chw_to_hwc(shape: tuple[int, ...]) -> Transform:
 
 
 def cast(theirs: np.dtype, ours: np.dtype) -> Transform:
-    """The dtype of the file to that of the model; there is no way back, exported arrays have the model's."""
+    """Convert from the dtype of the file to that of the model. The inverse does nothing: exported arrays keep it."""
     exact = jnp.promote_types(theirs, ours) == ours
     return Transform(
         f"{theirs}→{ours}",

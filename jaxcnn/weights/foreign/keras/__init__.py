@@ -26,7 +26,7 @@ def from_keras(source: Any, model: Model, *, names: Mapping[str, str] | None = N
 
     Args:
       source: a live Keras model, or the path of a .keras, .h5 (whole model or weights, Keras 2 or 3) or .weights.h5
-        file; what kind it is, its first bytes say. Files need h5py, and no Keras; they are read by another process,
+        file; its first bytes tell which. Files need h5py, and no Keras; they are read by another process,
         which costs about half a second, with bounds on time and size, and nothing outside of the file is read.
       model: with as many classes as the source. VGG, ResNet and MobileNetV2 go by the names of `keras.applications`;
         the last two are other networks there in small ways: create them with `form="keras"`.

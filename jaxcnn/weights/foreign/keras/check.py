@@ -1,4 +1,4 @@
-"""Whether a Keras model computes what a model of ours does."""
+"""Whether a Keras model and a model of ours compute the same."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -17,11 +17,11 @@ LOSSES = {"softmax": "softmax_cross_entropy", "sigmoid": "sigmoid_binary_cross_e
 
 
 def differences(source: Contents, model: Model, names: Mapping[str, str]) -> list[str]:
-    """What cannot be compared, as sentences.
+    """Compare a Keras model with ours; return sentences about what cannot be compared.
 
     Args:
-      source: with its configuration; without one there is nothing to compare.
-      model: what the arrays are for.
+      source: the source; without a configuration there is nothing to compare.
+      model: the model that gets the arrays.
       names: Keras' name of each layer with arrays, by its path in the model.
 
     Raises:
@@ -41,7 +41,7 @@ def differences(source: Contents, model: Model, names: Mapping[str, str]) -> lis
         theirs = _without_scaling(theirs, ours, doubts)
         flattens = any(part.flattened for part in parts_of(model))
         found = Comparison(theirs, ours, names, flattens)
-    except Exception as error:  # whatever wrong types in a configuration lead to
+    except Exception as error:  # wrong types in a configuration lead to all kinds of errors
         said = " ".join(str(error).split())[:300] or type(error).__name__
         raise WeightsError(f"{source.where}: its configuration cannot be understood: {said}") from None
     if found.differences:
@@ -56,7 +56,7 @@ def differences(source: Contents, model: Model, names: Mapping[str, str]) -> lis
 
 
 def _without_last_activation(theirs: Node, ours: Node, model: Model, doubts: list[str]) -> Node:
-    """The logits: models here end in them, and their loss says what becomes of them."""
+    """The step that gives the logits: models here end in logits, and the activation belongs to the loss."""
     if theirs.kind not in LOSSES or ours.kind == theirs.kind:
         return theirs
     if model.num_classes and model.loss != LOSSES[theirs.kind]:
@@ -68,7 +68,7 @@ def _without_last_activation(theirs: Node, ours: Node, model: Model, doubts: lis
 
 
 def _without_scaling(theirs: Node, ours: Node, doubts: list[str]) -> Node:
-    """The network behind a Rescaling(1/255) right after the input, which images here have gone through already."""
+    """The network without a Rescaling(1/255) directly after the input, since images here are scaled already."""
     first = _first(theirs)
     if first is None or first.kind != "rescaling" or not is_unit_scale(first.settings):
         return theirs
@@ -83,13 +83,13 @@ def _without_scaling(theirs: Node, ours: Node, doubts: list[str]) -> Node:
 
 
 def _first(node: Node) -> Node | None:
-    """The step that takes the input, if there is one such and one input."""
+    """The step that takes the input, if there is exactly one such step and one input."""
     found = {id(n): n for n in _all(node) if any(before.kind == "input" for before in n.inputs)}
     return next(iter(found.values())) if len(found) == 1 else None
 
 
 def _all(last: Node) -> list[Node]:
-    """Every step, each after those it takes its inputs from."""
+    """All steps, each after the steps of its inputs."""
     done: dict[int, Node] = {}
     waiting = [last]
     while waiting:
@@ -102,7 +102,7 @@ def _all(last: Node) -> list[Node]:
 
 
 def _replaced(last: Node, old: Node, new: Node) -> Node:
-    """The same steps with one of them replaced."""
+    """The graph with one step replaced by another."""
     made = {id(old): new}
     for node in _all(last):
         if id(node) not in made:

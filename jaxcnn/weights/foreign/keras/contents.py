@@ -34,15 +34,15 @@ CONTAINERS = ("layers", "_layer_checkpoint_dependencies")  # the second until Ke
 
 @dataclass(frozen=True)
 class Contents:
-    """What a source holds.
+    """The content of a Keras source.
 
     Args:
       arrays: by name.
       order: the layers with arrays in the order of computation; None where the source does not tell.
-      names: of the layers, by the way to them through nested models.
+      names: the name of each layer, by the names of the nested models around it.
       config: the model's configuration; None in files of weights alone.
-      where: what to call the source in messages.
-      is_live: whether it is a model rather than a file.
+      where: the name of the source for messages.
+      is_live: whether the source is a model rather than a file.
     """
 
     arrays: Mapping[str, np.ndarray]
@@ -54,7 +54,7 @@ class Contents:
 
 
 def read(source: Any, model: Model) -> Contents:
-    """What stands in a source; the model tells how large a file may be, and what ambiguous variables are.
+    """Read a source. The model bounds the size of a file, and tells what ambiguous variables are.
 
     Raises:
       FileNotFoundError, ImportError, TypeError, WeightsError: as `from_keras`.
@@ -80,7 +80,7 @@ def read(source: Any, model: Model) -> Contents:
         return _collected(_of_weights(file, single), str(path), config, ordered=_is_ordered(file))
     except WeightsError:
         raise
-    except Exception as error:  # whatever the wrong types in a configuration and between groups lead to
+    except Exception as error:  # wrong types in a configuration or in groups lead to all kinds of errors
         size, said = path.stat().st_size, " ".join(str(error).split())[:300]
         raise WeightsError(
             f"{path}: expected a {path.suffix} file of Keras, found {size:,} bytes: {said or type(error).__name__}"
@@ -94,10 +94,10 @@ def _mapping(config: Any) -> Config:
 
 
 def _live_config(model: Any) -> Config | None:
-    """A live model's configuration as its file would have it; None where it has none of its own."""
+    """A live model's configuration as its file would hold it; None if the model has none of its own."""
     try:
         config = {"class_name": type(model).__name__, "config": model.get_config()}
-    except Exception:  # of the user's own classes, which need not have one
+    except Exception:  # classes that the user wrote need not have a configuration
         return None
     return config if layers_in(config) is not None else None
 
@@ -129,7 +129,7 @@ def _renamed(layer: str, variables: Mapping[str, np.ndarray]) -> dict[str, np.nd
             "bias": "pointwise/bias",
         }
         return {f"{layer}/{places.get(name, name)}": value for name, value in variables.items()}
-    # Keras 2 called a depthwise convolution's kernel so
+    # Keras 2's name for the kernel of a depthwise convolution
     return {f"{layer}/{'kernel' if name == 'depthwise_kernel' else name}": value for name, value in variables.items()}
 
 
@@ -164,7 +164,7 @@ def _has(group: Group, attribute: str) -> bool:
 
 
 def _texts(group: Group, attribute: str) -> list[str]:
-    """A list of names; one too long for HDF5 stands in parts, each with a number behind its name."""
+    """A list of names. A list too long for HDF5 is stored in parts, whose names end in numbers."""
     if not _has(group, attribute):
         raise KeyError(f"{group.name} has no attribute {attribute}")
     count = len(group.attributes)
@@ -173,7 +173,7 @@ def _texts(group: Group, attribute: str) -> list[str]:
 
 
 def _variable(path: str) -> str:
-    """`block1_conv1/kernel:0` is the kernel; so is `block1_conv1_W_1:0` in the oldest files."""
+    """The variable that a name means: `block1_conv1/kernel:0` is the kernel, and so is the old `block1_conv1_W_1:0`."""
     name = path.rpartition("/")[2].removesuffix(":0")
     if old := re.fullmatch(r".*_(W|b|gamma|beta|running_mean|running_std)(_\d+)?", name):
         today = {"W": "kernel", "b": "bias", "running_mean": "moving_mean", "running_std": "moving_variance"}
@@ -185,7 +185,7 @@ def _variable(path: str) -> str:
 
 
 def _container(group: Group) -> Group | None:
-    """Where a model's layers stand."""
+    """The group that holds the layers of a model."""
     found = [inner for name in CONTAINERS if (inner := group.groups().get(name)) is not None and inner.groups()]
     return found[0] if found else None
 
@@ -212,10 +212,10 @@ def _of_weights(group: Group, single: str | None, way: Way = ()) -> Iterator[Fou
 
 
 def _is_ordered(file: Group) -> bool:
-    """Whether the counts are an order: they are one within a class, so each kind of layer must be of one class."""
+    """Whether the counts give an order. They do within a class, so each kind of layer must have one class only."""
     layers = _container(file)
     if layers is None:
-        return False  # attributes, in the order of the alphabet
+        return False  # attributes, in alphabetical order
     classes: dict[int, set[str]] = {}
     for key, layer in layers.groups().items():
         if _container(layer) is not None:
@@ -227,7 +227,7 @@ def _is_ordered(file: Group) -> bool:
 
 
 def _of_archive(group: Group, config: Config, way: Way, single: str | None) -> Iterator[Found]:
-    """The same groups beside a config, which has the layers' names and their order."""
+    """The arrays of an archive: the groups of `_of_weights`, with names and order from the configuration."""
     container = _container(group)
     groups = container.groups() if container is not None else {}
     of_class: dict[str, list[str]] = {}
@@ -238,9 +238,9 @@ def _of_archive(group: Group, config: Config, way: Way, single: str | None) -> I
     for layer in layers_in(config) or []:
         name = str(layer["class_name"]).rpartition(">")[2]
         base = snake_case(name)
-        if counted:  # layers without weights may have no group
+        if counted:  # a layer without weights may have no group
             key = base if counts[base] == 0 else f"{base}_{counts[base]}"
-        else:  # each layer has a group, but those with weights were counted twice
+        else:  # each layer has a group, but layers with weights were counted twice
             there = of_class.get(base, [])
             key = there[counts[base]] if counts[base] < len(there) else ""
         counts[base] += 1
@@ -268,7 +268,7 @@ def _named(way: Way, values: list[np.ndarray], names: list[str]) -> Iterator[Fou
 
 
 def _by_class(base: str, count: int, single: str | None) -> list[str] | None:
-    """The variables of a normalization, of which any may be left out; None where their number does not tell."""
+    """The variables of a normalization, any of which may be absent; None if their number leaves that open."""
     statistics = ["moving_mean", "moving_variance"] if base == "batch_normalization" else []
     if base not in ("batch_normalization", "layer_normalization", "group_normalization"):
         return None
@@ -277,7 +277,7 @@ def _by_class(base: str, count: int, single: str | None) -> list[str] | None:
 
 
 def _single_norm_variable(model: Model) -> str | None:
-    """What a normalization's only learned variable is: what those of the model have; None where that does not tell."""
+    """What the only learned variable of a normalization is, judged by the model's; None if that leaves it open."""
     norms = [part.arrays for part in parts_of(model) if part.role == "norm"]
     found = {
         name
@@ -289,7 +289,7 @@ def _single_norm_variable(model: Model) -> str | None:
 
 
 def _by_rank(values: list[np.ndarray]) -> list[str]:
-    """What numbered variables are, told by their ranks; their numbers where that does not tell."""
+    """Names for numbered variables, judged by their ranks; their numbers if the ranks leave it open."""
     known: dict[tuple[int, ...], list[str]] = {(1, 1, 1, 1): ["gamma", "beta", "moving_mean", "moving_variance"]}
     for rank in (2, 3, 4, 5):
         known |= {(rank,): ["kernel"], (rank, 1): ["kernel", "bias"]}
@@ -299,6 +299,6 @@ def _by_rank(values: list[np.ndarray]) -> list[str]:
 
 
 def _counted(key: str) -> tuple[str, int]:
-    """conv2d_10 after conv2d_9."""
+    """A key for sorting by the number at the end of a name, so that conv2d_10 comes after conv2d_9."""
     base, _, number = key.rpartition("_")
     return (base, int(number)) if base and number.isdigit() else (key, 0)

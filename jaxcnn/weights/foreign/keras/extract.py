@@ -1,6 +1,6 @@
-"""A program of its own: reads a file of Keras and writes what is in it to the standard output.
+"""A separate program that reads a Keras file and writes its content to the standard output.
 
-It runs apart from whoever asked, because a hostile HDF5 file can keep the C library busy for ever or crash it. Nothing
+It runs in a process of its own, because a hostile HDF5 file can make the C library hang or crash. Nothing
 outside of the file is read: links, external storage and virtual datasets are refused, as is what states a size above
 the limit. It needs NumPy and h5py alone, so that it starts quickly.
 
@@ -17,7 +17,7 @@ import zipfile
 import h5py  # type: ignore[import-untyped]
 import numpy as np
 
-CONFIG_LIMIT = 64 << 20  # bytes of a configuration or a list of names
+CONFIG_LIMIT = 64 << 20  # the most bytes of a configuration or a list of names
 MEMBERS, OBJECTS, DEPTH = 10_000, 100_000, 60
 NAMES = ("layer_names", "weight_names", "model_config", "name")
 TRAINING = ("optimizer_weights", "optimizer", "_optimizer", "metrics", "compile_metrics", "_compile_metrics")
@@ -45,12 +45,12 @@ def main(path: str, limit: int) -> None:
 
 
 class Walk:
-    """Through the groups of a file; arrays are noted, not read."""
+    """A walk through the groups of a file. It notes the arrays and does not read them."""
 
     def __init__(self, limit: int) -> None:
         self.limit, self.bytes, self.objects = limit, 0, 0
         self.arrays: list[h5py.Dataset] = []
-        self.on_the_way: list[int] = []  # the places of the groups that are being walked through
+        self.on_the_way: list[int] = []  # the addresses of the groups that the walk is inside of
 
     def group(self, group, depth: int) -> dict:
         """The attributes, groups and numbers of the arrays in a group."""
@@ -91,7 +91,7 @@ class Walk:
 
 
 def _attributes(group) -> dict[str, list[str]]:
-    """The texts that say what a group is; long lists of names stand in parts, layer_names0 and so on."""
+    """The attributes that describe a group. Long lists of names are stored in parts: layer_names0 and so on."""
     found = {}
     for name in group.attrs:
         if name.rstrip("0123456789") in NAMES:
@@ -105,7 +105,7 @@ def _attributes(group) -> dict[str, list[str]]:
 
 
 def _dtype(array) -> str:
-    """Keras writes bfloat16, which HDF5 does not know, as two bytes and says so beside them."""
+    """The dtype of an array. HDF5 has no bfloat16: Keras writes two bytes, and an attribute that says so."""
     if array.dtype.kind == "V" and array.dtype.itemsize == 2 and array.attrs.get("dtype") == "bfloat16":
         return "bfloat16"
     return array.dtype.str
@@ -120,8 +120,8 @@ def _member(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
 
 
 def _bound_memory(limit: int) -> None:
-    """What the address space may grow to: the libraries, and some copies of what may be read."""
-    with contextlib.suppress(ImportError, ValueError, OSError):  # no such limits on this system
+    """Bound the address space: room for the libraries, and for some copies of the largest content allowed."""
+    with contextlib.suppress(ImportError, ValueError, OSError):  # this system has no such limits
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (4 * limit + (4 << 30),) * 2)
@@ -130,6 +130,6 @@ def _bound_memory(limit: int) -> None:
 if __name__ == "__main__":
     try:
         main(sys.argv[1], int(sys.argv[2]))
-    except Exception as error:  # whatever h5py and zipfile raise for whatever bytes; the caller says it in one line
+    except Exception as error:  # damaged bytes raise all kinds of errors; the caller prints one line
         sys.stderr.write(f"{str(error) or type(error).__name__}\n")
         sys.exit(3)

@@ -1,4 +1,4 @@
-"""The network that a Keras configuration describes, in steps, as `jaxcnn/weights/foreign/steps.py` has ours."""
+"""The network that a Keras configuration describes, as steps of `jaxcnn/weights/foreign/steps.py`."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,14 +8,14 @@ from jaxcnn.layers.roles import WITH_ARRAYS, role_of
 from jaxcnn.weights.foreign.keras.layers import Config, steps_of
 from jaxcnn.weights.foreign.steps import Node
 
-NOT_NEGATIVE = ("relu", "sigmoid", "softmax", "input")  # what zeros around a map leave alone under a max pool
-Tensor = tuple[str, int, int]  # the layer, which of its calls, which of the outputs
+NOT_NEGATIVE = ("relu", "sigmoid", "softmax", "input")  # steps after which zeros around a map cannot win in a max pool
+Tensor = tuple[str, int, int]  # the layer, the number of the call, the number of the output
 
 
 def layers_in(config: Any) -> list[Config] | None:
     """The layers of a Sequential or functional model's configuration; None for any other model."""
     inner = config.get("config") if isinstance(config, Mapping) else None
-    if isinstance(inner, list):  # Sequential, until Keras 2.2
+    if isinstance(inner, list):  # a Sequential model of Keras before 2.2
         return inner
     layers = inner.get("layers") if isinstance(inner, Mapping) else None
     return layers if isinstance(layers, list) else None
@@ -25,11 +25,11 @@ def graph_from(config: Config, names: Mapping[tuple[str, ...], str]) -> Node:
     """The last step of a model.
 
     Args:
-      config: with "class_name" and "config", of a model for which `layers_in` finds layers.
-      names: what to call the layers in nested models, by the way to them; by default by their own names.
+      config: the configuration ("class_name" and "config") of a model in which `layers_in` finds layers.
+      names: names for the layers in nested models, by the names of those models; by default the layers' own names.
 
     Raises:
-      Exception: of any kind, for a configuration that is none.
+      Exception: the configuration is malformed; the kind of exception depends on how.
     """
     return _Builder(names).model(config, None, ())
 
@@ -39,7 +39,7 @@ class _Builder:
         self.names, self.count = names, 0
 
     def model(self, config: Config, given: Sequence[Node] | None, way: tuple[str, ...]) -> Node:
-        """The output of a model of some inputs; of its own input layers where none are given."""
+        """The output of a model for given inputs; for its own input layers if none are given."""
         layers = layers_in(config) or []
         if isinstance(config["config"], Mapping) and "output_layers" in config["config"]:
             return self._functional(config["config"], layers, given, way)
@@ -116,7 +116,7 @@ class _Builder:
 
 
 def _with_padding(node: Node) -> Node:
-    """A layer of zeros around the map, taken into the convolution or pool behind it, as these have padding here."""
+    """Take a layer of zero padding into the convolution or pool after it, since here these have the padding."""
     before = node.inputs[0] if len(node.inputs) == 1 else None
     if before is None or before.kind != "zero_padding" or not _is_valid(node.settings.get("padding")):
         return node
@@ -145,7 +145,7 @@ def _input_shape(config: Config) -> tuple[int | None, ...] | None:
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:
-    """Every reference to a layer's output: ["name", call, output, …] in Keras 2, a mapping with a history in 3."""
+    """All references to outputs of layers: ["name", call, output, …] in Keras 2, mappings with a history in Keras 3."""
     if isinstance(value, Mapping):
         history = value["config"].get("keras_history") if value.get("class_name") == "__keras_tensor__" else None
         if history is not None:
@@ -163,6 +163,6 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 
 
 def _constants(call: Any) -> list[Any]:
-    """Numbers among the arguments of a call of Keras 3, as in x * 2."""
+    """The numbers among the arguments of a call in Keras 3, as in x * 2."""
     arguments = call.get("args", ()) if isinstance(call, Mapping) else ()
     return [value for value in arguments if isinstance(value, int | float) and not isinstance(value, bool)]

@@ -1,4 +1,4 @@
-"""The content of a file of Keras as nested groups of arrays, read in a process of its own."""
+"""The content of a Keras file as nested groups of arrays, read in a separate process."""
 
 import importlib.util
 import json
@@ -17,7 +17,7 @@ from jaxcnn.files.errors import WeightsError
 from jaxcnn.files.first_bytes import HDF5, ZIP, first_bytes
 from jaxcnn.weights.foreign.limits import most_bytes
 
-SECONDS, BYTES_PER_SECOND = 20, 5 << 20  # a file that takes longer than these is taken for one that never ends
+SECONDS, BYTES_PER_SECOND = 20, 5 << 20  # seconds; a file that takes longer is taken for one that never ends
 
 
 class Group(dict[str, Any]):
@@ -29,7 +29,7 @@ class Group(dict[str, Any]):
         self.update({key: Group(f"{name}/{key}", inner, arrays) for key, inner in found["groups"].items()})
 
     def at(self, path: str) -> Any:
-        """What stands at a path of names joined by slashes."""
+        """The group or array at a path of names joined by slashes."""
         value: Any = self
         for name in path.split("/"):
             if not isinstance(value, Group) or name not in value:
@@ -38,18 +38,18 @@ class Group(dict[str, Any]):
         return value
 
     def groups(self) -> dict[str, "Group"]:
-        """The groups in this one."""
+        """The groups directly inside this group."""
         return {name: value for name, value in self.items() if isinstance(value, Group)}
 
 
 def content(path: Path, model_bytes: int) -> tuple[Group, str | None]:
     """The root of the HDF5 file at `path` or in the archive there, and the archive's configuration.
 
-    Reading costs the start of another Python, about half a second, since the C library can be made to hang.
+    Another Python process reads the file, since a bad file can make the C library hang. It starts in half a second.
 
     Raises:
       FileNotFoundError: no such file. ImportError: no h5py.
-      WeightsError: neither HDF5 nor an archive, a damaged or hostile file, more bytes than `most_bytes` allows.
+      WeightsError: the file is neither HDF5 nor an archive, is damaged or hostile, or holds more than `most_bytes`.
     """
     beginning = first_bytes(path)
     if importlib.util.find_spec("h5py") is None:

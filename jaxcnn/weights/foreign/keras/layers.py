@@ -1,4 +1,4 @@
-"""What each class of Keras' layers does: its configuration in steps, as `jaxcnn/weights/foreign/steps.py` has ours."""
+"""The steps that each class of Keras' layers computes, made from its configuration."""
 
 import math
 import re
@@ -9,7 +9,8 @@ from jaxcnn.weights.foreign.steps import activation
 from jaxcnn.weights.settings.plain import transposed
 
 Config = Mapping[str, Any]
-Step = tuple[str, str, dict[str, Any], dict[str, str]]  # kind, what follows the layer's name, settings, Keras' words
+# the kind, the suffix of the layer's name, the settings, Keras' names for them
+Step = tuple[str, str, dict[str, Any], dict[str, str]]
 
 IDENTITIES = re.compile(
     r"(Spatial|Alpha|Gaussian)?Dropout(1D|2D|3D)?|GaussianNoise|ActivityRegularization|Identity|Random\w+|Flatten"
@@ -23,7 +24,7 @@ def steps_of(name: str, config: Config) -> list[Step]:
 
     Args:
       name: of its class.
-      config: its settings, as Keras writes them.
+      config: the settings of the layer, as Keras writes them.
     """
     if IDENTITIES.fullmatch(name):
         return []
@@ -57,7 +58,7 @@ def _separable(config: Config, rank: int) -> list[Step]:
 
 
 def _window(config: Config, rank: int, size: str) -> dict[str, Any]:
-    """The geometry of a convolution or pool in the words and forms of here; nothing where the file does not say it."""
+    """The geometry of a convolution or pool, with the names and forms used here; without what the file leaves out."""
     if size not in config:
         return {}
 
@@ -79,7 +80,7 @@ def _window(config: Config, rank: int, size: str) -> dict[str, Any]:
 
 
 def _transposed(settings: dict[str, Any], extra: Any) -> dict[str, Any]:
-    """Keras' sizes of the output: input·stride for "same", and enough for whole strides for "valid"."""
+    """The padding that gives Keras' output size: input·stride for "same"; for "valid", all that the windows reach."""
     rank = len(settings["kernel_size"])
     each = extra if isinstance(extra, list | tuple) else [extra] * rank
     if settings["padding"] == "SAME" and extra is None:
@@ -149,7 +150,7 @@ def _sides(padding: Any, rank: int) -> list[Any]:
 
 
 def _fused(config: Config) -> list[Step]:
-    """The activation that a layer carries, written as a name, a function or a layer."""
+    """The activation inside a layer, which is written as a name, a function or a layer."""
     found = config.get("activation")
     if isinstance(found, Mapping):
         inner = found.get("config")
@@ -160,7 +161,7 @@ def _fused(config: Config) -> list[Step]:
     if found in (None, "linear"):
         return []
     name = str(found).rpartition(">")[2]
-    if name == "leaky_relu":  # the function's slope, another than the layer's
+    if name == "leaky_relu":  # the default slope of the function, which differs from that of the layer
         return [("leaky_relu", "", {"negative_slope": 0.2}, {})]
     kind, settings = activation(name, {})
     return [(kind, "", settings | ({"axis": -1} if kind == "softmax" else {}), {})]
@@ -217,13 +218,13 @@ def variables_of(name: str, config: Config) -> list[str] | None:
 
 
 def snake_case(name: str) -> str:
-    """As Keras does it: BatchNormalization is batch_normalization, Conv2D conv2d."""
+    """A class name in snake case, as Keras writes it: batch_normalization for BatchNormalization, conv2d for Conv2D."""
     name = re.sub(r"\W+", "", name)
     name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
 def is_unit_scale(settings: Mapping[str, Any]) -> bool:
-    """Whether a Rescaling makes 0 to 1 of 0 to 255."""
+    """Whether a Rescaling layer maps 0 to 255 onto 0 to 1."""
     scale, offset = settings["scale"], settings["offset"]
     return isinstance(scale, int | float) and math.isclose(scale, 1 / 255, rel_tol=1e-6) and offset == 0

@@ -1,4 +1,4 @@
-"""What other libraries call the layers of the models here: a table per library, a few rules per family."""
+"""The names that other libraries give the layers of our models: a table per library, a few rules per family."""
 
 from jaxcnn.weights.foreign.names import arrays, keras, pytorch
 from jaxcnn.weights.foreign.names.rules import Family, layer_names

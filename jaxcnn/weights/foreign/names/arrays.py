@@ -1,4 +1,4 @@
-"""The names of the Caffe models, as files of arrays in our layout carry them."""
+"""The names of the Caffe models, for files of arrays in our order of axes."""
 
 from jaxcnn.weights.foreign.names.rules import Family
 

@@ -1,4 +1,4 @@
-"""The names of `keras.applications`."""
+"""The names of the layers in `keras.applications`."""
 
 from jaxcnn.weights.foreign.names.rules import BLOCK, BLOCKS_BEFORE, UNIT, Family, Rule
 
@@ -15,7 +15,7 @@ VGG = Family(
 
 
 def resnet(last: str) -> Family:
-    """conv2_block1 is the first block of the first stage; a block's convolution 0 is that of its shortcut."""
+    """The rules for residual networks: conv2_block1 is the first block of stage one, convolution 0 its shortcut."""
     rules: tuple[Rule, ...] = (
         (r"conv1", "conv1_conv"),
         (r"batch_norm1", "conv1_bn"),
@@ -29,7 +29,7 @@ def resnet(last: str) -> Family:
 
 
 def mobilenet_block(stage: int, block: int) -> str:
-    """Blocks are counted through the stages, from 0, which has a name of its own."""
+    """The name of a block. Blocks are counted through all stages from 0, and block 0 has a name of its own."""
     number = BLOCKS_BEFORE[stage - 1] + block - 1
     return f"block_{number}" if number else "expanded_conv"
 
@@ -50,7 +50,7 @@ MOBILENET_V2 = Family(
 FAMILIES: dict[str, tuple[Family, ...]] = {
     "vgg16": (VGG,),
     "vgg19": (VGG,),
-    # the files of 2019, which keras.applications loads by order, call the last layer otherwise than its source
+    # the files of 2019 have another name for the last layer than the source; keras.applications loads them by order
     **{f"resnet{depth}": (resnet("predictions"), resnet("probs")) for depth in (50, 101, 152)},
     "mobilenet_v2": (MOBILENET_V2,),
 }

@@ -20,10 +20,10 @@ ALEXNET = Family(
 
 
 def vgg(*convolutions: int, batch_norm: bool) -> Family:
-    """VGG with so many convolutions in each stage."""
+    """The rules for a VGG network with these numbers of convolutions per stage."""
 
     def place(stage: int, k: int) -> int:
-        """Of a stage's k-th convolution: before it stand a pool per stage, and the layers of each convolution."""
+        """The position of a stage's k-th convolution, after a pool per stage and the layers of earlier convolutions."""
         return stage - 1 + (3 if batch_norm else 2) * (sum(convolutions[: stage - 1]) + k - 1)
 
     norms: tuple[Rule, ...] = ((r"stage(\d)/batch_norm(\d)", lambda s, k: f"features.{place(s, k) + 1}"),)
@@ -107,7 +107,7 @@ SQUEEZENET = Family(
 
 
 def mobilenet_unit(stage: int, block: int, unit: str) -> tuple[str, str]:
-    """Their names of a unit's convolution and batch norm. `project` is no unit there, both lie side by side."""
+    """The rules for a unit's convolution and batch norm. There, `project` is not a unit: the two are side by side."""
     place = 1 + BLOCKS_BEFORE[stage - 1] + block - 1  # features.0 is the stem
     first = 0 if stage == 1 else 1  # the first block has no expansion
     if unit == "project":

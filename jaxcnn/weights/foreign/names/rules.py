@@ -1,4 +1,4 @@
-"""A family's names as a few rules, and how they are applied."""
+"""The names of a family of models, as a few rules, and how these are applied."""
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -21,8 +21,8 @@ class Family:
     """The names of the layers of some models in another library.
 
     Args:
-      rules: (pattern of a path here, their name), the first that matches the whole path counts. A name that depends on
-        the path is a function of the pattern's groups, digits as ints.
+      rules: pairs (pattern of a path here, their name); the first pattern that matches the whole path counts. A name
+        that depends on the path is a function of the pattern's groups, with digits as ints.
       optional: by the name of a part that a model may be made without ("top"), the pattern of their arrays for it.
     """
 
@@ -30,7 +30,7 @@ class Family:
     optional: Mapping[str, str] = field(default_factory=dict)
 
     def name(self, path: str) -> str | None:
-        """Their name of the layer at a path here; None if no rule knows it."""
+        """The library's name for the layer at a path here; None if no rule matches."""
         for pattern, name in self.rules:
             if match := re.fullmatch(pattern, path):
                 if callable(name):
@@ -42,16 +42,16 @@ class Family:
 def layer_names(
     families: Mapping[str, tuple[Family, ...]], model: Model, paths: Iterable[str], layers: Collection[str] = ()
 ) -> tuple[dict[str, str], tuple[tuple[str, str], ...]] | None:
-    """Their names of a model's layers, and what the model does not take of their arrays.
+    """The library's names for a model's layers, and the patterns of arrays that the model does not use.
 
     Args:
-      families: by the model's name, its forms.
-      model, paths: a model, and the paths of its layers with arrays.
-      layers: their names in a source. Among forms that know all the paths, one whose names are all there counts, else
-        the first.
+      families: the forms of each model, by the model's name.
+      model, paths: the model, and the paths of its layers with arrays.
+      layers: the names in a source. Of the forms that know all paths, the first whose names are all in the source is
+        taken, or the first of all.
 
     Returns:
-      ({path: their name}, ((pattern of arrays, reason), …)); None for a model that no family knows.
+      ({path: their name}, ((pattern of arrays, reason), …)); None for a model that is in no family.
     """
     paths, forms = list(paths), []
     for family in families.get(model.name, ()):
