@@ -189,8 +189,8 @@ def _default_platform() -> str:
 def _explained(operation: Operation, arrays: Sequence[Shaped], problem: Problem, platform: str) -> Explained:
     """How `operation` computes the last array from the two before."""
     operands = arrays[:2]
-    assert operation.plan and operation.multiply_adds  # each of `NAMES` has both
-    plan: Plan = operation.plan(*operands, problem=problem, lowering=Lowering(platform))
+    # mypy: operations may lack both facts, those of `NAMES` have them
+    plan: Plan = operation.plan(*operands, problem=problem, lowering=Lowering(platform))  # type: ignore[misc]
 
     def total(cost: str) -> int:
         return sum(step.times * getattr(step.choice.algorithm, cost)(step.product) for step in plan.steps)
@@ -201,5 +201,5 @@ def _explained(operation: Operation, arrays: Sequence[Shaped], problem: Problem,
     around = sum(each.size * each.dtype.itemsize for each in arrays)
     adds, moved = total("multiply_adds"), around + 2 * total("built_bytes")
     bound = "products" if adds > plan.machine.products_per_byte * moved else "memory"
-    definition = operation.multiply_adds(*operands, problem=problem)
+    definition = operation.multiply_adds(*operands, problem=problem)  # type: ignore[misc]
     return Explained(NAMES[operation], prefix + names, why, adds, definition, moved, bound)
