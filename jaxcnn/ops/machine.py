@@ -67,6 +67,9 @@ class Machine:
       few_channels: up to so many input channels, what all taps see stands side by side on an accelerator. By the TPU
         compiler's estimate, 7×7 stride 2, 3 channels of 224×224, 32 images, bfloat16, takes 1.4 million cycles of a
         v5e, with a product for each tap 27.
+      kernel_bytes: how much of a TPU's own memory (VMEM) one step of a kernel may use: v5e and v6e have 128 MiB.
+      kernel_rows: how many rows a matrix product in such a kernel has. For 3×3, 128 to 256 channels, 128 images of
+        28×28, a v5e takes .68 million cycles with 512 rows, .53 with 1024, .46 with 2048 and .43 with 4096.
       least_winograd_saving: how many times fewer products winograd must need to be worth the sums before and after.
       cache: the cache in which the intermediate results of a gradient stay; None where that gains nothing.
       most_unrolled_taps, most_unrolled_along_axis: the largest pool window, and its longest axis, computed in one pass
@@ -91,6 +94,8 @@ class Machine:
     winograd_sum_cost: float = 1 / 12
     most_products: int = 49
     few_channels: int = 4
+    kernel_bytes: int = 48 * 2**20
+    kernel_rows: int = 4096
     least_winograd_saving: float = 1.2
     cache: Cache | None = None
     most_unrolled_taps: int = 27
