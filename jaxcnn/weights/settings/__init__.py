@@ -1,1 +1,1 @@
-"""What a network computes besides its arrays: the settings of its layers, written into files and compared with them."""
+"""The settings of a network's layers (strides, padding, epsilon): written into files, and compared."""
