@@ -1,4 +1,4 @@
-"""What another library calls a layer's arrays, and how it lays them out."""
+"""What other libraries call a layer's arrays, and how they lay them out."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ Transforms = tuple[Transform, ...]
 
 @dataclass(frozen=True)
 class Dialect:
-    """A library's way of writing weights.
+    """How a library names and lays out weights.
 
     Args:
-      name: of the library.
-      joint: what stands between a layer's name and an array's.
-      families: the names of the catalogue's models there.
-      leaf: `(part, leaf name) -> (their name of the array, transforms from theirs to ours)`.
-      ignored: (pattern of names, reason) of what such files hold besides weights.
-      folds_bias: whether a convolution's bias in front of a batch norm may be folded into the norm's mean.
-      says_settings: whether its files say what layers compute, which is compared then.
+      name: the library's name.
+      joint: the sign between a layer's name and an array's name.
+      families: the library's names of the layers of the catalogue's models.
+      leaf: `(part, leaf name) -> (the library's name of the array, transforms from the library's array to ours)`.
+      ignored: (pattern of names, reason) pairs for arrays that such files hold besides weights.
+      folds_bias: whether a convolution's bias in front of a batch norm may be subtracted from the norm's mean.
+      says_settings: whether the library's files hold the settings of layers, which are then compared with the model's.
     """
 
     name: str
@@ -68,6 +68,6 @@ KERAS = Dialect(
     folds_bias=True,
     says_settings=True,
 )
-ARRAYS = Dialect("arrays", "/", arrays.FAMILIES, lambda part, leaf: (leaf, ()))  # laid out and called as here
+ARRAYS = Dialect("arrays", "/", arrays.FAMILIES, lambda part, leaf: (leaf, ()))  # our own names and layouts
 
 DIALECTS = {"torch": TORCH, "keras": KERAS, "arrays": ARRAYS}

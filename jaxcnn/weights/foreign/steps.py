@@ -1,8 +1,8 @@
-"""A network as what it computes, step by step, in words that two libraries share.
+"""A network as a graph of the steps it computes, in words that two libraries share.
 
-Each step is a node with the nodes it takes its inputs from. What does nothing at inference (dropout), and what only
-orders values in memory (flattening; the shapes of kernels tell about it), is no step. A fused activation is one of its
-own; a separable convolution is two.
+Each step is a node with the nodes it takes its inputs from. Layers that do nothing at inference (dropout) are no steps,
+and neither are those that only reorder values (flattening: the shapes of kernels tell what it did). A fused activation
+is a step of its own; a separable convolution is two steps.
 """
 
 import itertools
@@ -21,17 +21,17 @@ MERGES = ("add", "concatenate")
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """One step.
+    """One step of a network.
 
     Args:
-      kind: what it does ("conv", "relu", "add", "input", …).
-      name: of the layer, in its library.
-      settings: by their names here.
-      inputs: the nodes whose outputs it takes.
-      shape: of its first input, without the batch axis, where that is known.
-      words: the library's own words for settings ("epsilon" for eps), for messages.
-      place: how many steps the library counts before it.
-      sources: the layers with arrays, or the input, that reach it without another one between.
+      kind: what the step does ("conv", "relu", "add", "input", …).
+      name: the layer's name in its library.
+      settings: the layer's settings, by our names of them.
+      inputs: the nodes whose outputs the step takes.
+      shape: the shape of the first input without the batch axis; None if it is not known.
+      words: the library's own words for the settings ("epsilon" for eps), for messages.
+      place: the number of steps before this one, as the library counts them; orders messages.
+      sources: the step itself if it has arrays or is the input; else the nearest such steps before it, by name.
     """
 
     kind: str
@@ -51,7 +51,7 @@ class Node:
 
     @property
     def role(self) -> str:
-        """What it can be compared with: layers with arrays, pools, activations, merges, the input, anything else."""
+        """Steps of one role can be compared: "arrays", "merge", "pool", "activation"; for other steps, the kind."""
         role = role_of(self.kind)
         if role in WITH_ARRAYS:
             return "arrays"
@@ -61,7 +61,7 @@ class Node:
 
 
 def activation(kind: str, settings: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The kind and settings of an activation by its name: relu6 is relu with a largest value, swish is silu."""
+    """The kind and settings that an activation has here: relu6 is relu with a largest value, and swish is silu."""
     defaults: dict[str, dict[str, Any]] = {
         "relu": {"max_value": None},
         "leaky_relu": {"negative_slope": 0.01},
@@ -75,7 +75,7 @@ def activation(kind: str, settings: Mapping[str, Any]) -> tuple[str, dict[str, A
 
 
 def graph_of(model: Model) -> Node:
-    """The last step of a model at inference; shapes only, nothing is computed.
+    """The last step of a model at inference. Only shapes are traced; nothing is computed.
 
     Example:
       >>> from jaxcnn import models
