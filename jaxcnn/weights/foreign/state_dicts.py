@@ -1,4 +1,4 @@
-"""A PyTorch state dict out of whatever it is wrapped in: other dictionaries, prefixes of names."""
+"""Take a PyTorch state dict out of what wraps it: other dictionaries, and prefixes of names."""
 
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -9,23 +9,23 @@ import numpy as np
 
 from jaxcnn.files.errors import WeightsError
 
-DEPTH = 20
-OPTIMIZERS = re.compile(r"(?i).*(optim|sched|scaler|callback|loops|rng).*")  # they hold tensors that are no weights
-WRAPPERS = re.compile(r"\b(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")  # around any module inside
-BESIDE = re.compile(r"n_averaged|.*\b_extra_state")  # of wrappers, and of modules for themselves
-Way = tuple[str | int, ...]  # keys and places that lead to a state dict
+DEPTH = 20  # the most levels of nesting to search
+OPTIMIZERS = re.compile(r"(?i).*(optim|sched|scaler|callback|loops|rng).*")  # keys whose tensors are not weights
+WRAPPERS = re.compile(r"\b(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")  # before any module's name
+BESIDE = re.compile(r"n_averaged|.*\b_extra_state")  # entries of wrappers and modules that are no weights
+Way = tuple[str | int, ...]  # the keys and positions that lead to a state dict
 
 
 def arrays_in(source: Mapping[str, Any], where: str, opening: str) -> dict[str, np.ndarray]:
-    """The arrays by name of the one state dict in a source, at any depth.
+    """The arrays, by name, of the only state dict in a source, at any depth.
 
     Args:
-      source: a checkpoint.
-      where: what to call it in messages.
-      opening: the Python that gives the source, for messages.
+      source: a checkpoint, as nested dicts and lists.
+      where: what messages call the source.
+      opening: the Python expression that opens the source, for messages.
 
     Raises:
-      WeightsError: no state dict or several, tensors without plain values.
+      WeightsError: no state dict, several of them, or a tensor whose values cannot be read as a plain array.
     """
     if not source:
         return {}
@@ -42,10 +42,10 @@ def arrays_in(source: Mapping[str, Any], where: str, opening: str) -> dict[str, 
 
 
 def without_prefix(arrays: Mapping[str, np.ndarray], expected: Collection[str]) -> dict[str, np.ndarray]:
-    """The arrays without the prefix that hides the most of the expected names; as they are where none does.
+    """The arrays, their names without the prefix whose removal gives the most expected names; unchanged if none does.
 
-    Where no name is expected, what all the names begin with is taken away if whole numbers are left, as an
-    nn.Sequential in a module has them.
+    If no expected name is found, a prefix of all names is removed where it leaves names that begin with a number, as in
+    an nn.Sequential inside a module.
     """
     parts = [name.split(".") for name in arrays]
     prefixes = dict.fromkeys(".".join([*way[:i], ""]) if i else "" for way in parts for i in range(len(way)))
@@ -66,7 +66,7 @@ def without_prefix(arrays: Mapping[str, np.ndarray], expected: Collection[str]) 
 
 
 def _state_dicts(value: Any, way: Way, above: list[int]) -> Iterator[tuple[Way, Mapping[str, Any]]]:
-    """Every mapping of names to tensors that may be the weights of a network, with the way to it."""
+    """Every mapping of names to tensors that may be a network's weights, with the way that leads to it."""
     if len(above) > DEPTH or id(value) in above:
         return
     inner: list[tuple[str | int, Any]]
@@ -86,7 +86,7 @@ def _state_dicts(value: Any, way: Way, above: list[int]) -> Iterator[tuple[Way, 
 
 
 def _is_nested(value: Any) -> bool:
-    """Whether it is a tensor of tensors, which has no shape and raises an error of its own where one is asked for."""
+    """Whether a value is a nested tensor; it has no shape, and reading `shape` raises an error."""
     return bool(getattr(value, "is_nested", False))
 
 
@@ -112,7 +112,7 @@ def _array(name: str, value: Any, where: str) -> np.ndarray:
         raise WeightsError(f"{where}: {name} is a {kind or value.layout} tensor; only plain (dense) ones can be read")
     value = value.detach().cpu()
     try:
-        if str(value.dtype) == "torch.bfloat16":  # NumPy has no such type, and float32 holds each of its values
+        if str(value.dtype) == "torch.bfloat16":  # NumPy has no bfloat16, and float32 holds every bfloat16
             return value.float().numpy().astype(jnp.bfloat16)
         return (value.float() if "float8" in str(value.dtype) else value).resolve_conj().resolve_neg().numpy()
     except (TypeError, RuntimeError) as error:
