@@ -1,4 +1,4 @@
-"""Comparing two networks step by step, from the last step to the first: where they compute different things."""
+"""Compare two networks step by step, from the last to the first, and say where they compute different things."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -10,22 +10,22 @@ from jaxcnn.ops.geometry import Window, sliding_window
 from jaxcnn.weights.foreign.steps import MERGES, Node
 from jaxcnn.weights.settings.plain import size_name
 
-CLOSE = 1e-6  # relative, since files keep some numbers in single precision
-ORDERS = 24  # up to so many summands of a sum are tried in every order
-IMPLIED = {"data_format": "channels_last", "rms_scaling": False}  # of every layer here
-OF_BOTH = (*WITH_ARRAYS, "activation", "pool")  # roles of layers that both libraries have
+CLOSE = 1e-6  # relative: files keep some numbers in single precision
+ORDERS = 24  # of a sum's inputs, tried at most: more than four inputs are compared in the order they come
+IMPLIED = {"data_format": "channels_last", "rms_scaling": False}  # what layers here always do, so have no setting for
+OF_BOTH = (*WITH_ARRAYS, "activation", "pool")  # the roles of layers that both libraries have
 KNOWN = {"input", *MERGES, *(kind for kind, role in ROLES.items() if role in OF_BOTH)} - {"adaptive_avg_pool"}
 
 
 class Comparison:
-    """How two networks differ, and what cannot be compared.
+    """The differences between a file's network and a model, and the doubts about what cannot be compared.
 
     Args:
       theirs, ours: the last steps of the file's network and of the model.
-      names: the file's name for each layer with arrays, by its path in the model.
-      flattens: whether the model flattens a map; then the size of its input must agree.
+      names: the file's name of each layer with arrays, by its path in the model.
+      flattens: whether the model flattens a map, in which case the size of the input must be the same.
 
-    `differences` and `doubts` are sentences, in the order of computation.
+    Both are lists of sentences in the order of computation, `differences` and `doubts`.
     """
 
     def __init__(self, theirs: Node, ours: Node, names: Mapping[str, str], flattens: bool) -> None:
@@ -50,7 +50,7 @@ class Comparison:
             elif t.kind == "reshape" and _reaches(t.settings["shape"], shape):
                 waiting.append((t.inputs[0], o, shape))
             elif t.role not in ("arrays", "input", "merge") and len(t.inputs) == 1:
-                if o.kind not in KNOWN and t.kind not in KNOWN:  # one of them is a function that a user wrote
+                if o.kind not in KNOWN and t.kind not in KNOWN:  # both are functions of the user
                     self._doubt(t, f"what {_called(t)} does cannot be compared with {o.kind} at {o.name} in the model")
                     waiting.append((t.inputs[0], o.inputs[0], o.shape))
                 else:
@@ -64,7 +64,7 @@ class Comparison:
                 self._differ(t, f"{_called(t)} is in the file where the model has {o.kind} at {o.name}")
 
     def _pair(self, t: Node, o: Node) -> None:
-        """The settings of two steps of one role."""
+        """Compare the kinds and settings of two steps that have the same role."""
         if t.kind == "input":
             self._input(t, o)
             return
@@ -73,7 +73,9 @@ class Comparison:
             return
         if role_of(t.kind) in WITH_ARRAYS and self.names.get(o.name, t.name) != t.name:
             self._differ(
-                t, f"{t.name!r} is in the file where the model has {o.name}, which takes {self.names[o.name]!r}"
+                t,
+                f"{t.name!r} is in the file where the model has {o.name}, whose arrays are those of "
+                f"{self.names[o.name]!r}",
             )
         for name, there, here in _differing(t, o):
             word = t.words.get(name, name)
@@ -81,7 +83,7 @@ class Comparison:
 
     def _input(self, t: Node, o: Node) -> None:
         if not self.flattens or t.shape is None or o.shape is None or len(t.shape) != len(o.shape):
-            return  # the reshape in between has been compared
+            return  # unknown shapes, or a reshape lies between the two, which was compared already
         if any(a is not None and a != b for a, b in zip(t.shape, o.shape, strict=True)):
             self._differ(t, f"input shape {tuple(t.shape)} in the file, {o.shape} in the model")
 
@@ -93,14 +95,14 @@ class Comparison:
             return iter(())
         if t.kind != "add" or math.factorial(len(t.inputs)) > ORDERS:
             return zip(t.inputs, o.inputs, strict=True)
-        # a sum does not depend on the order, so take the one with the most equal layers side by side
+        # A sum is the same in any order of its inputs: choose the order in which most inputs come from the same layers.
         return max(
             (list(zip(order, o.inputs, strict=True)) for order in permutations(t.inputs)),
             key=lambda pairs: sum(self._share(a, b) for a, b in pairs),
         ).__iter__()
 
     def _share(self, t: Node, o: Node) -> float:
-        """How many of the layers directly before two steps are the same layers."""
+        """The share of layers with arrays (`sources`) that two steps have in common."""
         ours = {self.names.get(name, name) for name in o.sources}
         return len(t.sources & ours) / max(len(t.sources | ours), 1)
 
@@ -127,7 +129,7 @@ def _after(node: Node) -> str:
 
 
 def _are_alike(t: Node, o: Node) -> bool:
-    """Whether two steps compute the same; a pool over the whole map is a global pool."""
+    """Whether the two pool alike, one globally and the other by a window as large as the map."""
     if {t.kind, o.kind} not in ({"avg_pool", "global_avg_pool"}, {"max_pool", "global_max_pool"}):
         return False
     pool = t if size_name(t.kind, t.settings) else o
@@ -139,7 +141,7 @@ def _differing(t: Node, o: Node) -> Iterator[tuple[str, Any, Any]]:
     there, here = dict(t.settings), dict(o.settings)
     if (
         t.kind == o.kind and (size := size_name(t.kind, there)) and t.kind != "conv_transpose"
-    ):  # the window of a transposed convolution slides over its output
+    ):  # a conv_transpose slides its window over its output
         one, other = _window(t, o.shape), _window(o, o.shape)
         if one is not None and one == other:
             for name in (size, "stride", "padding", "dilation", "ceil_mode"):
@@ -158,12 +160,12 @@ def _differing(t: Node, o: Node) -> Iterator[tuple[str, Any, Any]]:
         elif name in IMPLIED:
             if value != IMPLIED[name]:
                 yield name, value, IMPLIED[name]
-        elif t.kind == o.kind:  # else it may be a global pool that is written as a window
+        elif t.kind == o.kind:  # else a pool is compared with a global pool, which has no such setting
             yield name, value, "not said"
 
 
 def _window(node: Node, shape: tuple[int | None, ...] | None) -> Window | None:
-    """The window that a step slides over an input of `shape`; None if it slides none, or if the window fits nowhere."""
+    """The window that a step slides over an input of `shape`; None if it has no window, or one that does not fit."""
     settings = node.settings
     name = size_name(node.kind, settings)
     size = settings[name] if name else ()
@@ -191,7 +193,7 @@ def _is_same(a: Any, b: Any) -> bool:
 
 
 def _reaches(target: Any, shape: tuple[int | None, ...] | None) -> bool:
-    """Whether a reshape gives the shape that the model has at that place; −1 is a side of unknown length."""
+    """Whether a reshape to `target` gives the model's `shape`; a side of −1 fits any."""
     return (
         shape is not None
         and len(target) == len(shape)

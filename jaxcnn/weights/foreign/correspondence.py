@@ -1,5 +1,7 @@
-"""Which array of another library becomes which array of a model. Each of theirs is used once and each of ours is
-filled once; else an error lists what does not fit."""
+"""Which array of another library becomes which array of a model.
+
+Each array of the source is used once and each array of the model is filled once; else an error lists what does not fit.
+"""
 
 import re
 import warnings
@@ -21,22 +23,22 @@ from jaxcnn.weights.foreign.transforms import Transform, cast
 from jaxcnn.weights.parts import Part
 from jaxcnn.weights.settings.own import settings_of
 
-SHOWN = 8  # how many names a message lists for each kind of mistake; the error object has them all
+SHOWN = 8  # names of each kind of mistake in a message; the error's fields have them all
 
 FOLDING = (
-    "a bias in front of a batch norm only shifts what the norm subtracts: norm(x + b) with mean m is norm(x) with mean "
-    "m − b, and the convolutions here have none"
+    "a bias in front of a batch norm is subtracted from the norm's mean, since the convolutions here have none: "
+    "norm(x + b) with mean m is norm(x) with mean m − b"
 )
 
 
 class Mismatch(WeightsError):
-    """The arrays of a source do not fit a model.
+    """The error for arrays whose names or shapes do not fit a model.
 
     Args:
-      message: the message.
+      message: the error's message.
       missing: names that the model needs and the source lacks.
-      unused: names of the source that nothing in the model takes.
-      misshaped: names of the source whose shape is not the one needed.
+      unused: names in the source that the model has no use for.
+      misshaped: names in the source of arrays of another shape than the model needs.
     """
 
     def __init__(self, message: str, missing: Iterable[str], unused: Iterable[str], misshaped: Iterable[str]):
@@ -46,9 +48,9 @@ class Mismatch(WeightsError):
 
 @dataclass(frozen=True)
 class Assignment:
-    """The source of one array of the model, and the transforms to apply, in order.
+    """Where one array of the model comes from: the source's array, and the transforms applied to it, in order.
 
-    `minus` names a second array that is subtracted where the source has it: a bias folded into a running mean.
+    `minus` names a bias in the source that, where it exists, is subtracted from a running mean.
     """
 
     target: str
@@ -67,7 +69,7 @@ class Assignment:
         return value.shape
 
     def shape_from(self, shape: tuple[int, ...]) -> tuple[int, ...] | None:
-        """The shape of an array of `shape` after the transforms; None if they cannot take such an array."""
+        """The shape that the transforms give an array of `shape`; None if they cannot be applied to it."""
         value = np.broadcast_to(np.uint8(0), shape)
         try:
             for transform in self.transforms:
@@ -79,13 +81,13 @@ class Assignment:
 
 @dataclass(frozen=True)
 class Correspondence:
-    """All assignments of a model, in the order of computation; printing it gives the table with the reasons.
+    """All assignments of a model, in the order of computation; printing them gives a table with the reasons.
 
     Args:
       model: the model whose arrays are filled.
-      dialect: the dialect of the library.
+      dialect: the dialect of the source's library.
       assignments: one for each array of the model.
-      ignored: (pattern of names, reason) of what a source may hold and the model does not take.
+      ignored: (pattern of names, reason) pairs for arrays that a source may hold besides the model's.
     """
 
     model: Model
@@ -96,10 +98,10 @@ class Correspondence:
     def fill(self, arrays: Mapping[str, np.ndarray], where: str, strict: bool = True) -> tuple[Tree, Tree]:
         """The model's (params, state) from another library's arrays by name.
 
-        Without `strict`, a warning lists what does not fit, and missing arrays are as the model's init makes them.
+        With `strict=False` a warning lists what does not fit, and missing or misshaped arrays are as `init` makes them.
 
         Raises:
-          Mismatch: names are missing, unused or misshaped. WeightsError: values are not finite, or are not floats.
+          Mismatch: missing, unused or misshaped names. WeightsError: values that are not finite, or not floating-point.
         """
         tree: Tree = {"params": {}, "state": {}}
         lacking: set[str] = set()
@@ -129,18 +131,18 @@ class Correspondence:
         return tree["params"], tree["state"]
 
     def invert(self, params: Tree, state: Tree) -> dict[str, np.ndarray]:
-        """The inverse of `fill`: the other library's arrays by name, made from a model's."""
+        """The other library's arrays by name, made from a model's arrays."""
         values = flatten({"params": params, "state": state})
         out = {}
         for one in self.assignments:
             value = np.asarray(values[one.target])
             for transform in reversed(one.transforms):
                 value = transform.invert(value)
-            out[one.source] = np.array(value, order="C")  # a copy, since asarray may show the memory of a JAX array
+            out[one.source] = np.array(value, order="C")  # a copy: asarray shares memory with the JAX array
         return out
 
     def reasons(self) -> dict[str, str]:
-        """Each transform's name with its reason."""
+        """The reason of each transform, by the transform's name."""
         found = {t.name: t.reason for one in self.assignments for t in one.transforms}
         return found | ({"− bias": FOLDING} if any(one.minus for one in self.assignments) else {})
 
@@ -160,7 +162,7 @@ class Correspondence:
         return "\n".join(lines)
 
     def _settings(self) -> list[str]:
-        """A line for each layer with settings; these are compared with the configuration of the source."""
+        """The settings that a source's configuration is compared with: one line for each layer that has settings."""
         found = settings_of(self.model.layer)
         said = {
             path: [f"{name}={value}" for name, value in one.items() if name != "kind"] for path, one in found.items()
@@ -189,10 +191,10 @@ class Correspondence:
         )
 
     def _hint(self, arrays: Mapping[str, np.ndarray], wrong: list[Assignment]) -> str:
-        """Advice for a source that differs only in the number of classes, or in what its batch norms learn."""
+        """Advice to end the message with, if only the number of classes differs or a BatchNorm lacks an array."""
         if without := [leaf for leaf in ("scale", "bias") if self._lacks(arrays, leaf)]:
             said = " and ".join(f"use_{leaf}=False" for leaf in without)
-            return f". A BatchNorm of the source has learned no such array; {said} makes one like it"
+            return f". A BatchNorm of the source has no such array; make the model's with {said}"
         classes = set()
         for one in wrong:
             shape = one.shape_from(np.shape(arrays[one.source]))
@@ -202,12 +204,12 @@ class Correspondence:
         if len(classes) != 1:
             return ""
         return (
-            f". They tell {classes.pop()} classes apart, the model {self.model.num_classes}: create it with that many "
-            "(num_classes=…), and give it another head afterwards (models.with_head)"
+            f". The arrays tell {classes.pop()} classes apart, the model {self.model.num_classes}: create it with that "
+            "many (num_classes=…), and give it another head afterwards (models.with_head)"
         )
 
     def _lacks(self, arrays: Mapping[str, np.ndarray], leaf: str) -> bool:
-        """Whether the source has the statistics of a batch norm, but not its array `leaf`."""
+        """Whether the source has the statistics of some BatchNorm but not its `leaf`."""
         statistics = {
             one.target[len("state/") : -len("/mean")]
             for one in self.assignments
@@ -228,17 +230,17 @@ def correspond(
     ignored: Iterable[tuple[str, str]] = (),
     strict: bool = True,
 ) -> Correspondence:
-    """The correspondence between a model's arrays and a library's, given the library's names of the layers.
+    """Build the correspondence that follows from the other library's name of each layer.
 
     Args:
-      model: the model whose arrays are to be filled; `parts`: its layers with arrays.
-      dialect: the dialect of the library.
+      model, parts: the model to fill, and its parts.
+      dialect: the library's dialect.
       names: the library's name of each part, by path.
-      ignored: patterns of names to ignore, besides those of the dialect.
-      strict: if False, a part without a name takes the name that it has here.
+      ignored: further (pattern, reason) pairs besides those of the dialect.
+      strict: False allows parts without a name in `names`; they are called as they are here.
 
     Raises:
-      ValueError: a part has no name, a path is not that of a part, or two parts have the same name.
+      ValueError: `names` that leaves out a part, has a path that no part has, or gives two parts one name.
     """
     parts = list(parts)
     paths = [part.path for part in parts]
@@ -249,7 +251,7 @@ def correspond(
     if without or unknown or twice:
         said = (("without a name", without), ("no layer of the model", unknown), ("named twice", twice))
         raise ValueError(
-            f"weights: `names` must give each layer of {model.name} a name of its own; "
+            f"`names` must give each layer of {model.name} a name of its own; "
             + "; ".join(f"{what}: {', '.join(found)}" for what, found in said if found)
         )
     biases = {part.norm: names[part.path] for part in parts if part.norm and "bias" not in part.arrays}
@@ -261,7 +263,7 @@ def correspond(
 
 
 def assign(part: Part, dialect: Dialect, name: str, minus: str | None = None) -> list[Assignment]:
-    """The assignments of one part, from the library's layer `name`. `minus` is subtracted from the running mean."""
+    """The assignments of one part, if the library calls its layer `name`; `minus` goes to its running mean."""
     out = []
     for leaf, (target, like) in part.arrays.items():
         source, transforms = dialect.leaf(part, leaf)

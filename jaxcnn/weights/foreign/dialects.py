@@ -1,4 +1,4 @@
-"""The names that other libraries give a layer's arrays, and the order of their axes."""
+"""What other libraries call a layer's arrays, and how they lay them out."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ Transforms = tuple[Transform, ...]
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a library names and arranges weights.
+    """How a library names and lays out weights.
 
     Args:
-      name: of the library.
-      joint: the text between the name of a layer and the name of an array.
-      families: the names that the library gives the layers of the catalogue's models.
-      leaf: `(part, leaf name) -> (their name of the array, transforms from theirs to ours)`.
-      ignored: (pattern of names, reason) for entries of such files that are no weights.
-      folds_bias: whether the bias of a convolution before a batch norm may be folded into the norm's mean.
-      says_settings: whether its files hold the settings of the layers; then these are compared.
+      name: the library's name.
+      joint: the sign between a layer's name and an array's name.
+      families: the library's names of the layers of the catalogue's models.
+      leaf: `(part, leaf name) -> (the library's name of the array, transforms from the library's array to ours)`.
+      ignored: (pattern of names, reason) pairs for arrays that such files hold besides weights.
+      folds_bias: whether a convolution's bias in front of a batch norm may be subtracted from the norm's mean.
+      says_settings: whether the library's files hold the settings of layers, which are then compared with the model's.
     """
 
     name: str
@@ -68,6 +68,6 @@ KERAS = Dialect(
     folds_bias=True,
     says_settings=True,
 )
-ARRAYS = Dialect("arrays", "/", arrays.FAMILIES, lambda part, leaf: (leaf, ()))  # as here
+ARRAYS = Dialect("arrays", "/", arrays.FAMILIES, lambda part, leaf: (leaf, ()))  # our own names and layouts
 
 DIALECTS = {"torch": TORCH, "keras": KERAS, "arrays": ARRAYS}

@@ -1,6 +1,6 @@
-"""Finding the name that another library has for each layer: by its table, else by the layers' names, order or shapes.
+"""Find what another library calls each layer: from a table of names, else by the layers' names, order or shapes.
 
-Without a table, a way is used only if it gives one answer. The arrays are checked one by one in any case.
+Without a table, one of these is used only where it leaves no choice. In any case each array is checked afterwards.
 """
 
 import re
@@ -28,18 +28,18 @@ def fill(
     check: Callable[[Mapping[str, str]], None] = lambda names: None,
     strict: bool = True,
 ) -> tuple[Tree, Tree]:
-    """A model's (params, state) from another library's arrays.
+    """Make a model's (params, state) from another library's arrays.
 
     Args:
       model, dialect, arrays: the model to fill, the source's library, and the source's arrays by name.
-      names: the library's name of each layer by its path here; None to find them.
-      order: the library's layers in the order of computation, if that is known.
-      where: the source, for messages.
-      check: called with the library's name of each layer before any array is taken; raises if the layers do not fit.
-      strict: if False, the arrays that fit are taken, and a warning lists the rest.
+      names: the library's name of each layer, by the layer's path; None finds them.
+      order: the names of the library's layers in the order of computation, or None if it is not known.
+      where: what messages call the source.
+      check: a function of the names, called before any array is used; it raises if the layers do not fit.
+      strict: False takes the arrays that fit, and warns about the others.
 
     Raises:
-      Mismatch, WeightsError, ValueError: as `from_torch`.
+      Mismatch, WeightsError, ValueError: on the same conditions as in `from_torch`.
     """
     parts = parts_of(model)
     ignored: tuple[tuple[str, str], ...] = ()
@@ -53,7 +53,7 @@ def fill(
 
 
 def expected_names(model: Model, dialect: Dialect, names: Mapping[str, str] | None) -> set[str]:
-    """The names of the arrays that a source should have: from a table, from the caller, or the names they have here."""
+    """The names of arrays that a source may have: by `names`, or by the library's tables and by our own names."""
     parts = parts_of(model)
     paths = [part.path for part in parts]
     if names is None:
@@ -71,18 +71,18 @@ def expected_names(model: Model, dialect: Dialect, names: Mapping[str, str] | No
 
 
 def explain(model: Model, library: str) -> Correspondence:
-    """Which array of another library becomes which array of a model, and why each is transposed. Print the result.
+    """Tell which array of another library becomes which array of a model, and why it is transposed; print the result.
 
     Args:
-      model: any model. For one without a table, the layers have the names that they have here.
+      model: any model. Where no table has its names, the library's layers are taken to be called as they are here.
       library: "torch", "keras" or "arrays".
 
     Returns:
-      A `Correspondence`, whose `assignments` are the rows of the table. For Keras it also prints the settings of layers
-      that a source's configuration is compared with.
+      A `Correspondence`, whose `assignments` are the rows of the table. For Keras, it also prints the settings of the
+      model's layers with which a source's configuration is compared.
 
     Raises:
-      ValueError: the library is not one of the three.
+      ValueError: a `library` that is none of the three.
 
     Example:
       >>> from jaxcnn import models
@@ -109,11 +109,11 @@ def explain(model: Model, library: str) -> Correspondence:
 
 # ---------------------------------------------------------------------------------------------------------------------
 
-Layers = Mapping[str, Mapping[str, np.ndarray]]  # a library's arrays by layer, then by their whole name
+Layers = Mapping[str, Mapping[str, np.ndarray]]  # arrays by the library's layer, then by the array's whole name
 
 
 def _own_names(paths: Iterable[str], dialect: Dialect) -> dict[str, str]:
-    """The paths of the layers here, joined with the sign that the library uses."""
+    """Our own names of the layers, joined by the sign that the library puts between names."""
     return {path: path.replace("/", dialect.joint) for path in paths}
 
 
@@ -145,14 +145,14 @@ def _grouped(arrays: Mapping[str, np.ndarray], dialect: Dialect) -> dict[str, di
 
 
 def _by_order(model: Model, parts: Sequence[Part], layers: Layers, order: Sequence[str], where: str) -> dict[str, str]:
-    """The names by order: their first convolution is our first convolution, and so on, for each kind of layer."""
+    """Match layers by their order within each kind: the first convolution with the first convolution, and so on."""
     names: dict[str, str] = {}
     for kind in ("convolution", "dense", "norm"):
         ours = [part.path for part in parts if part.role == kind]
         theirs = [name for name in order if name in layers and _kind(layers[name]) == kind]
         if len(ours) != len(theirs):
             raise WeightsError(
-                f"{where}: the arrays do not fit {model.name}; it has {len(ours)} layers of the kind {kind} "
+                f"{where}: the arrays do not fit {model.name}; the model has {len(ours)} layers of the kind {kind} "
                 f"({', '.join(ours) or 'none'}), the source {len(theirs)} ({', '.join(theirs) or 'none'})"
             )
         names |= dict(zip(ours, theirs, strict=True))
@@ -160,17 +160,17 @@ def _by_order(model: Model, parts: Sequence[Part], layers: Layers, order: Sequen
 
 
 def _by_shape(model: Model, parts: Sequence[Part], dialect: Dialect, layers: Layers, where: str) -> dict[str, str]:
-    """The names by shapes: each part gets the layer whose arrays have its names and shapes, if exactly one has."""
+    """Match each part with the only layer whose arrays have its names and shapes; raise if there is none or several."""
     names = {part.path: [name for name in layers if _fits(part, dialect, name, layers[name])] for part in parts}
     left = [name for name in layers if [name] not in names.values()]
     unsure = [part for part in parts if len(names[part.path]) != 1]
     if unsure or left:
         needed = [f"{p.path} ({', '.join(names[p.path]) or f'none; it needs {_needed(p, dialect)}'})" for p in unsure]
         there = [f"{name} {_shapes(layers[name])}" for name in left]
-        said = (("without a single layer of its shapes: ", needed), ("layers of no part: ", there))
-        advice = "Say it with names={path here: name there}"
+        said = (("layers that fit none or several of the source's: ", needed), ("not matched: ", there))
+        advice = "Say which by names={path here: name there}"
         if any(not names[part.path] for part in unsure):
-            advice = "Where no layer has the shapes, make the model with the source's"
+            advice = "Where none fits, make the model with the shapes of the source"
         raise WeightsError(
             f"{where}: no table has the names of {model.name}, and shapes alone do not tell which layer is which; "
             + "; ".join(what + ", ".join(found) for what, found in said if found)
@@ -180,7 +180,7 @@ def _by_shape(model: Model, parts: Sequence[Part], dialect: Dialect, layers: Lay
 
 
 def _needed(part: Part, dialect: Dialect) -> str:
-    """The shapes of a part's arrays in the library's layout."""
+    """The names and shapes of a part's arrays in the library's layout, for messages."""
     return " ".join(
         f"{one.source.rpartition(dialect.joint)[2]} {one.source_shape}" for one in assign(part, dialect, "")
     )

@@ -1,4 +1,4 @@
-"""Weights from files of arrays whose axes are already in the order used here."""
+"""Weights from arrays in our own layout: dicts, or .npz files."""
 
 import io
 import math
@@ -17,27 +17,27 @@ from jaxcnn.weights.foreign.dialects import ARRAYS
 from jaxcnn.weights.foreign.limits import bytes_of, most_bytes
 from jaxcnn.weights.foreign.matching import fill
 
-MEMBERS = 10_000
+MEMBERS = 10_000  # the most arrays in a file
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 def from_arrays(
     source: Mapping[str, np.ndarray] | str | os.PathLike, model: Model, *, names: Mapping[str, str] | None = None
 ) -> tuple[Tree, Tree]:
-    """A model's (params, state) from arrays by name: kernels (*window, in, out), and bias, scale, mean, var.
+    """Make a model's (params, state) from arrays by name: kernels (*window, in, out), and bias, scale, mean, var.
 
     Args:
       source: `{"conv1/kernel": array, …}`, or the path of an .npz file of such arrays.
-      model: a model with as many classes as the source. SqueezeNet has the names of its Caffe model
-        ("fire2/squeeze1x1"), the other models have the names they have here.
-      names: the source's name of each layer, `{"conv1": "first"}`, if the source uses other names.
+      model: a model with as many classes as the source. The layers of SqueezeNet must have the names of its Caffe model
+        ("fire2/squeeze1x1"), those of other models the names that they have here.
+      names: the source's name of each layer, `{"conv1": "first"}`, where its names are different.
 
     Returns:
       (params, state), in the model's dtypes.
 
     Raises:
-      Mismatch: names that are missing, unused or misshaped, listed.
-      WeightsError: a damaged file, NaN or infinity among the values.
+      Mismatch: missing, unused or misshaped names; the error lists them.
+      WeightsError: a damaged file, or NaN or infinity among the values.
       FileNotFoundError: no such file. ValueError: `names` that do not name every layer.
 
     Example:
@@ -70,13 +70,13 @@ def _read(path: Path, model_bytes: int) -> dict[str, np.ndarray]:
             if stated > limit or len(members) > MEMBERS:
                 raise ValueError(f"its {len(members):,} arrays state {stated:,} bytes, more than the model can use")
             return {member.filename.removesuffix(".npy"): _member(archive, member) for member in members}
-    except Exception as error:  # damaged bytes make zipfile, zlib and NumPy raise all kinds of errors
+    except Exception as error:  # damaged bytes make zipfile, zlib and NumPy raise many kinds of errors
         said = " ".join(str(error).split())[:300] or type(error).__name__
         raise WeightsError(f"{path}: expected an .npz file of arrays, found {size:,} bytes: {said}") from None
 
 
 def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
-    """An array of an archive, after a check that its header states as many values as there are."""
+    """Read one array; refuse one whose header states another number of values than the file holds."""
     with archive.open(member) as file:
         content = file.read(member.file_size + 1)
     buffer = io.BytesIO(content)

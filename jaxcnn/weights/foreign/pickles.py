@@ -1,4 +1,4 @@
-"""PyTorch's own files, which are pickles. Only PyTorch's safe loader reads them, which runs no code from the file."""
+"""PyTorch's own files, which are pickles: PyTorch reads them, and what could run code is refused."""
 
 import argparse
 import re
@@ -14,24 +14,24 @@ from jaxcnn.files.errors import WeightsError
 from jaxcnn.files.first_bytes import first_bytes
 from jaxcnn.weights.foreign.limits import most_bytes
 
-CURE = "Where its class is, torch.save(module.state_dict(), path) writes a file of tensors alone"
+CURE = "Where the module's class can be imported, torch.save(module.state_dict(), path) writes a file of tensors alone"
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def unpickle(path: Path, model_bytes: int) -> Mapping[str, Any]:
-    """The dictionaries, numbers and tensors that `torch.load(weights_only=True)` finds in a file.
+    """What `torch.load(weights_only=True)` reads from a file: dictionaries, numbers and tensors.
 
     Raises:
       FileNotFoundError: no such file. ImportError: no PyTorch.
-      WeightsError: the file is damaged, holds a module, another object or TorchScript, or unpacks to too many bytes.
+      WeightsError: a damaged file, a pickled module or other object, TorchScript, a size above `most_bytes`.
     """
     first_bytes(path)
     try:
         import torch
     except ModuleNotFoundError:
         raise ImportError(
-            f"{path} is a pickle, which only PyTorch reads safely, and that is not installed: "
-            "pip install 'jaxcnn[parity]'. Where it is, safetensors.torch.save_file makes a file that needs no PyTorch",
+            f"{path} is a pickle, which only PyTorch reads safely, and PyTorch is not installed: "
+            "pip install 'jaxcnn[parity]'. A file that safetensors.torch.save_file has written needs no PyTorch",
             name="torch",
         ) from None
     size = path.stat().st_size
@@ -39,7 +39,7 @@ def unpickle(path: Path, model_bytes: int) -> Mapping[str, Any]:
     try:
         with torch.serialization.safe_globals(_harmless()):
             found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged bytes lead to UnpicklingError, RuntimeError, EOFError, …
+    except Exception as error:  # damaged bytes raise UnpicklingError, RuntimeError, EOFError, …
         raise WeightsError(f"{path}: expected PyTorch weights, found {size:,} bytes that {_reason(error)}") from None
     if isinstance(found, list | tuple) and any(isinstance(value, Mapping) for value in found):
         return {str(i): value for i, value in enumerate(found)}
@@ -49,19 +49,19 @@ def unpickle(path: Path, model_bytes: int) -> Mapping[str, Any]:
 
 
 def _check_archive(path: Path, limit: int) -> None:
-    """Check the sizes and checksums in a PyTorch archive, which PyTorch's own reader does not check."""
+    """Check the sizes and checksums of the archive that PyTorch writes, which PyTorch's own reader does not check."""
     if not zipfile.is_zipfile(path):
-        return  # the file format of PyTorch before 1.6
+        return  # a file in the format of PyTorch before 1.6
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
             if sum(member.file_size for member in members) > limit:
                 raise WeightsError(
-                    f"{path}: unpacks to more than {limit:,} bytes, by what it states; no such model needs that"
+                    f"{path}: unpacks to more than {limit:,} bytes by its own header, more than the model can use"
                 )
-            summed = any(member.CRC for member in members)  # else without checksums, which PyTorch writes if told to
+            summed = any(member.CRC for member in members)  # none if PyTorch was told not to write checksums
             if summed and (wrong := archive.testzip()) is not None:
-                raise zipfile.BadZipFile(f"the checksum of {wrong} is another")
+                raise zipfile.BadZipFile(f"the checksum of {wrong} is wrong")
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
         if isinstance(error, WeightsError):
             raise
@@ -75,18 +75,18 @@ def _check_archive(path: Path, limit: int) -> None:
 
 
 def _harmless() -> list[Any]:
-    """The classes in checkpoints, beside tensors, that cannot run code: NumPy's numbers and parsed command lines."""
+    """Types that checkpoints hold besides tensors and that cannot run code: NumPy's numbers, parsed command lines."""
     dtypes = [type(np.dtype(name)) for name in ("float16", "float32", "float64", "int32", "int64", "bool")]
-    core: Any = getattr(np, "_core", None) or np.core  # the second name is that of NumPy 1
+    core: Any = getattr(np, "_core", None) or np.core  # `np.core` in NumPy 1
     return [argparse.Namespace, np.dtype, core.multiarray.scalar, *dtypes]
 
 
 def _reason(error: Exception) -> str:
-    """PyTorch's reason in one line, without its advice to load the file in the unsafe way."""
+    """PyTorch's reason in one line, without its advice to run the code in the file."""
     said = ESCAPES.sub("", str(error))
     if found := re.search(r"GLOBAL ([\w.]+)", said):
         return f"hold more than tensors; torch.load(weights_only=True) does not run {found[1]}. {CURE}"
     if "weights_only" in said:
         return f"are damaged or hold more than tensors; torch.load(weights_only=True) refuses them. {CURE}"
     line = (said.strip() or type(error).__name__).splitlines()[0]
-    return f"are damaged or no weights: {line[:300]}"
+    return f"are damaged or not weights: {line[:300]}"

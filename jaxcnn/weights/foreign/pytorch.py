@@ -27,33 +27,32 @@ def from_torch(
     names: Mapping[str, str] | None = None,
     strict: bool = True,
 ) -> tuple[Tree, Tree]:
-    """A model's (params, state) from a PyTorch state dict.
+    """Make a model's (params, state) from a PyTorch state dict.
 
-    Every array of the source is used exactly once and every array of the model filled exactly once;
-    `explain(model, "torch")` shows which goes where and why it is transposed.
+    Every array of the source is used exactly once and every array of the model is filled exactly once;
+    `explain(model, "torch")` shows which array goes where and why it is transposed.
 
     Args:
       source: a state dict (`module.state_dict()`, of tensors or NumPy arrays), the path of a .safetensors file, or of a
-        .pth (.pt, .th, .bin) file. Such a file is a pickle; it is read by `torch.load(weights_only=True)`, which runs
-        no code from it and needs PyTorch. A checkpoint that holds one state dict, at any depth and under any
-        name, is taken for that; prefixes that wrappers put in front of all names ("module.", "_orig_mod.", "model.",
-        "backbone.", …) are taken away.
-      model: with as many classes as the source. Those of the catalogue that torchvision has go by torchvision's names,
-        the CIFAR residual networks by those of akamaster/pytorch_resnet_cifar10.
-      names: for networks of another make, the source's name of each layer: `{"conv1": "features.0"}`. Without it, they
-        must have the names they have here ("block.body.conv1"), or be one nn.Sequential, whose order counts, or have
-        layers that differ in their shapes.
-      strict: False takes what fits and warns with a list of the rest: what the source lacks, and what has another
-        shape, is as `model.init(jax.random.key(0))` makes it. `names` need not name every layer then.
+        .pth (.pt, .th, .bin) file. A .pth file is a pickle: reading it needs PyTorch, and `torch.load` with
+        `weights_only=True` runs no code in it. A checkpoint may hold its one state dict at any depth and under any
+        name. Prefixes that wrappers put before all names ("module.", "_orig_mod.", "backbone.", …) are taken away.
+      model: a model with as many classes as the source. For models of the catalogue that torchvision has, the source's
+        names must be torchvision's; for CIFAR residual networks, those of akamaster/pytorch_resnet_cifar10.
+      names: for other networks, the source's name of each layer: `{"conv1": "features.0"}`. Without it, the source's
+        layers must have our names ("block.body.conv1"), or be those of one nn.Sequential, in the model's order, or
+        differ in their shapes.
+      strict: False takes the arrays that fit and warns with a list of the others. Arrays that the source lacks or has
+        in another shape are as `model.init(jax.random.key(0))` makes them, and `names` may leave layers out.
 
     Returns:
       (params, state), in the model's dtypes.
 
     Raises:
-      Mismatch: names that are missing, unused or misshaped, listed.
+      Mismatch: missing, unused or misshaped names; the error lists them.
       WeightsError: a damaged file, a pickle that is not weights, several state dicts, NaN or infinity among the values,
-        layers that might correspond in several ways.
-      FileNotFoundError: no such file. ImportError: a .pth file without PyTorch. TypeError: a source of another kind.
+        or layers that can be matched in several ways.
+      FileNotFoundError: no such file. ImportError: a .pth file without PyTorch. TypeError: a source of another type.
       ValueError: `names` that do not name every layer.
 
     Example:
@@ -72,17 +71,18 @@ def from_torch(
 
 
 def to_torch(params: Tree, state: Tree, model: Model) -> dict[str, np.ndarray]:
-    """The inverse of `from_torch`: a model's arrays as a PyTorch state dict of NumPy arrays.
+    """Make a PyTorch state dict of NumPy arrays from a model's arrays; the inverse of `from_torch`.
 
     Args:
-      params, state: the parameters and state of the model.
-      model: the model. The names are those of `from_torch`; without a table, the paths here, joined by dots.
+      params, state: the model's arrays.
+      model: the model. Its layers get the names that `from_torch` expects; where no table has the names, they keep the
+        names that they have here, joined by dots.
 
     Returns:
-      `{name: array}`. `{name: torch.from_numpy(a) for name, a in …}` is what `module.load_state_dict` takes.
+      `{name: array}`; for `module.load_state_dict`, make tensors: `{name: torch.from_numpy(a) for name, a in …}`.
 
     Raises:
-      KeyError: an array is not one of the model's.
+      KeyError: arrays that are not the model's own.
 
     Example:
       >>> import jax
@@ -99,12 +99,12 @@ def to_torch(params: Tree, state: Tree, model: Model) -> dict[str, np.ndarray]:
 
 
 def _read(source: Mapping[str, Any] | str | os.PathLike, model: Model) -> tuple[dict[str, np.ndarray], str]:
-    """The arrays by name, and the name of the source for messages."""
+    """The source's arrays by name, and what messages call the source."""
     if isinstance(source, Mapping):
         return arrays_in(source, "state dict", "source"), "state dict"
     if not isinstance(source, str | os.PathLike):
         raise TypeError(
-            f"from_torch: `source` must be a state dict or a path; got {type(source).__name__}. Of a module, give "
+            f"from_torch: `source` must be a state dict or a path; got {type(source).__name__}. For a module, give "
             "module.state_dict()"
         )
     path = Path(source)
@@ -119,7 +119,7 @@ def _read(source: Mapping[str, Any] | str | os.PathLike, model: Model) -> tuple[
 
 
 def _order(arrays: Mapping[str, np.ndarray]) -> list[str] | None:
-    """The layers of an nn.Sequential in order, if all names are numbers; None for any other module."""
+    """The layers in order if all names are numbers, as in an nn.Sequential; None otherwise."""
     layers = {name.rpartition(".")[0] for name in arrays}
     if not all(re.fullmatch(r"\d+(\.\d+)*", layer) for layer in layers):
         return None

@@ -1,4 +1,4 @@
-"""Finding the state dict in a PyTorch checkpoint: inside other dictionaries, and behind prefixes of names."""
+"""Take a PyTorch state dict out of what wraps it: other dictionaries, and prefixes of names."""
 
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -9,24 +9,23 @@ import numpy as np
 
 from jaxcnn.files.errors import WeightsError
 
-DEPTH = 20
-OPTIMIZERS = re.compile(r"(?i).*(optim|sched|scaler|callback|loops|rng).*")  # entries that hold tensors, but no weights
-# prefixes that wrappers put before the names of a module
-WRAPPERS = re.compile(r"\b(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
-BESIDE = re.compile(r"n_averaged|.*\b_extra_state")  # prefixes of wrappers, and of modules inside modules
+DEPTH = 20  # the most levels of nesting to search
+OPTIMIZERS = re.compile(r"(?i).*(optim|sched|scaler|callback|loops|rng).*")  # keys whose tensors are not weights
+WRAPPERS = re.compile(r"\b(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")  # before any module's name
+BESIDE = re.compile(r"n_averaged|.*\b_extra_state")  # entries of wrappers and modules that are no weights
 Way = tuple[str | int, ...]  # the keys and positions that lead to a state dict
 
 
 def arrays_in(source: Mapping[str, Any], where: str, opening: str) -> dict[str, np.ndarray]:
-    """The arrays by name of the one state dict in a source, at any depth.
+    """The arrays, by name, of the only state dict in a source, at any depth.
 
     Args:
-      source: a checkpoint.
-      where: the name of the source for messages.
-      opening: the Python expression that gives the source, for messages.
+      source: a checkpoint, as nested dicts and lists.
+      where: what messages call the source.
+      opening: the Python expression that opens the source, for messages.
 
     Raises:
-      WeightsError: there is no state dict, or more than one, or a tensor has no plain values.
+      WeightsError: no state dict, several of them, or a tensor whose values cannot be read as a plain array.
     """
     if not source:
         return {}
@@ -43,10 +42,10 @@ def arrays_in(source: Mapping[str, Any], where: str, opening: str) -> dict[str, 
 
 
 def without_prefix(arrays: Mapping[str, np.ndarray], expected: Collection[str]) -> dict[str, np.ndarray]:
-    """The arrays without their common prefix: the one whose removal gives the most of the expected names.
+    """The arrays, their names without the prefix whose removal gives the most expected names; unchanged if none does.
 
-    If no names are expected, the prefix of all names is removed when only numbers are left, as for an nn.Sequential
-    inside a module.
+    If no expected name is found, a prefix of all names is removed where it leaves names that begin with a number, as in
+    an nn.Sequential inside a module.
     """
     parts = [name.split(".") for name in arrays]
     prefixes = dict.fromkeys(".".join([*way[:i], ""]) if i else "" for way in parts for i in range(len(way)))
@@ -67,7 +66,7 @@ def without_prefix(arrays: Mapping[str, np.ndarray], expected: Collection[str]) 
 
 
 def _state_dicts(value: Any, way: Way, above: list[int]) -> Iterator[tuple[Way, Mapping[str, Any]]]:
-    """Each mapping of names to tensors that may be the weights of a network, with the keys that lead to it."""
+    """Every mapping of names to tensors that may be a network's weights, with the way that leads to it."""
     if len(above) > DEPTH or id(value) in above:
         return
     inner: list[tuple[str | int, Any]]
@@ -87,7 +86,7 @@ def _state_dicts(value: Any, way: Way, above: list[int]) -> Iterator[tuple[Way, 
 
 
 def _is_nested(value: Any) -> bool:
-    """Whether a tensor is made of tensors of different sizes; asking such a tensor for its shape raises an error."""
+    """Whether a value is a nested tensor; it has no shape, and reading `shape` raises an error."""
     return bool(getattr(value, "is_nested", False))
 
 
@@ -113,7 +112,7 @@ def _array(name: str, value: Any, where: str) -> np.ndarray:
         raise WeightsError(f"{where}: {name} is a {kind or value.layout} tensor; only plain (dense) ones can be read")
     value = value.detach().cpu()
     try:
-        if str(value.dtype) == "torch.bfloat16":  # NumPy has no bfloat16, and float32 holds each of its values
+        if str(value.dtype) == "torch.bfloat16":  # NumPy has no bfloat16, and float32 holds every bfloat16
             return value.float().numpy().astype(jnp.bfloat16)
         return (value.float() if "float8" in str(value.dtype) else value).resolve_conj().resolve_neg().numpy()
     except (TypeError, RuntimeError) as error:

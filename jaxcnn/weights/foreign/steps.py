@@ -1,8 +1,8 @@
-"""A network as a graph of the steps that it computes, in words that two libraries share.
+"""A network as a graph of the steps it computes, in words that two libraries share.
 
-Each step is a node that knows the nodes of its inputs. Layers that do nothing at inference (dropout) are no steps, nor
-is flattening, which shows in the shapes of the kernels after it. A fused activation is a step of its own, and a
-separable convolution is two steps.
+Each step is a node with the nodes it takes its inputs from. Layers that do nothing at inference (dropout) are no steps,
+and neither are those that only reorder values (flattening: the shapes of kernels tell what it did). A fused activation
+is a step of its own; a separable convolution is two steps.
 """
 
 import itertools
@@ -21,17 +21,17 @@ MERGES = ("add", "concatenate")
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """A step of a network.
+    """One step of a network.
 
     Args:
-      kind: the kind of step ("conv", "relu", "add", "input", …).
-      name: the name of the layer in its library.
-      settings: the settings of the step, by the names they have here.
-      inputs: the nodes whose outputs are its inputs.
-      shape: the shape of its first input without the batch axis, if that is known.
-      words: the library's own words for settings ("epsilon" for eps), for messages.
-      place: how many steps come before it in the library's order.
-      sources: the layers with arrays (or the input) that lead to it with no other layer with arrays in between.
+      kind: what the step does ("conv", "relu", "add", "input", …).
+      name: the layer's name in its library.
+      settings: the layer's settings, by our names of them.
+      inputs: the nodes whose outputs the step takes.
+      shape: the shape of the first input without the batch axis; None if it is not known.
+      words: the library's own words for the settings ("epsilon" for eps), for messages.
+      place: the number of steps before this one, as the library counts them; orders messages.
+      sources: the step itself if it has arrays or is the input; else the nearest such steps before it, by name.
     """
 
     kind: str
@@ -51,7 +51,7 @@ class Node:
 
     @property
     def role(self) -> str:
-        """The group of kinds that it is compared within: layers with arrays, pools, activations, merges, input, …"""
+        """Steps of one role can be compared: "arrays", "merge", "pool", "activation"; for other steps, the kind."""
         role = role_of(self.kind)
         if role in WITH_ARRAYS:
             return "arrays"
@@ -61,7 +61,7 @@ class Node:
 
 
 def activation(kind: str, settings: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The kind and settings of an activation, by its name: relu6 is relu with a largest value, swish is silu."""
+    """The kind and settings that an activation has here: relu6 is relu with a largest value, and swish is silu."""
     defaults: dict[str, dict[str, Any]] = {
         "relu": {"max_value": None},
         "leaky_relu": {"negative_slope": 0.01},

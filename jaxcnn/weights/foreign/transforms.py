@@ -1,4 +1,4 @@
-"""The changes that turn an array of another library into ours, each with its name, its reason and its inverse."""
+"""Transforms that make an array of another library ours, each with its name, its reason and its inverse."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ class Transform:
     """A change of the order of an array's axes, or of its dtype.
 
     Args:
-      name: a short name for tables.
-      reason: why the two libraries differ.
-      apply: turns their array into ours.
-      invert: turns our array into theirs.
+      name: a few characters, for tables.
+      reason: why the layouts of the two libraries differ.
+      apply: from their layout to ours.
+      invert: from our layout to theirs.
     """
 
     name: str
@@ -28,9 +28,9 @@ class Transform:
 
 OIHW_TO_HWIO = Transform(
     "OIHW→HWIO",
-    "PyTorch keeps a kernel as (out, in, *window), channels first as its images; here it is (*window, in, out). A "
-    "depthwise kernel is the same with in = 1, a transposed convolution's the same with in and out of the "
-    "convolution whose adjoint it is",
+    "PyTorch keeps a kernel as (out, in, *window), channels first like its images; here it is (*window, in, out). A "
+    "depthwise kernel has in = 1; a transposed convolution's kernel has the in and out of the convolution whose "
+    "adjoint it is",
     lambda a: np.moveaxis(a, (0, 1), (-1, -2)),
     lambda a: np.moveaxis(a, (-1, -2), (0, 1)),
 )
@@ -44,15 +44,15 @@ OI_TO_IO = Transform(
 
 HWCM_TO_HW1O = Transform(
     "HWCM→HW1O",
-    "Keras keeps a depthwise kernel as (*window, channel, multiplier); here it is that of a convolution in groups of "
-    "one channel, with output channel·multipliers + multiplier",
+    "Keras keeps a depthwise kernel as (*window, channel, multiplier); here it is the kernel of a convolution in "
+    "groups of one channel, with output channel·multipliers + multiplier",
     lambda a: a.reshape(*a.shape[:-2], 1, a.shape[-2] * a.shape[-1]),
     lambda a: a.reshape(*a.shape[:-2], a.shape[-1], 1),
 )
 
 
 def chw_to_hwc(shape: tuple[int, ...]) -> Transform:
-    """Reorder the input features of a layer after a flattened map of `shape` (*spatial, C).
+    """The transform of the input features of a layer behind a flattened map of `shape` (*spatial, C).
 
     Example:
       >>> chw_to_hwc((1, 2, 3)).apply(np.arange(6)).tolist()
@@ -61,15 +61,15 @@ def chw_to_hwc(shape: tuple[int, ...]) -> Transform:
     *spatial, channels = shape
     return Transform(
         "CHW→HWC",
-        "the map in front is flattened, in PyTorch channel by channel, here position by position: the features that "
-        "this layer takes stand in another order",
+        "the map in front is flattened, in PyTorch channel by channel, here position by position, so this layer takes "
+        "its features in another order",
         lambda a: np.moveaxis(a.reshape(channels, *spatial, *a.shape[1:]), 0, len(spatial)).reshape(a.shape),
         lambda a: np.moveaxis(a.reshape(*spatial, channels, *a.shape[1:]), len(spatial), 0).reshape(a.shape),
     )
 
 
 def cast(theirs: np.dtype, ours: np.dtype) -> Transform:
-    """Convert from the dtype of the file to that of the model. The inverse does nothing: exported arrays keep it."""
+    """The transform to the model's dtype. The inverse does nothing: exported arrays keep the model's dtype."""
     exact = jnp.promote_types(theirs, ours) == ours
     return Transform(
         f"{theirs}→{ours}",

@@ -1,1 +1,1 @@
-"""The settings of a network's layers, which files hold beside the arrays and which are compared on loading."""
+"""The settings of a network's layers (strides, padding, epsilon): written into files, and compared."""

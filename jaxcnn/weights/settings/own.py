@@ -1,4 +1,4 @@
-"""The settings of a network in the files that `weights.save` writes, and how they differ from a model's."""
+"""The settings of a network's layers in the files that `weights.save` writes, and where they differ from a model's."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from jaxcnn.weights.settings.plain import plain
 
 
 def settings_of(layer: Layer) -> dict[str, dict[str, Any]]:
-    """The kind and the settings of each layer that does something at inference, by its path.
+    """The kind and the settings of each layer that does something at inference, by the layer's path.
 
     Example:
       >>> from jaxcnn.layers import BatchNorm, Dropout, serial
@@ -22,12 +22,12 @@ def settings_of(layer: Layer) -> dict[str, dict[str, Any]]:
     return {
         place.path: {"kind": place.layer.kind, **plain(place.layer)}
         for place in visit(layer)
-        if place.layer.role != "dropout" and not place.layer.chained  # the paths give the order in a chain
+        if place.layer.role != "dropout" and not place.layer.chained  # the order of paths tells the order of a chain
     }
 
 
 def differences(about: Mapping[str, Any], model: Model) -> list[str]:
-    """How the settings in a file's description differ from a model's. A setting that the file lacks is not compared."""
+    """Where a file's description and the model differ, as phrases; what the description leaves out is not compared."""
     found = [
         f"{what} {about[what]!r} in the file, {ours!r} in the model"
         for what, ours in (("model", model.name), ("loss", model.loss))
@@ -54,7 +54,7 @@ def _of_layers(theirs: Mapping[str, Any], ours: Mapping[str, Mapping[str, Any]])
         elif there.get("kind") != here["kind"]:
             found.append(f"{path} is {there.get('kind')} in the file, {here['kind']} in the model")
         else:
-            # a setting that only one of them has was added or removed between two versions of jaxcnn
+            # a setting that only one side has was added or removed between two versions of jaxcnn
             found += [
                 f"{name} {there[name]} in the file, {here[name]} in the model at {path or here['kind']}"
                 for name in here
@@ -66,7 +66,7 @@ def _of_layers(theirs: Mapping[str, Any], ours: Mapping[str, Mapping[str, Any]])
 
 
 def _flattened(model: Model, input_shape: tuple[int, ...]) -> list[Any] | None:
-    """The shapes of the maps that a network flattens; None for an input shape that the model cannot take."""
+    """The map whose flattening orders each part's inputs, in a list; None if the model cannot take `input_shape`."""
     try:
         return [part.flattened for part in parts_of(dataclasses.replace(model, input_shape=input_shape))]
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""The settings of layers in a normal form: settings that mean the same are written the same."""
+"""The settings of layers in one form, so that two layers that compute the same have equal settings."""
 
 import contextlib
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ TRAINING = ("rate", "momentum", "axis_name")  # settings that change nothing at 
 
 
 def plain(layer: Layer) -> dict[str, Any]:
-    """The settings that matter at inference. Strides, dilations and paddings are per axis; "SAME" stays a word.
+    """A layer's settings at inference: strides, dilations and paddings per axis; "SAME" stays a word.
 
     Example:
       >>> from jaxcnn.layers import MaxPool
@@ -28,7 +28,7 @@ def plain(layer: Layer) -> dict[str, Any]:
 
 
 def size_name(kind: str, settings: Mapping[str, Any]) -> str | None:
-    """The name that a layer's settings have for the size of its window; None for a layer without a window."""
+    """The setting that holds a layer's window size, "kernel_size" or "window"; None for a layer without one."""
     name = {"convolution": "kernel_size", "pool": "window"}.get(role_of(kind))
     return name if name in settings else None
 
@@ -48,9 +48,9 @@ def _per_axis(kind: str, name: str, settings: Mapping[str, Any]) -> dict[str, An
 
 
 def transposed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a transposed convolution, with its paddings as one: what is cut from each side of the output.
+    """The settings of a transposed convolution, with all that is cut from its output written as one padding per axis.
 
-    A positive output_padding is the same as less padding after; "SAME" cuts the output to input·stride.
+    An output_padding of p is p less padding at the end; "SAME" cuts the output to input·stride.
     """
     extents = [d * (k - 1) + 1 for k, d in zip(settings["kernel_size"], settings["dilation"], strict=True)]
     padding, found = settings["padding"], []
@@ -65,7 +65,7 @@ def transposed(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _listed(value: Any) -> Any:
-    """A setting with lists in place of tuples, as JSON returns it."""
+    """A value in JSON's types: tuples and NumPy's arrays become lists, NumPy's numbers become Python's."""
     if isinstance(value, Mapping):
         return {str(name): _listed(part) for name, part in value.items()}
     if isinstance(value, tuple | list):
