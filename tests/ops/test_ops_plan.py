@@ -34,6 +34,7 @@ CASES = {
     "few out of many": ((16, 10, 10, 16), (5, 5, 16, 6), {"padding": "FULL"}),
     "asked for": ((8, 9, 9, 16), (3, 3, 16, 16), {"algorithm": "overlap"}),
     "asked for, not of the gradient": ((8, 9, 9, 1), (3, 3, 1, 32), {"algorithm": "taps"}),
+    "128 channels": ((16, 6, 6, 128), (3, 3, 128, 128), {"padding": 1}),
     "precise": ((8, 9, 9, 16), (3, 3, 16, 16), {"precision": "highest"}),
 }
 

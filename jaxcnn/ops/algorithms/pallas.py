@@ -102,7 +102,13 @@ class _Grid:
         block = (None, self.rows if by_rows else size[0], *size[1:], self.images, channels)
 
         def at(g, n, r):
-            return lax.div(g, groups), r if by_rows else 0, *zeros, n, lax.rem(g, groups)  # not // and %, which look at signs
+            return (
+                lax.div(g, groups),
+                r if by_rows else 0,
+                *zeros,
+                n,
+                lax.rem(g, groups),
+            )  # not // and %, which look at signs
 
         return pl.BlockSpec(block, at)
 

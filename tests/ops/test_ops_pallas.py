@@ -1,0 +1,114 @@
+"""The TPU kernel, interpreted: equal to XLA in float64, under every transformation; and lowered for a TPU."""
+
+import functools
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from jaxcnn import ops
+from jaxcnn.ops import machine
+
+# images, size, window, padding, dilation, groups, dtype
+GEOMETRIES = {
+    "few images": (2, (5, 4), (3, 2), ((1, 2), (0, 1)), (1, 1), 1, "float32"),
+    "many images, dilated": (16, (4, 5), (3, 3), ((1, 1), (2, 2)), (1, 2), 1, "float32"),
+    "half precision": (32, (4, 3), (2, 3), ((1, 0), (1, 1)), (1, 1), 1, "bfloat16"),
+    "1-D, groups": (8, (9,), (5,), ((2, 2),), (1,), 2, "float32"),
+    "3-D": (3, (3, 4, 2), (2, 2, 3), ((1, 1), (0, 1), (2, 2)), (1, 1, 1), 1, "float32"),
+    "one tap": (8, (3, 3), (1, 1), ((0, 0), (0, 0)), (1, 1), 1, "float32"),
+    "no padding": (8, (6, 5), (3, 3), ((0, 0), (0, 0)), (1, 1), 1, "float32"),
+}
+ERROR = {"float32": 3e-6, "bfloat16": 1e-2}  # of the largest value
+
+
+def arrays(geometry):
+    n, size, window, padding, dilation, groups, dtype = GEOMETRIES[geometry]
+    draw = np.random.default_rng(0)
+    x = jnp.asarray(draw.standard_normal((n, *size, 128 * groups)), dtype)
+    w = jnp.asarray(draw.standard_normal((*window, 128, 128 * groups)), dtype)
+    return x, w, {"padding": padding, "dilation": dilation, "groups": groups}
+
+
+def exact(x, w, padding, dilation, groups):
+    letters = "DHW"[3 - (x.ndim - 2) :]
+    layout = f"N{letters}C", f"{letters}IO", f"N{letters}C"
+    return lax.conv_general_dilated(
+        x, w, (1,) * len(letters), padding, rhs_dilation=dilation, dimension_numbers=layout, feature_group_count=groups
+    )
+
+
+def all_three(conv, x, w):
+    y, pullback = jax.vjp(conv, x, w)
+    return y, *pullback(y)
+
+
+def assert_near(actual, expected, dtype):
+    for a, e in zip(actual, expected, strict=True):
+        a, e = np.asarray(a, np.float64), np.asarray(e, np.float64)
+        assert np.abs(a - e).max() <= ERROR[dtype] * np.abs(e).max()
+
+
+@pytest.mark.parametrize("rows", [1, 4096])
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_xla_in_float64(geometry, rows):
+    """The value and both gradients, in steps of one row and of all rows that fit."""
+    x, w, options = arrays(geometry)
+    with machine.assume(replace(machine.of(None), kernel_rows=rows)):
+        conv = functools.partial(ops.conv, algorithm="pallas", **options)
+        assert ops.explain(x.shape, w.shape, algorithm="pallas", **options).dw.algorithm == "pallas"
+        y, dx, dw = all_three(conv, x, w)
+    with jax.enable_x64(True):
+        _, pullback = jax.vjp(functools.partial(exact, **options), np.asarray(x, float), np.asarray(w, float))
+        value = exact(np.asarray(x, float), np.asarray(w, float), **options)
+        expected = value, *pullback(np.asarray(y, float))
+    assert_near((y, dx, dw), expected, str(x.dtype))
+
+
+def test_members_each_with_a_kernel_of_its_own():
+    """An axis of the grid: the same as one after the other."""
+    x, w, options = arrays("few images")
+    conv = functools.partial(ops.conv, algorithm="pallas", **options)
+    xs, ws = jnp.stack([x, 2 * x, x[::-1]]), jnp.stack([w, w[::-1], -w])
+    together = jax.vmap(functools.partial(all_three, conv))(xs, ws)
+    apart = [all_three(conv, x, w) for x, w in zip(xs, ws, strict=True)]
+    for number, own in enumerate(apart):
+        assert_near([part[number] for part in together], own, "float32")
+
+
+def test_tangents_and_second_derivatives():
+    x, w, options = arrays("few images")
+
+    def loss(algorithm, x, w):
+        return jnp.sum(jnp.sin(ops.conv(x, w, algorithm=algorithm, **options) / 40))
+
+    results = [
+        jax.jvp(jax.grad(functools.partial(loss, algorithm), (0, 1)), (x, w), (x[::-1], w[::-1]))
+        for algorithm in ("pallas", "patches")
+    ]
+    assert_near(*map(jax.tree.leaves, results), "float32")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_tpu_gets_the_kernel_by_itself(dtype):
+    """Three calls of Mosaic in the program of a layer and its gradients; no other platform has one."""
+    typed = jax.ShapeDtypeStruct
+    x, w = typed((128, 28, 28, 128), dtype), typed((3, 3, 128, 256), dtype)
+    program = jax.jit(functools.partial(all_three, functools.partial(ops.conv, padding=1))).trace(x, w)
+    calls = {p: program.lower(lowering_platforms=(p,)).as_text().count("tpu_custom_call") for p in ("tpu", "cuda")}
+    assert calls == {"tpu": 3, "cuda": 0}
+
+
+def test_what_does_not_fit_goes_another_way():
+    def chosen(x_shape, kernel_shape, **options):
+        return ops.explain(x_shape, kernel_shape, platform="tpu", **options).forward.algorithm
+
+    assert chosen((16, 28, 28, 128), (3, 3, 128, 128)) == "pallas"
+    assert chosen((16, 28, 28, 64), (3, 3, 64, 128)) == "channels_last"
+    assert chosen((16, 28, 28, 128), (3, 3, 128, 128), stride=2) == "channels_last"
+    assert chosen((17, 28, 28, 128), (3, 3, 128, 128)) == "channels_last"
+    assert chosen((16, 512, 512, 128), (3, 3, 128, 128)) == "channels_last"
+    assert chosen((16, 28, 28, 128), (3, 3, 128, 128), dtype="float16") == "channels_last"
