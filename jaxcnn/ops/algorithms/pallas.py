@@ -101,14 +101,8 @@ class _Grid:
         zeros = [0] * (len(size) - 1)
         block = (None, self.rows if by_rows else size[0], *size[1:], self.images, channels)
 
-        def at(g, n, r):
-            return (
-                lax.div(g, groups),
-                r if by_rows else 0,
-                *zeros,
-                n,
-                lax.rem(g, groups),
-            )  # not // and %, which look at signs
+        def at(g, n, r):  # by lax.div and lax.rem: // and % look at signs, for which Mosaic asks the device
+            return lax.div(g, groups), r if by_rows else 0, *zeros, n, lax.rem(g, groups)
 
         return pl.BlockSpec(block, at)
 
