@@ -162,7 +162,7 @@ def plan_input_gradient(y: Shaped, w: Shaped, *, problem: Problem, lowering: Low
                 continue
             count = math.prod(len(axis.numbers) for axis in chosen)
             swapped = replace(operands, channels=(d, c if layout.apart else c * count))
-            p = _product(replace(problem, window=slid, size=out), swapped, lowering, phase=strided)
+            p = _product(replace(problem, window=slid, size=out), swapped, lowering, gradient=True, phase=strided)
             made.append(Step(p, choose(problem.algorithm, p, layout=only), chosen, count if layout.apart else 1))
         return made
 
@@ -184,7 +184,9 @@ def _operands(images: Shaped, channels: Sequence[int], problem: Problem) -> Oper
     return Operands(members, n, (channels[0], channels[1] // problem.groups), jnp.dtype(images.dtype))
 
 
-def _product(problem: Problem, operands: Operands, lowering: Lowering, *, phase: bool = False) -> Product:
+def _product(
+    problem: Problem, operands: Operands, lowering: Lowering, *, gradient: bool = False, phase: bool = False
+) -> Product:
     """The `Product` of y = x ⊗ w, which algorithms are given."""
     n = operands.images if isinstance(operands.images, int) else MANY
     members = operands.members if isinstance(operands.members, int) else MANY
@@ -199,4 +201,5 @@ def _product(problem: Problem, operands: Operands, lowering: Lowering, *, phase:
         problem.precision,
         numbers,
         phase,
+        skips_padding=gradient,
     )

@@ -20,6 +20,7 @@ GEOMETRIES = {
     "1-D, groups": (8, (9,), (5,), ((2, 2),), (1,), 2, "float32"),
     "3-D": (3, (3, 4, 2), (2, 2, 3), ((1, 1), (0, 1), (2, 2)), (1, 1, 1), 1, "float32"),
     "one tap": (8, (3, 3), (1, 1), ((0, 0), (0, 0)), (1, 1), 1, "float32"),
+    "padding beyond the window": (8, (2, 3), (2, 3), ((3, 2), (4, 3)), (1, 1), 1, "float32"),
     "no padding": (8, (6, 5), (3, 3), ((0, 0), (0, 0)), (1, 1), 1, "float32"),
 }
 ERROR = {"float32": 3e-6, "bfloat16": 1e-2}  # of the largest value
@@ -77,6 +78,21 @@ def test_members_each_with_a_kernel_of_its_own():
     apart = [all_three(conv, x, w) for x, w in zip(xs, ws, strict=True)]
     for number, own in enumerate(apart):
         assert_near([part[number] for part in together], own, "float32")
+
+
+@pytest.mark.parametrize("bad", [np.inf, np.nan])
+@pytest.mark.parametrize("geometry", ["few images", "many images, dilated", "1-D, groups", "no padding"])
+def test_weights_that_are_not_finite_meet_no_zero_of_the_full_padding(geometry, bad):
+    """dx is finite where its definition is: as by another algorithm, whose borders are tested against loops."""
+    x, w, options = arrays(geometry)
+    w = w.at[(0,) * (w.ndim - 1)].set(bad)
+    dy = jnp.ones_like(exact(x, w, **options))
+    ours, other = (
+        jax.vjp(functools.partial(ops.conv, algorithm=name, **options), x, w)[1](dy)[0]
+        for name in ("pallas", "patches")
+    )
+    assert not np.isfinite(ours).all()
+    np.testing.assert_array_equal(np.isfinite(ours), np.isfinite(other))
 
 
 def test_tangents_and_second_derivatives():

@@ -6,9 +6,9 @@ A step of the grid takes some rows of some images, with a matrix product for eac
 step of an image also copies it into a scratch with its padding around it, so no padded copy is in main memory.
 
 By the TPU compiler's schedule, for a v5e, bfloat16, 3×3, 128 to 256 channels, 28×28, 128 images: y takes 0.43 million
-cycles, dw 0.44, less than its matrix units need for the products (0.45); XLA's own convolution takes 0.47 and 0.47, a
-product for each tap outside of a kernel 4.6 and 2.0. On other platforms the kernel is interpreted, which is slow, and
-meant for tests.
+cycles, dx 0.45 and dw 0.44, what its matrix units need for the products (0.45); XLA's own convolution takes 0.47 for
+each, a product for each tap outside of a kernel 4.6 for y. On other platforms the kernel is interpreted, which is
+slow, and meant for tests.
 
 Source: jax.dev, Pallas TPU documentation ("Writing TPU kernels with Pallas").
 """
@@ -16,7 +16,7 @@ Source: jax.dev, Pallas TPU documentation ("Writing TPU kernels with Pallas").
 import functools
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -36,6 +36,7 @@ def fits(p: Product) -> bool:
     """Whether the channels fill the lanes, and an image with what belongs to it fits the chip's memory."""
     full = all(c % LANES == 0 for c in p.channels)
     plain = p.dtype in (jnp.float32, jnp.bfloat16) and max(p.window.stride) == 1 and min(p.out) > 0
+    plain = plain and min(map(min, p.window.padding)) >= 0  # a gradient may have less than none: x is cropped
     return full and plain and bool(_Grid.possible(p))
 
 
@@ -127,14 +128,37 @@ class _Grid:
                         padded[tuple(place)] = jnp.zeros(border, p.dtype)
             padded[inside] = x[...]
 
-    def views(self, padded: Any) -> Iterator[tuple[tuple[int, ...], jax.Array]]:
-        """Each tap, and what it sees from the rows of this step: (positions, C)."""
+    def views(self, padded: Any) -> Iterator[tuple[tuple[int, ...], jax.Array, Callable]]:
+        """Each tap, what it sees from the rows of this step, (positions, C), and how its product joins the sum.
+
+        Where padding does not count, a tap's product has no columns that see padding, and its rows that see padding
+        are replaced by zeros: they may be NaN, from weights that are not finite.
+        """
         p = self.product
         first = pl.program_id(2) * self.rows
         for tap in itertools.product(*map(range, p.window.size)):
             offset = [k * d for k, d in zip(tap, p.window.dilation, strict=True)]
-            across = [pl.ds(o, n) for o, n in zip(offset[1:], p.out[1:], strict=True)]
-            yield tap, padded[(pl.ds(first + offset[0], self.rows), *across)].reshape(-1, p.channels[0])
+            seen = [
+                (max(0, before - o), min(out, before + n - o)) if p.skips_padding else (0, out)
+                for o, out, n, (before, _) in zip(offset, p.out, p.size, p.window.padding, strict=True)
+            ]
+            if all(start < end for start, end in seen):
+                across = [pl.ds(o + start, end - start) for o, (start, end) in zip(offset[1:], seen[1:], strict=True)]
+                view = padded[(pl.ds(first + offset[0], self.rows), *across)].reshape(-1, p.channels[0])
+                yield tap, view, functools.partial(self._placed, seen, first)
+
+    def _placed(self, seen: Sequence[tuple[int, int]], first: jax.Array, part: jax.Array) -> jax.Array:
+        """A product of the outputs that are `seen`, (positions, D), with zeros for the others of these rows."""
+        out, (start, end) = self.product.out, seen[0]
+        part = part.reshape(self.rows, *(b - a for a, b in seen[1:]), self.images, -1)
+        for axis, ((a, b), n) in enumerate(zip(seen[1:], out[1:], strict=True), start=1):
+            shapes = [tuple(z if i == axis else m for i, m in enumerate(part.shape)) for z in (a, n - b)]
+            before, after = ([jnp.zeros(shape, part.dtype)] if shape[axis] else [] for shape in shapes)
+            part = jnp.concatenate([*before, part, *after], axis) if before or after else part
+        if (start, end) != (0, out[0]):
+            row = lax.broadcasted_iota(jnp.int32, part.shape, 0) + first
+            part = jnp.where((row >= start) & (row < end), part, 0)
+        return part
 
 
 def product(x: jax.Array, w: jax.Array, p: Product) -> jax.Array:
@@ -143,7 +167,9 @@ def product(x: jax.Array, w: jax.Array, p: Product) -> jax.Array:
 
     def kernel(x, w, y, padded):
         grid.pad(x, padded)
-        sums = functools.reduce(jnp.add, (_dot(view, w[tap], p) for tap, view in grid.views(padded)))
+        zero = jnp.zeros((grid.rows, *p.out[1:], grid.images, d), jnp.float32)
+        parts = [placed(_dot(view, w[tap], p)) for tap, view, placed in grid.views(padded)]
+        sums = functools.reduce(jnp.add, parts or [zero])
         y[...] = sums.reshape(y.shape).astype(y.dtype)
 
     y = grid.run(
@@ -170,7 +196,7 @@ def kernel_gradient(x: jax.Array, dy: jax.Array, p: Product) -> jax.Array:
 
         grid.pad(x, padded)
         rows = dy[...].reshape(-1, d).T  # turned once for all taps
-        for tap, view in grid.views(padded):
+        for tap, view, _ in grid.views(padded):
             sums[tap] += _dot(rows, view, p)
 
         @pl.when(step == pl.num_programs(1) * pl.num_programs(2) - 1)
@@ -214,5 +240,6 @@ PALLAS = Algorithm(
     fits=fits,
     product=product,
     kernel_gradient=kernel_gradient,
+    multiplies_padding=False,
     platforms=("tpu",),
 )

@@ -37,6 +37,8 @@ class Product:
       machine: the machine for which the algorithm is chosen.
       phase: whether it computes phases of a stride. Neighbors in its result are then apart by the stride in dx, so no
         transform is used: a value that is not finite would spread that far.
+      skips_padding: whether the definition has no terms for the zeros around x, as in a gradient by the input; an
+        algorithm that `multiplies_padding` has them, and what they spoil is put right afterwards.
     """
 
     window: Window
@@ -48,6 +50,7 @@ class Product:
     precision: jax.lax.Precision | jax.lax.DotAlgorithmPreset | None
     machine: Machine
     phase: bool = False
+    skips_padding: bool = False
 
     @property
     def out(self) -> tuple[int, ...]:
