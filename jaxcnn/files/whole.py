@@ -7,15 +7,15 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-MARK = ".writing-"  # in the names of temporary files, so that those of a killed process can be told
+MARK = ".writing-"  # in the names of temporary files, by which those of a killed process are found
 
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """A temporary path beside `path`, renamed to it when the block ends well and removed when it does not.
+    """A temporary path beside `path`; it is renamed to `path` when the block succeeds and removed when it fails.
 
-    The content is on the disk before it takes the name, so that a power failure leaves the old file or the new one. A
-    process that is killed leaves a file `.name.writing-….suffix`; `remove_temporaries` takes it away.
+    The content is on the disk before the file is renamed, so a power failure leaves either the old file or the new one.
+    A process that is killed leaves a file `.name.writing-….suffix`, which `remove_temporaries` removes.
 
     Example:
       >>> import tempfile
@@ -26,29 +26,29 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
       ['note.txt']
     """
     path = Path(path)
-    # named before it is there: a Ctrl-C between the two must not leave a file whose name nobody knows
+    # The name is chosen before the file is made, so that a Ctrl-C in between cannot leave a file that is not removed.
     temporary = path.parent / f".{path.stem}{MARK}{secrets.token_hex(4)}{path.suffix}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch(exist_ok=False)
         permissions = stat.S_IMODE(temporary.stat().st_mode)
         yield temporary
-        temporary.chmod(permissions)  # a writer may have put a file of its own in its place, for its owner alone
+        temporary.chmod(permissions)  # a writer may have replaced the file by one that only its owner can read
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:
-        if error.filename is None or MARK in str(error.filename):  # a full disk names no file, others the temporary one
+        if error.filename is None or MARK in str(error.filename):  # the error may name no file or the temporary one
             error.filename, error.filename2 = str(path), None
         raise
     finally:
-        with contextlib.suppress(OSError):  # a folder that could not be made, say; the first error is the one to see
+        with contextlib.suppress(OSError):  # say, without a folder: the first error is the one to show
             temporary.unlink()
 
 
 def remove_temporaries(folder: str | os.PathLike) -> list[Path]:
-    """Remove what killed writers left in a folder that nobody else is writing to; the paths that are gone.
+    """Remove the files that killed writers left in a folder, and return their paths; nobody may be writing to it.
 
     Example:
       >>> import tempfile
@@ -64,7 +64,7 @@ def remove_temporaries(folder: str | os.PathLike) -> list[Path]:
 
 
 def _sync_folder(folder: Path) -> None:
-    """The new name on the disk as well, where the system can do that for a folder."""
+    """Write a folder, and so the new name in it, to the disk; not every system can do that."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
