@@ -1,12 +1,11 @@
-"""Reading and writing files, for the other rooms. No name here is public: a room that shows one exports it.
+"""Files on disk and published files, for the other rooms. Users find the public names in `data` and `weights`.
 
-whole.py         files that are either whole or not there
+whole.py         writes files that are either whole or not there
 json_files.py    JSON in such files
-trees.py         names for the arrays of a tree, and the words for how two trees differ
-tensors.py       trees of arrays in safetensors files
-seal.py          the entry in such a file that shows whether the file was changed
-first_bytes.py   the first bytes of a file, which tell its format
-remote.py        published files: downloaded once into one cache, checked by a hash
-images.py        the one decoder of images
-errors.py        the errors that this room raises, and the one for a package that is not installed
+trees.py         names of the leaves of a tree of arrays, and how two trees differ
+tensors.py       trees of arrays in safetensors files; seal.py: the hashes that show whether such a file was changed
+first_bytes.py   the first bytes of a file, which tell what it is
+remote.py        published files, fetched into one cache and compared with their hashes
+images.py        the only decoder of images
+errors.py        the errors about all these files, and the one about a package that is not installed
 """

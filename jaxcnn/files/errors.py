@@ -1,4 +1,4 @@
-"""The errors for a file that is wrong and for a package that is not installed."""
+"""Errors about files, and the error about a package that is not installed."""
 
 import importlib
 import os
@@ -8,7 +8,7 @@ from jaxcnn.errors import JaxcnnError
 
 
 class WeightsError(JaxcnnError, ValueError):
-    """A weights file is not what it should be. The message names the file, what was expected and what was found."""
+    """A weights file is damaged, does not fit, or cannot be obtained; the message names the file and what is wrong."""
 
 
 class DataError(JaxcnnError):
@@ -30,22 +30,22 @@ class DataError(JaxcnnError):
 
     def __str__(self) -> str:
         text = f"{self.file}: expected {self.expected}; found {self.found}"
-        # One line that a terminal can show: names and contents of files may hold line breaks and control characters.
+        # A terminal must be able to show the message, but names and contents of files may hold control characters.
         return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
 
 
 def require(module: str, purpose: str) -> ModuleType:
-    """Import an optional module, or say which extra brings it.
+    """Import an optional module; if its package is not installed, say which extra brings it.
 
     Args:
-      module: dotted name to import, such as `"sklearn.datasets"`.
-      purpose: what needs it, for the message.
+      module: the dotted name to import, such as `"sklearn.datasets"`.
+      purpose: what needs the module, for the message.
 
     Returns:
       The module.
 
     Raises:
-      ImportError: the package is not installed; the message names the `pip install` that brings it.
+      ImportError: the package is not installed; the message has the `pip install` that installs it.
 
     Example:
       >>> require("json", "this example").__name__
@@ -56,7 +56,7 @@ def require(module: str, purpose: str) -> ModuleType:
     except ModuleNotFoundError as error:
         package = module.partition(".")[0]
         if error.name is None or error.name.partition(".")[0] != package:
-            raise  # the package is there and its own dependency is missing: its message says more than ours
+            raise  # the package is installed, but a dependency of it is not: that error says more than ours
         raise ImportError(
             f"{purpose} needs the package `{package}`, which is not installed: pip install 'jaxcnn[data]'", name=package
         ) from None

@@ -1,4 +1,4 @@
-"""The format of a file, told by its first bytes, since its name may say anything."""
+"""The first bytes of a file, which tell what it is; its name may be wrong."""
 
 from pathlib import Path
 
@@ -10,10 +10,10 @@ POINTER = b"version https://git-lfs"
 
 
 def first_bytes(path: Path) -> bytes:
-    """The first bytes of a weights file.
+    """The first bytes of a weights file, enough to compare with the constants above.
 
     Raises:
-      FileNotFoundError: no such file.
+      FileNotFoundError: there is no such file.
       WeightsError: Git LFS left a pointer in place of the file.
     """
     if not path.is_file():
@@ -22,6 +22,6 @@ def first_bytes(path: Path) -> bytes:
         found = file.read(len(POINTER))
     if found == POINTER:
         raise WeightsError(
-            f"{path} is a Git LFS pointer, not the file itself; `git lfs pull` in its repository fetches that"
+            f"{path} is a Git LFS pointer, not the file itself; `git lfs pull` in its repository fetches the file"
         )
     return found

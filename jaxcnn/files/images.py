@@ -1,13 +1,13 @@
-"""Image files as pixels. This is the project's only decoder, so training, prediction and pictures see the same pixels.
+"""Image files as pixels. No other file decodes images, so training, prediction and pictures see the same pixels.
 
-What a file may hold, and what it is turned into:
-orientation    turned upright as its EXIF (or TIFF) orientation says, values 1 to 8
-gray, color   to the channels asked for: gray is repeated, color is weighed by ITU-R BT.601 (Pillow's "L")
-palettes       are replaced by their colors
-transparency   is dropped and the color beneath it stays, as in the image folders of torchvision and Keras
-CMYK, YCCK     are converted to red, green, blue; color profiles are ignored, in all files
-16 bits        to 8: gray by round(v / 257), color by its upper byte, as Pillow reads it; the two differ by 1 at most
-32 bits, float are refused, since nothing says which value is white
+What becomes of the content of a file:
+orientation    the image is turned upright by its EXIF (or TIFF) orientation, values 1 to 8
+gray, color    converted to the channels asked for: gray is repeated, color is weighed by ITU-R BT.601 (Pillow's "L")
+palettes       replaced by their colors
+transparency   dropped; the color beneath it stays, as in the image folders of torchvision and Keras
+CMYK, YCCK     converted to red, green, blue without a color profile; color profiles are ignored in all files
+16 bits        reduced to 8: gray by round(v / 257), color to its upper byte, as Pillow does; these differ by at most 1
+32 bits, float refused, because nothing says which value is white
 more frames    only the first frame is read
 """
 
@@ -27,11 +27,11 @@ __all__ = ["read_image"]
 
 _MODES = {1: "L", 3: "RGB"}  # Pillow's words for gray and color
 
-# Formats of pixels. Pillow knows more: some start another program (EPS) or say their size only while they are decoded.
-# HEIF and JXL are there once a package such as pillow-heif has registered them.
+# The formats that are read. Pillow knows more, but some start another program (EPS) or tell their size only while they
+# are decoded. HEIF and JXL can be read once a package such as pillow-heif has registered them.
 _FORMATS = ("AVIF", "BMP", "GIF", "HEIF", "JPEG", "JPEG2000", "JXL", "PNG", "PPM", "QOI", "TGA", "TIFF", "WEBP")
 
-# Orientation (EXIF 2.3, tag 0x0112): the names of Pillow's transpositions that turn such an image upright.
+# EXIF 2.3 has the orientation in the tag 0x0112; the Pillow transposition of each value turns the image upright.
 _ORIENTATION = 0x0112
 _UPRIGHT = {
     2: "FLIP_LEFT_RIGHT",
@@ -42,37 +42,38 @@ _UPRIGHT = {
     7: "TRANSVERSE",
     8: "ROTATE_90",
 }
-_BITS_PER_SAMPLE = 258  # TIFF 6.0
+_BITS_PER_SAMPLE = 258  # the tag in TIFF 6.0
 
-_warnings_lock = threading.Lock()  # warnings.catch_warnings changes what all threads share
+_warnings_lock = threading.Lock()  # warnings.catch_warnings changes a state that all threads share
 
 
 def read_image(path: str | os.PathLike[str], shape: tuple[int | None, int | None, int]) -> np.ndarray:
-    """An image file as pixels of a given shape: upright, 8 bits per channel, resized.
+    """Read an image file as pixels of a given shape: upright, with 8 bits per channel, resized.
 
-    It is resized bilinearly (with Pillow's antialiasing) and without keeping its proportions, as image folders are.
+    Images are resized bilinearly (with Pillow's antialiasing), and their proportions are not kept.
     The head of `jaxcnn/files/images.py` lists what becomes of palettes, transparency, CMYK, 16 bits and animations.
 
     Args:
-        path: the file; AVIF, BMP, GIF, JPEG, JPEG 2000, PNG, PPM, QOI, TGA, TIFF or WebP, whatever its name.
-        shape: (H, W, C) of the result, C 1 for gray or 3 for color; (None, None, C) for the image's own size.
+      path: the file; AVIF, BMP, GIF, JPEG, JPEG 2000, PNG, PPM, QOI, TGA, TIFF or WebP, whatever its name.
+      shape: (H, W, C) of the result, C 1 for gray or 3 for color; (None, None, C) for the image's own size.
 
     Returns:
-        uint8 (H, W, C).
+      uint8 (H, W, C).
 
     Raises:
-        DataError: the file is missing, damaged, no image, of more than `PIL.Image.MAX_IMAGE_PIXELS` pixels
-            (89 megapixels unless you set it; its header decides, before it is decoded), or of 32 bits per channel.
-        ValueError: a bad shape.
-        ImportError: Pillow is not installed.
+      DataError: the file is missing, damaged or no image; it has 32 bits per channel; or its header states more than
+        `PIL.Image.MAX_IMAGE_PIXELS` pixels (89 megapixels unless you set it), in which case it is not decoded.
+      ValueError: `shape` is not (H, W, C), a side is below 1, or C is neither 1 nor 3.
+      ImportError: Pillow is not installed.
 
-    >>> import tempfile
-    >>> from PIL import Image
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     file = Path(folder, "red.png")
-    ...     Image.new("RGB", (640, 480), "red").save(file)
-    ...     read_image(file, (2, 2, 3))[0].tolist()
-    [[255, 0, 0], [255, 0, 0]]
+    Example:
+      >>> import tempfile
+      >>> from PIL import Image
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     file = Path(folder, "red.png")
+      ...     Image.new("RGB", (640, 480), "red").save(file)
+      ...     read_image(file, (2, 2, 3))[0].tolist()
+      [[255, 0, 0], [255, 0, 0]]
     """
     if not isinstance(shape, tuple | list) or len(shape) != 3:
         raise ValueError(f"read_image: `shape` must be (height, width, channels); got {shape!r}")
@@ -92,13 +93,13 @@ def read_image(path: str | os.PathLike[str], shape: tuple[int | None, int | None
         raise DataError(file, "a readable image", _what_it_holds(file)) from None
     except OSError as error:
         raise DataError(file, "a readable image", error.strerror or str(error)) from None
-    except Exception as error:  # decoders raise all kinds of errors: SyntaxError, struct.error, RecursionError, …
+    except Exception as error:  # decoders raise many kinds: SyntaxError, struct.error, RecursionError, …
         raise DataError(file, "a readable image", f"{type(error).__name__}: {error}") from None
-    return np.array(pixels).reshape(height, width, channels)  # a copy: Pillow's memory is read-only
+    return np.array(pixels).reshape(height, width, channels)  # a copy: Pillow's own array is read-only
 
 
 def check_size(name: str, size: Any, channels: Any) -> tuple[int, int, int]:
-    """(H, W, C) as Python integers; ValueError if one is not a count of pixels, or C not a number of channels."""
+    """(H, W, C) as Python ints; ValueError if a side is not at least 1 pixel, or if there are not 1 or 3 channels."""
     if channels not in _MODES:
         raise ValueError(f"{name}: `channels` must be 1 (gray) or 3 (color); got {channels!r}")
     try:
@@ -111,7 +112,7 @@ def check_size(name: str, size: Any, channels: Any) -> tuple[int, int, int]:
 
 
 def _upright(file: Path) -> Any:
-    """The decoded image with 8 bits per channel, as it is meant to be looked at."""
+    """The decoded image, turned upright, with 8 bits per channel."""
     from PIL import Image
 
     with _opened(file) as image:
@@ -122,14 +123,14 @@ def _upright(file: Path) -> Any:
                 f"at most {limit // 10**6} megapixels (`PIL.Image.MAX_IMAGE_PIXELS`)",
                 f"{image.width:,} × {image.height:,}, {image.width * image.height / 1e6:,.0f} megapixels",
             )
-        image.load()  # the first frame
-        turn = None if image.format == "TIFF" else _UPRIGHT.get(_orientation(image))  # Pillow has turned a TIFF
+        image.load()  # decodes the first frame
+        turn = None if image.format == "TIFF" else _UPRIGHT.get(_orientation(image))  # Pillow has turned TIFFs already
         eight_bits = _eight_bits(image, file)
     return eight_bits.transpose(Image.Transpose[turn]) if turn else eight_bits
 
 
 def _opened(file: Path) -> Any:
-    """The opened image, its header read. Pillow's warnings of large images and odd metadata are not shown."""
+    """The image with only its header read. Pillow's warnings are silenced: odd metadata do not change the pixels."""
     from PIL import Image
 
     Image.init()
@@ -138,7 +139,7 @@ def _opened(file: Path) -> Any:
         warnings.simplefilter("ignore")
         try:
             return Image.open(file, formats=known)
-        except Image.DecompressionBombError as error:  # more than twice the limit
+        except Image.DecompressionBombError as error:  # Pillow refuses more than twice its limit
             raise DataError(
                 file,
                 f"at most {(Image.MAX_IMAGE_PIXELS or 0) // 10**6} megapixels",
@@ -151,7 +152,7 @@ def _orientation(image: Any) -> int:
         warnings.simplefilter("ignore")
         try:
             return image.getexif().get(_ORIENTATION, 1)
-        except Exception:  # the metadata are damaged, the pixels are not: not turned then, as viewers do
+        except Exception:  # only the EXIF block is damaged: like viewers, show the pixels as they are stored
             return 1
 
 
@@ -159,23 +160,23 @@ def _eight_bits(image: Any, file: Path) -> Any:
     from PIL import Image
 
     if image.mode in ("P", "PA"):
-        return image.convert("RGBA")  # a palette's transparency may be of a kind that only this conversion knows
+        return image.convert("RGBA")  # palettes have several kinds of transparency, and only RGBA takes them all
     sixteen = image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))
     if sixteen:
-        bits = image.tag_v2.get(_BITS_PER_SAMPLE, (16,))[0] if image.format == "TIFF" else 16  # 12 is in use
+        bits = image.tag_v2.get(_BITS_PER_SAMPLE, (16,))[0] if image.format == "TIFF" else 16  # 12 occurs, too
         table = np.round(np.arange(2**16) * (255 / (2**bits - 1))).clip(0, 255).astype(np.uint8)
         return Image.fromarray(table[np.asarray(image)])
     if image.mode.startswith(("I", "F")):
         raise DataError(
             file,
             "8 or 16 bits per channel",
-            f"32 (Pillow's mode {image.mode}), of which nothing says what is white: save it with 8 bits",
+            f"32 (Pillow's mode {image.mode}), and nothing says which value is white: save it with 8 bits",
         )
     return image
 
 
 def _what_stands_there(path: Path) -> str:
-    """What stands at a path that is no regular file, in words."""
+    """What is at a path where an image file was expected, in words for a message."""
     if path.is_dir():
         return "a folder"
     if path.parts[:1] in (("http:",), ("https:",)):
@@ -184,7 +185,7 @@ def _what_stands_there(path: Path) -> str:
 
 
 def _what_it_holds(file: Path) -> str:
-    """What a file that Pillow cannot read holds, in words, told by its first bytes."""
+    """What a file holds that cannot be read as an image, told from its first bytes in words for a message."""
     with file.open("rb") as stream:
         start = stream.read(512)
     text, brand = start.lstrip().lower(), start[8:12]
@@ -207,7 +208,7 @@ def _what_it_holds(file: Path) -> str:
     for magic, what in _OTHERS.items():
         if start.startswith(magic):
             return what
-    return "no image, or none in a format that is read here"
+    return "no image, or an image of a format that jaxcnn does not read"
 
 
 _OTHERS = {

@@ -1,4 +1,4 @@
-"""Published files: each is downloaded once into one cache, and its hash is checked at every use."""
+"""Published files: each is fetched once into a cache, and its hash is compared each time it is used."""
 
 import hashlib
 import os
@@ -16,14 +16,14 @@ CHUNK = 1 << 18  # bytes
 
 @dataclass(frozen=True)
 class Remote:
-    """A file on the internet, with the hash that its publisher gives.
+    """A file that somebody else publishes.
 
     Args:
-      folder: the name of its folder in the cache and under a mirror: a dataset's, or "weights".
-      file: the name of the file.
-      hash: "sha256:…" or "md5:…" of the file. If there are fewer digits than the algorithm gives, they are the first.
-      urls: its addresses, tried in this order; empty if no address is known.
-      mebibytes: its approximate size, if that is known.
+      folder: the folder of the file in the cache and under a mirror: the name of a dataset, or "weights".
+      file: the file's name.
+      hash: the file's hash, "sha256:…" or "md5:…"; its first digits suffice where only these are known.
+      urls: the addresses of the file, tried in this order; empty if no address is known.
+      mebibytes: the approximate size of the file, if known.
     """
 
     folder: str
@@ -38,20 +38,20 @@ class Remote:
         return cache() / self.folder / self.file
 
     def agrees(self, path: Path) -> bool:
-        """Whether a file has the published hash, as far as its digits are known."""
+        """Whether the file at `path` has the published hash, as far as the digits of that are known."""
         algorithm, _, digits = self.hash.partition(":")
         return hash_of_file(path, algorithm).startswith(digits)
 
     def found(self, path: Path) -> str:
-        """What stands at `path` instead, for a message."""
+        """Size and hash of the file at `path`, for the message that they are not the published ones."""
         return f"{path.stat().st_size:,} bytes with {hash_of_file(path, self.hash.partition(':')[0])}"
 
 
 class NotObtained(JaxcnnError):
-    """No address gave the published file. The room that asked turns this into its own error, with advice.
+    """No address gave the published file. The room that asked for it turns this into an error of its own, with advice.
 
     Args:
-      failures: "url: reason" for each address that was tried; empty if there was no address.
+      failures: why each address failed, as "url: reason"; empty if the file has no address.
     """
 
     def __init__(self, failures: tuple[str, ...]):
@@ -60,21 +60,21 @@ class NotObtained(JaxcnnError):
 
 
 def obtain(remote: Remote, *, mirror: str | None = None) -> Path:
-    """The path of the cached file. It is downloaded if it is not there yet, and its hash is checked in any case.
+    """The path of a published file in the cache. A file that is not there is fetched; its hash is always compared.
 
-    The cache is `JAXCNN_CACHE` where that is set, else the folder that the operating system gives caches. A download
-    takes its name only once the hash agrees, so a failure leaves nothing behind and the next call starts anew.
+    The cache is the folder `JAXCNN_CACHE` if that is set, else the operating system's folder for caches. A download
+    gets its final name only when its hash agrees, so a failure leaves nothing behind and the next call starts anew.
 
     Args:
-      remote: which file.
-      mirror: a URL under which `<folder>/<file>` is served, used in place of the published addresses; by default the
-        environment's `JAXCNN_MIRROR`, if set. By https, or by http in a network that you trust: a hash of which only
-        the first digits are known guards against accidents, not against whoever can answer for the mirror.
+      remote: the file to get.
+      mirror: a URL that serves `<folder>/<file>`, used instead of the published addresses; by default `JAXCNN_MIRROR`
+        of the environment, if set. Use https, or http only in a network that you trust: the first digits of a hash
+        guard against accidents, but not against somebody who answers in place of the mirror.
 
     Raises:
       NotObtained: no address gave the right file.
-      OSError: the disk failed, so that another address would not help.
-      ImportError: pooch is not installed and the file is not cached.
+      OSError: the disk cannot take the file; another address would not help.
+      ImportError: pooch is not installed, and the file is not cached or `JAXCNN_CACHE` is not set.
     """
     target = remote.place
     if target.is_file() and remote.agrees(target):
@@ -93,13 +93,13 @@ def obtain(remote: Remote, *, mirror: str | None = None) -> Path:
 
 
 def cache() -> Path:
-    """The folder of fetched files: `JAXCNN_CACHE` where that is set, else where the operating system has caches."""
+    """The folder of fetched files: `JAXCNN_CACHE` if that is set, else the operating system's folder for caches."""
     folder = os.environ.get("JAXCNN_CACHE")
     return Path(folder).expanduser() if folder else Path(require("pooch", "the cache's place").os_cache("jaxcnn"))
 
 
 def hash_of_file(path: Path, algorithm: str) -> str:
-    """The hash of a file in hexadecimal digits."""
+    """The hash of a file's content, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
@@ -108,20 +108,20 @@ def _download(remote: Remote, url: str, target: Path) -> None:
     fetch = _downloader(remote)
     import requests  # type: ignore[import-untyped]
 
-    print(f"Downloading {url} to {target}", file=sys.stderr, flush=True)  # a log has no bar
+    print(f"Downloading {url} to {target}", file=sys.stderr, flush=True)  # because a log shows no progress bar
     with replacing(target) as temporary:
         try:
             fetch(url, str(temporary), None)
-        except requests.RequestException as error:  # here, since it is an OSError too, but not one of the disk
+        except requests.RequestException as error:  # it is an OSError too, but not one of the disk
             raise NotObtained((f"{url}: {_reason(error)}",)) from None
         if not remote.agrees(temporary):
             raise NotObtained((f"{url}: another file, found {remote.found(temporary)}",))
 
 
 def _downloader(remote: Remote) -> Any:
-    """Pooch's downloader, called with (url, path, None). It shows a progress bar on a terminal and none in a log.
+    """Pooch's downloader, called with (url, path, None); it shows a progress bar on a terminal, but not in a log.
 
-    The header asks for "identity": else a server may send a .gz file as an encoding, and it would arrive unpacked.
+    Without "identity", a server may present a .gz file as an encoding, and the file would arrive unpacked.
     """
     pooch = require("pooch", f"fetching {remote.folder}/{remote.file}")
     return pooch.HTTPDownloader(sys.stderr.isatty(), CHUNK, headers={"Accept-Encoding": "identity"})

@@ -1,8 +1,8 @@
-"""The entry that describes a file of ours: a format number, a description, and hashes of the arrays and of the entry.
+"""The entry in the metadata of our files: a format number, a description, and the hashes that show a later change.
 
-The entry is one string, `{"format": 2, "sha256": "…", "arrays": "…", "about": {…}}`. "arrays" is the hash of all names,
-dtypes, shapes and bytes; "sha256" that of the entry with its own 64 digits left out, so that no character of it can
-change unnoticed. Files from before there were formats hold the description alone, and nothing to check it by.
+An entry is one string, `{"format": 2, "sha256": "…", "arrays": "…", "about": {…}}`. "arrays" is the hash of the names,
+dtypes, shapes and bytes of all arrays; "sha256" is the hash of the entry without these 64 digits, so that a change of
+any character is noticed. Files that are older than format numbers hold only the description, which nothing can check.
 """
 
 import hashlib
@@ -19,20 +19,20 @@ FORMAT = 2
 ENTRY = re.compile(
     r'\{"format": (\d{1,9}), "sha256": "([0-9a-f]{64})", "arrays": "([0-9a-f]{64})", "about": (\{.*\})\}'
 )
-OLD = ("model", "history")  # every description had one of these before there were format numbers
+OLD = ("model", "history")  # every description that is older than format numbers has one of these keys
 
 
 def sealed(about: Mapping[str, Any], arrays: str) -> str:
-    """The entry for a description and for arrays with this hash."""
+    """The entry that holds a description, and the hash of the arrays that the description belongs to."""
     text = f'"arrays": "{arrays}", "about": {as_json(about)}}}'
     return f'{{"format": {FORMAT}, "sha256": "{_hash(FORMAT, text)}", {text}'
 
 
 def unsealed(entry: str) -> tuple[dict[str, Any], str | None]:
-    """The description in an entry, and the hash of the arrays; the hash is None in files from before there was one.
+    """The description and the hash of the arrays in an entry; the hash is None in a file older than format numbers.
 
     Raises:
-      ValueError: an entry that was changed after it was written, or that a newer jaxcnn wrote.
+      ValueError: the entry was changed after it was written, or a newer jaxcnn wrote it.
     """
     match = ENTRY.fullmatch(entry)
     if match is None:
@@ -46,12 +46,12 @@ def unsealed(entry: str) -> tuple[dict[str, Any], str | None]:
             f"it has format {version}, and this jaxcnn knows formats up to {FORMAT}; a newer jaxcnn reads it"
         )
     if _hash(int(version), f'"arrays": "{arrays}", "about": {about}}}') != found:
-        raise ValueError("its description is damaged: the SHA-256 in it is another")
+        raise ValueError("its description is damaged: it does not have the SHA-256 that the file states")
     return json.loads(about), arrays
 
 
 def hash_of(arrays: Mapping[str, np.ndarray]) -> str:
-    """The SHA-256 of arrays: their names, dtypes, shapes and bytes, whatever their order."""
+    """The SHA-256 of the names, dtypes, shapes and bytes of arrays; their order in the dict does not matter."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
         value = np.asarray(arrays[name], order="C")

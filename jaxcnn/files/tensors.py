@@ -1,4 +1,4 @@
-"""Nested dicts of arrays in safetensors files, checked against the names, shapes and dtypes that are expected."""
+"""Trees of arrays in safetensors files: a flat table of names, which is compared with what is expected."""
 
 import contextlib
 import os
@@ -18,20 +18,20 @@ from jaxcnn.files.seal import hash_of, sealed, unsealed
 from jaxcnn.files.trees import differences, flatten
 from jaxcnn.files.whole import replacing
 
-ENTRY = "jaxcnn"  # in a file's metadata
+ENTRY = "jaxcnn"  # the key in a file's metadata
 
 
 def write(path: str | os.PathLike, tree: Any, metadata: dict[str, Any]) -> None:
-    """Write the leaves of a tree, and metadata as JSON, into one file, whole or not at all; equal trees, equal bytes.
+    """Write all leaves of a tree, and metadata as JSON, to one file, whole or not at all. Equal trees give equal bytes.
 
-    The file holds a hash of its whole content, which `read` checks. Random keys (some optimizers hold one) are written
-    as the integers they are made of.
+    The file also holds a hash of its content, which `read` compares. Random keys, which some optimizers hold, are
+    written as the integers they are made of.
 
     Raises:
-      OSError: the disk is full, or the folder cannot be written to; the message names the file.
+      OSError: the disk is full, or the folder cannot be written to; the error names the file.
     """
     arrays = {name: jax.numpy.asarray(_without_key(leaf)) for name, leaf in flatten(tree).items()}
-    # a single entry, since safetensors writes several in random order
+    # a single entry, because safetensors writes several in random order
     about = {ENTRY: sealed(metadata, hash_of({name: np.asarray(value) for name, value in arrays.items()}))}
     with replacing(path) as temporary:
         try:
@@ -43,19 +43,19 @@ def write(path: str | os.PathLike, tree: Any, metadata: dict[str, Any]) -> None:
 
 
 def read(path: str | os.PathLike, template: Any) -> Any:
-    """The tree of `template` (arrays or shapes) with the values of the file.
+    """Read a file into a tree with the structure of `template`, a tree of arrays or shapes.
 
     Raises:
-      FileNotFoundError: no such file.
-      WeightsError: the file was not written by `write`, was cut short or changed since, or comes from a newer jaxcnn;
-        or its names, shapes or dtypes differ from those of the template.
+      FileNotFoundError: there is no such file.
+      WeightsError: `write` did not write the file; it was truncated or changed since; a newer jaxcnn wrote it; or its
+        names, shapes or dtypes are not those of the template.
     """
     path = Path(path)
     expected = flatten(template)
     shapes = {name: jax.eval_shape(_without_key, leaf) for name, leaf in expected.items()}
     with opened(path, "flax") as file:
         ours = ENTRY in (file.metadata() or {})
-        written = _about(file, path)[1] if ours else None  # checked first, since a newer format may have other arrays
+        written = _about(file, path)[1] if ours else None  # before the arrays: a newer format may have others
         slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
         found = {name: f"{part.get_dtype()}{part.get_shape()}" for name, part in slices.items()}
         complaints = differences({name: _written(leaf) for name, leaf in shapes.items()}, found)
@@ -65,20 +65,20 @@ def read(path: str | os.PathLike, template: Any) -> Any:
             _about(file, path)
         arrays = {name: file.get_tensor(name) for name in expected}
     if written is not None and written != hash_of({name: np.asarray(value) for name, value in arrays.items()}):
-        raise WeightsError(f"{path}: the file is damaged: its arrays have another SHA-256 than when it was written")
+        raise WeightsError(f"{path}: the file is damaged: its arrays do not have the SHA-256 that the file states")
     leaves = [_as(leaf, arrays[name]) for name, leaf in expected.items()]
     return jax.tree.unflatten(jax.tree.structure(template), leaves)
 
 
 def check_finite(name: str, value: Any, where: str | os.PathLike) -> None:
-    """Raise a WeightsError if an array holds NaN or infinity; it says which array, and how many such values."""
+    """Refuse an array that holds NaN or infinity, with a WeightsError that names it and counts these values."""
     bad = value.size - int(np.count_nonzero(np.isfinite(np.asarray(value))))
     if bad:
         raise WeightsError(f"{where}: {name} holds NaN or infinity in {bad:,} of {value.size:,} values")
 
 
 def metadata(path: str | os.PathLike) -> dict[str, Any]:
-    """The metadata that `write` put into a file; WeightsError if another program wrote it, or if it was changed."""
+    """The metadata that `write` put into a file; WeightsError if they are not ours, were changed or are too new."""
     with opened(path, "numpy") as file:
         return _about(file, path)[0]
 
@@ -95,6 +95,7 @@ def _about(file: Any, path: str | os.PathLike) -> tuple[dict[str, Any], str | No
 
 @contextlib.contextmanager
 def opened(path: str | os.PathLike, framework: str) -> Iterator[Any]:
+    """An open safetensors file whose arrays are those of `framework`; WeightsError if it is not such a file."""
     path = Path(path)
     first_bytes(path)
     try:
@@ -118,7 +119,7 @@ def _as(leaf: Any, value: jax.Array) -> jax.Array:
 
 
 def _written(leaf: jax.ShapeDtypeStruct) -> str:
-    """An array's dtype and shape as safetensors writes them: float32 (3, 2) is F32[3, 2]."""
+    """The dtype and shape of an array in the words of safetensors, in which float32 (3, 2) is F32[3, 2]."""
     name = str(leaf.dtype)
     kind = {"bool": "BOOL", "bfloat16": "BF16"}.get(name, f"{name[0].upper()}{leaf.dtype.itemsize * 8}")
     return f"{kind}{list(leaf.shape)}"

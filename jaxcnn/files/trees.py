@@ -1,4 +1,4 @@
-"""Names for the arrays of a tree, and words for how two trees differ."""
+"""Names for the leaves of a tree of arrays, and words for what differs between two trees."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -7,7 +7,7 @@ import jax
 
 
 def flatten(tree: Any) -> dict[str, jax.Array]:
-    """The leaves of a tree by name, `{"params/conv1/kernel": array}`: the keys that lead to a leaf, with slashes."""
+    """The leaves of a tree by name, `{"params/conv1/kernel": array}`: a name is the path to the leaf, with slashes."""
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {"/".join(_name(entry) for entry in path): leaf for path, leaf in leaves}
 
@@ -20,10 +20,10 @@ def _name(entry: Any) -> str:
 
 
 def differences(expected: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
-    """How arrays differ from what is expected: which are missing, unknown, or of another dtype or shape.
+    """How named arrays differ from what is expected: missing and unknown names, and other dtypes or shapes.
 
     Args:
-      expected, found: by name, dtype and shape in words, such as "float32[3, 2]".
+      expected, found: the dtype and shape of each name, in words such as "float32[3, 2]".
 
     Example:
       >>> differences({"bias": "float32[3]", "scale": "float32[3]"}, {"bias": "float32[4]", "mean": "float32[3]"})
@@ -38,7 +38,7 @@ def differences(expected: Mapping[str, str], found: Mapping[str, str]) -> list[s
 
 
 def counted(kinds: Mapping[str, Collection[str]], shown: int) -> list[str]:
-    """For each kind of mistake that occurs, in words: how many names have it, and the first of them.
+    """For each kind, how many names it has and the first `shown` of them; kinds without names are left out.
 
     Example:
       >>> counted({"missing": ["a", "b", "c"], "unused": []}, shown=2)

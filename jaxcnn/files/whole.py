@@ -7,15 +7,15 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-MARK = ".writing-"  # part of each temporary name, by which the files of a killed process are found
+MARK = ".writing-"  # in the names of temporary files, by which those of a killed process are found
 
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield a temporary path beside `path`. It is renamed to `path` if the block succeeds, and removed if it fails.
+    """A temporary path beside `path`; it is renamed to `path` when the block succeeds and removed when it fails.
 
-    The content is synced to the disk before the renaming, so a power failure leaves either the old file or the new
-    one. A process that is killed leaves a file `.name.writing-….suffix`; `remove_temporaries` takes it away.
+    The content is on the disk before the file is renamed, so a power failure leaves either the old file or the new one.
+    A process that is killed leaves a file `.name.writing-….suffix`, which `remove_temporaries` removes.
 
     Example:
       >>> import tempfile
@@ -26,30 +26,29 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
       ['note.txt']
     """
     path = Path(path)
-    # chosen before the file exists: after a Ctrl-C in between, no file of unknown name is left
+    # The name is chosen before the file is made, so that a Ctrl-C in between cannot leave a file that is not removed.
     temporary = path.parent / f".{path.stem}{MARK}{secrets.token_hex(4)}{path.suffix}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch(exist_ok=False)
         permissions = stat.S_IMODE(temporary.stat().st_mode)
         yield temporary
-        temporary.chmod(permissions)  # a writer may have replaced the file by one that only its owner may read
+        temporary.chmod(permissions)  # a writer may have replaced the file by one that only its owner can read
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:
-        # The error of a full disk names no file; other errors name the temporary one.
-        if error.filename is None or MARK in str(error.filename):
+        if error.filename is None or MARK in str(error.filename):  # the error may name no file or the temporary one
             error.filename, error.filename2 = str(path), None
         raise
     finally:
-        with contextlib.suppress(OSError):  # if removing fails too, the first error is the one to show
+        with contextlib.suppress(OSError):  # say, without a folder: the first error is the one to show
             temporary.unlink()
 
 
 def remove_temporaries(folder: str | os.PathLike) -> list[Path]:
-    """Remove the temporary files of killed writers from a folder that nobody else writes to; return their paths.
+    """Remove the files that killed writers left in a folder, and return their paths; nobody may be writing to it.
 
     Example:
       >>> import tempfile
@@ -65,7 +64,7 @@ def remove_temporaries(folder: str | os.PathLike) -> list[Path]:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Sync a folder, so that the new name is on the disk too; some systems cannot do that."""
+    """Write a folder, and so the new name in it, to the disk; not every system can do that."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

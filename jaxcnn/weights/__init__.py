@@ -1,9 +1,9 @@
-"""Parameters and state of models: saved in files, read from other libraries, and published by others.
+"""Parameters and state of models: in our own files, in those of other libraries, and published ones.
 
-saved.py         our own files: save, load, describe, load_model; settings/ compares the layers they were written for
+saved.py         our own files: save, load, describe, load_model; settings/ compares the settings of a file's layers
 parts.py         the layers of a model that hold arrays
-foreign/         other libraries' files and models, read; PyTorch's, written
-zoo.py           published weights; published.py lists them, preprocessing.py is what images go through before them
+foreign/         reads files and models of other libraries, and writes those of PyTorch
+zoo.py           published weights; published.py lists them, and preprocessing.py prepares images for them
 """
 
 from jaxcnn.files.errors import WeightsError

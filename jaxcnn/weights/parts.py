@@ -1,4 +1,4 @@
-"""The layers of a model that hold arrays, in the order of computation. Foreign weights are assigned to these."""
+"""The layers of a model that hold arrays, in the order of computation; weights of other libraries go into them."""
 
 import math
 import weakref
@@ -20,11 +20,11 @@ class Part:
     """A layer that holds arrays.
 
     Args:
-      path: the names of the layers around it and its own, joined by slashes.
-      kind: the layer's ("conv", "dense", …).
-      role: the layer's ("convolution", "norm", …).
-      arrays: by leaf name ("kernel", "mean", …): its name in the whole tree ("params/conv1/kernel"), shape and dtype.
-      flattened: (H, W, C) of the map that was flattened into this layer's input features; None if there was none.
+      path: the names on the way to the layer, joined by slashes.
+      kind: the kind of the layer ("conv", "dense", …).
+      role: the role of the layer ("convolution", "norm", …).
+      arrays: for each leaf ("kernel", "mean", …), the name in the whole tree ("params/conv1/kernel"), shape and dtype.
+      flattened: (H, W, C) of the feature map that was flattened into this layer's input features, or None.
       norm: the path of the batch norm that takes this layer's output in a chain, or None.
     """
 
@@ -37,7 +37,7 @@ class Part:
 
 
 def parts_of(model: Model) -> tuple[Part, ...]:
-    """The parts of a model in the order of computation. Only shapes are traced; nothing is computed.
+    """The parts of a model in the order of computation; only shapes are traced, and nothing is computed.
 
     Example:
       >>> from jaxcnn import models
@@ -51,11 +51,11 @@ def parts_of(model: Model) -> tuple[Part, ...]:
     parts: list[Part] = []
 
     def step(place: Place, flattened: Shape | None) -> Shape | None:
-        """The map that orders the layer's output features, if one does."""
+        """Append a layer's part; return the (H, W, C) whose flattening orders the layer's output features, or None."""
         layer, path = place.layer, place.path
         if layer.kind == "flatten":
             shape = reached[path].input
-            return shape if math.prod(shape[:-1]) > 1 else None  # one position: C, H, W and H, W, C are the same order
+            return shape if math.prod(shape[:-1]) > 1 else None  # with one position, C, H, W is H, W, C
         arrays = {
             leaf: (f"{tree}/{path}/{leaf}", value)
             for tree, values in (("params", place.params), ("state", place.state))
@@ -65,19 +65,19 @@ def parts_of(model: Model) -> tuple[Part, ...]:
             norm = after.get(path)
             norm = norm if norm and kinds[norm] == "batch_norm" else None
             parts.append(Part(path, layer.kind, layer.role, arrays, flattened, norm))
-        return None if layer.role == "dense" else flattened  # this layer's output features are in no such order
+        return None if layer.role == "dense" else flattened  # units of a dense layer have no place in a map
 
     flow(whole(model.layer, params, state), None, step, lambda place, before, results: None)
     return tuple(parts)
 
 
 def template(model: Model) -> tuple[Tree, Tree]:
-    """The shapes and dtypes of a model's (params, state). They are traced once and kept: do not change them."""
-    key = (id(model.layer), model.input_shape, jnp.result_type(float))  # 64-bit types on or off
+    """Shapes and dtypes of a model's (params, state), traced once and kept with its layer, so not to be changed."""
+    key = (id(model.layer), model.input_shape, jnp.result_type(float))  # the dtype tells whether 64 bits are on
     if key not in _templates:
         _templates[key] = given.template(model)
         weakref.finalize(model.layer, _templates.pop, key, None)
     return _templates[key]
 
 
-_templates: dict[tuple, tuple[Tree, Tree]] = {}  # a layer made with dicts has no hash, so its identity is the key
+_templates: dict[tuple, tuple[Tree, Tree]] = {}  # keyed by id: layers that hold dicts have no hash

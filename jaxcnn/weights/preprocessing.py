@@ -1,4 +1,4 @@
-"""The preprocessing that a published network was trained with; its weights are of no use without it."""
+"""How images are prepared for a published network, whose weights mean nothing without this preparation."""
 
 import dataclasses
 import math
@@ -12,22 +12,25 @@ import jax.numpy as jnp
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """From images to a network's input: y = (pixel · scale − mean) / std, after resizing and cropping.
+    """The preparation of images for a network: they are resized and cropped, and then normalized.
 
-    A pure function of arrays: `jaxcnn.layers.stateless("preprocessing", preprocessing)` makes it the first layer of a
-    network, which then takes images as others do, and whose saved weights say how they are prepared.
+        y = (pixel · scale − mean) / std
+
+    It is a pure function of arrays: `jaxcnn.layers.stateless("preprocessing", preprocessing)` makes it the first layer
+    of a network. That network then takes plain images, and a file of its weights says how they are prepared.
 
     Args:
-      size: (height, width) that the network gets.
-      resize: the length of the shorter side before the middle is cropped to `size`; None resizes to `size` itself,
-        whatever the aspect ratio.
-      channels: the order of the network's channels; images come in RGB.
-      scale: the factor for pixels from 0 to 255.
-      mean, std: the mean and standard deviation of each channel after scaling, in the network's order of channels.
+      size: (height, width) of the network's input.
+      resize: the length to which the shorter side is brought before the middle is cropped to `size`; with None, images
+        are resized to `size` itself, whatever their aspect ratio.
+      channels: the order of the network's channels; images are always given as RGB.
+      scale: the factor on pixels, which go from 0 to 255.
+      mean, std: one value per channel, in the order of the network's channels, on the scale after `scale`.
 
     Raises:
-      ValueError: a size is below 1, `resize` is smaller than the crop, the order is unknown, or there is not one mean
-        and one positive std per channel.
+      TypeError: values that are not finite numbers, or a `resize` that is no int.
+      ValueError: a size below 1, a `resize` smaller than the crop, an unknown order of channels, or not three means and
+        three positive stds.
 
     Example:
       >>> images = jnp.full((1, 300, 400, 3), 128, jnp.uint8)
@@ -63,16 +66,16 @@ class Preprocessing:
             )
 
     def __call__(self, images: jax.Array) -> jax.Array:
-        """The network's input.
+        """Prepare images.
 
         Args:
-          images: (N, H, W, 3), RGB: uint8, or floating of 0 to 1.
+          images: (N, H, W, 3), RGB; uint8 from 0 to 255, or floating from 0 to 1.
 
         Returns:
-          (N, *size, 3), float32.
+          The network's input (N, *size, 3), float32.
 
         Raises:
-          TypeError: images of another dtype. ValueError: another shape.
+          TypeError: the images have another dtype. ValueError: the images have another shape.
         """
         floating = jnp.issubdtype(images.dtype, jnp.floating)
         if not floating and images.dtype != jnp.uint8:
@@ -88,18 +91,18 @@ class Preprocessing:
         (n, *sides, channels), size = x.shape, tuple(self.size)
         resized = size if self.resize is None else tuple(self.resize * side // min(sides) for side in sides)
         if resized != tuple(sides):
-            # bilinear, averaging where it shrinks: as Pillow does it, which also rounds to whole pixel values
+            # Bilinear, averaging where it shrinks, as Pillow does; but Pillow rounds to whole pixel values.
             x = jax.image.resize(x, (n, *resized, channels), "linear", antialias=True)
         top, left = (round((whole - part) / 2) for whole, part in zip(resized, size, strict=True))
         return x[:, top : top + size[0], left : left + size[1]]
 
     def to_json(self) -> dict[str, Any]:
-        """The arguments as a dict of plain values, for the metadata of a file."""
+        """The settings as a dict of plain values, for the metadata of a file."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """The inverse of `to_json`; it takes lists for tuples. TypeError or ValueError for anything else."""
+        """The `Preprocessing` of a dict from `to_json`, tuples or lists in it; else TypeError or ValueError."""
         plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in value.items()}
         return cls(**plain)
 

@@ -1,7 +1,7 @@
-"""The published weights that `pretrained` knows: one line per file, with all that is needed to use it.
+"""The published weights that `pretrained` knows, and what must be known to use each of them.
 
-The publishers give the hashes: torchvision writes the first eight digits of a file's SHA-256 into its name (and
-`torch.hub` checks those), `keras.applications` has MD5 sums in its source.
+The hashes are the publishers' own. torchvision writes the first eight digits of a file's SHA-256 into the file's name,
+where `torch.hub` checks them; `keras.applications` has MD5 sums in its source.
 """
 
 from collections.abc import Mapping
@@ -14,22 +14,22 @@ from jaxcnn.models.catalogue import PUBLISHED
 from jaxcnn.moved import moved_field
 from jaxcnn.weights.preprocessing import Preprocessing
 
-FOLDER = "weights"  # in the cache and under a mirror
+FOLDER = "weights"  # the name of the folder in the cache and under a mirror
 
 
 @dataclass(frozen=True)
 class Published:
-    """Published weights of a network.
+    """Weights that somebody else publishes.
 
     Args:
       name: "publisher/model".
-      remote: the file, with the folder "weights" of the cache and of a mirror.
-      model, options: the arguments of `models.create` for the network.
-      library: the library whose names and layouts the file has: "torch", "keras" or "arrays".
-      preprocessing: the preprocessing of the images.
-      top1: the accuracy that the publisher gives, in percent.
-      license, source: the license of the weights, and the page they come from.
-      classes: the names of the classes; "imagenet" for the thousand of ImageNet-1k, which are in a file of their own.
+      remote: the file; its folder in the cache and under a mirror is "weights".
+      model, options: the arguments with which `models.create` makes the model for these weights.
+      library: the library whose names and layouts the file has, "torch", "keras" or "arrays".
+      preprocessing: how images are prepared for the model.
+      top1: the accuracy that the publisher states, in percent.
+      license, source: the license of the weights, and where they come from.
+      classes: the names of the classes, or "imagenet" for the thousand of ImageNet-1k, whose names are another file.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Published:
     licence = moved_field("weights.Published", "licence", "license")
 
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of RGB, pixels 0 to 1
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # per channel of RGB, for pixels of 0 to 1
 TORCHVISION = Preprocessing((224, 224), resize=256, mean=IMAGENET_MEAN, std=IMAGENET_STD)
 TENSORFLOW = Preprocessing((224, 224), resize=256, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 CAFFE = Preprocessing((224, 224), resize=256, channels="BGR", scale=1.0, mean=(103.939, 116.779, 123.68))
@@ -62,7 +62,7 @@ def _torchvision(
     preprocessing: Preprocessing = TORCHVISION,
     **options: Any,
 ) -> Published:
-    """Weights that torchvision publishes. Without `top1`, the accuracy is taken from the catalogue of models."""
+    """A file of torchvision; without `top1`, the accuracy is the one from torchvision in the catalogue of models."""
     return Published(
         name=f"torchvision/{name or model}",
         remote=Remote(
@@ -116,7 +116,7 @@ FILES = (
     _torchvision("vgg13", "vgg13_bn-abd245e5.pth", 507.6, name="vgg13_bn", top1=71.586, batch_norm=True),
     _torchvision("vgg16", "vgg16_bn-6c64b313.pth", 527.9, name="vgg16_bn", top1=73.360, batch_norm=True),
     _torchvision("vgg19", "vgg19_bn-c79401a0.pth", 548.1, name="vgg19_bn", top1=74.218, batch_norm=True),
-    # ported from TensorFlow, whose scaling it keeps; its auxiliary classifiers were never trained
+    # This network was ported from TensorFlow with its scaling of images; the auxiliary classifiers were never trained.
     _torchvision("googlenet", "googlenet-1378be20.pth", 49.7, preprocessing=TENSORFLOW, auxiliary=False),
     _torchvision("resnet18", "resnet18-f37072fd.pth", 44.7),
     _torchvision("resnet34", "resnet34-b627a593.pth", 83.3),
@@ -157,8 +157,7 @@ FILES = (
             4.7,
         ),
         model="squeezenet1_1",
-        library="arrays",
-        # conv10 holds values of half precision; as float32 they are exact
+        library="arrays",  # conv10 is in half precision, which float32 holds exactly
         preprocessing=Preprocessing((227, 227), channels="BGR", scale=1.0, mean=(104.0, 117.0, 123.0)),
         top1=57.5,
         license="BSD-2-Clause, as the authors' Caffe model",
@@ -167,7 +166,7 @@ FILES = (
     ),
 )
 
-# The names of ImageNet's thousand classes, as in keras.applications: {"0": ["n01440764", "tench"], …}.
+# The names of ImageNet's thousand classes, in the form of keras.applications: {"0": ["n01440764", "tench"], …}.
 IMAGENET_CLASSES = Remote(
     FOLDER,
     "imagenet_class_index.json",

@@ -1,4 +1,4 @@
-"""Files with a model's parameters and state."""
+"""Files of our own with the parameters and state of a model: save, load, describe, load_model."""
 
 import dataclasses
 import os
@@ -29,18 +29,18 @@ def save(
     classes: Sequence[str] | None = None,
     preprocessing: Preprocessing | None = None,
 ) -> None:
-    """Write a model's arrays into a safetensors file, and a small JSON file beside it that describes them.
+    """Write a model's arrays to a safetensors file, and a description of them to a small JSON file beside it.
 
     Args:
-      path: the path of the .safetensors file. The description goes into its metadata, and beside it as .json.
+      path: the .safetensors file. The description goes into its metadata and to a file of this name with .json.
       model: the model that the arrays belong to.
-      params, state: as from `model.init` or training.
+      params, state: the arrays, from `model.init` or from training.
       classes: the names of the classes, for predictions.
-      preprocessing: the preprocessing before the model; None if images only become floats from 0 to 1.
+      preprocessing: how images are prepared for the model; None if they only become floats of 0 to 1.
 
     Raises:
-      ValueError: the names, shapes or dtypes of the arrays are not the model's; the number of classes is not; or the
-        path does not end in .safetensors.
+      ValueError: the names, shapes or dtypes of the arrays are not the model's; the number of `classes` is not the
+        model's; or `path` does not end in .safetensors.
 
     Example:
       >>> import tempfile
@@ -75,20 +75,28 @@ def save(
 
 
 def are_named(model: Model, classes: Sequence[str]) -> bool:
-    """Whether there is a name for each class; a model with a single output has two classes, no and yes."""
+    """Whether there is a class name for each output of a model; a single output may have two, for no and for yes."""
     return not model.num_classes or len(classes) in (model.num_classes, max(model.num_classes, 2))
 
 
 def load(path: str | os.PathLike, model: Model) -> tuple[Tree, Tree]:
-    """The (params, state) of a file that `save` wrote, checked against the model.
+    """Read the (params, state) of a file that `save` wrote, and check that they are the model's.
 
     The file holds a hash of its content, the settings of the layers (eps, strides, activations, …), and the name and
-    loss of the model. All of these are checked.
+    loss of the model. All of these are compared. `save` has an example.
+
+    Args:
+      path: the .safetensors file.
+      model: the model that the file was written for.
+
+    Returns:
+      (params, state).
 
     Raises:
-      FileNotFoundError: no such file.
-      WeightsError: the file is damaged, or a newer jaxcnn wrote it; arrays are missing, unknown, or of another shape or
-        dtype than the model's; the layers have other settings; it is another model; or values are NaN or infinite.
+      FileNotFoundError: there is no such file. ValueError: `path` does not end in .safetensors.
+      WeightsError: the file is damaged, or a newer jaxcnn wrote it; arrays are missing, unknown or of another shape or
+        dtype, as those for another number of classes are; the file is of another model or of layers with other
+        settings; or values are NaN or infinite.
     """
     path = _safetensors(path)
     try:
@@ -103,25 +111,29 @@ def load(path: str | os.PathLike, model: Model) -> tuple[Tree, Tree]:
 
 
 def describe(path: str | os.PathLike) -> dict[str, Any]:
-    """The description that `save` wrote: name, options, input_shape, num_classes, loss, classes and preprocessing.
+    """Read the description of the model that `save` wrote to a .safetensors file.
+
+    Returns:
+      A dict with the keys model (a name), options, input_shape, num_classes, loss, classes and preprocessing.
 
     Raises:
-      FileNotFoundError: no such file. WeightsError: the file is damaged, or not of a jaxcnn model.
+      FileNotFoundError: there is no such file. ValueError: `path` does not end in .safetensors.
+      WeightsError: the file is damaged, or is not the file of a jaxcnn model.
     """
     about = _described(_safetensors(path))
-    about.pop("layers", None)  # for `load` to compare
+    about.pop("layers", None)  # only `load` needs them, to compare
     return about
 
 
 def load_model(path: str | os.PathLike) -> tuple[Model, Tree, Tree, dict[str, Any]]:
-    """The model that a file was saved from, with its weights: created by its name and options, with the file's loss.
+    """Make the model that a .safetensors file belongs to, by name and options, and read its weights from the file.
 
     Returns:
-      (model, params, state, about): `about` is what `describe` returns.
+      (model, params, state, about): the model has the loss that the file names, and about is what `describe` returns.
 
     Raises:
-      FileNotFoundError, WeightsError: as `load`. A WeightsError also if the catalogue does not have the model: for a
-        network of your own, `load(path, model)` takes the model.
+      FileNotFoundError, ValueError, WeightsError: as for `load`. WeightsError, too, if the catalogue cannot make the
+        model; if the network is your own, use `load(path, model)`.
     """
     about = describe(path)
     if about["model"] not in models.names():
@@ -131,17 +143,17 @@ def load_model(path: str | os.PathLike) -> tuple[Model, Tree, Tree, dict[str, An
         )
     try:
         model = models.create(about["model"], **about["options"])
-    except (TypeError, ValueError, ArithmeticError) as error:  # the options come from another version, or are damaged
+    except (TypeError, ValueError, ArithmeticError) as error:  # options of another version, or damaged ones
         raise WeightsError(f"{path}: {about['model']} cannot be made with the options in the file: {error}") from None
     model = dataclasses.replace(model, loss=about.get("loss", model.loss))
     return model, *load(path, model), about
 
 
 def _described(path: Path) -> dict[str, Any]:
-    """The metadata of a model's file, with the type of each field checked."""
+    """The metadata of a model's file, after a check that each field has its type."""
     about = tensors.metadata(path)
     if "model" not in about:
-        raise WeightsError(f"{path}: expected the weights of a jaxcnn model, found none named in the metadata")
+        raise WeightsError(f"{path}: expected the weights of a jaxcnn model, but its metadata name no model")
     for field, is_right, what in FIELDS:
         if field in about and not is_right(about[field]):
             raise WeightsError(f"{path}: `{field}` in the metadata must be {what}; got {str(about[field])[:100]}")
@@ -173,7 +185,7 @@ FIELDS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
 
 
 def _other_classes(path: Path, model: Model) -> str:
-    """Advice for a file that was written for another number of classes; "" if that is not what is wrong."""
+    """What to do about a file that was written for another number of classes; "" if it has the model's number."""
     try:
         about = _described(path)
     except WeightsError:
@@ -194,5 +206,5 @@ def _template(model: Model) -> Tree:
 def _safetensors(path: str | os.PathLike) -> Path:
     path = Path(path)
     if path.suffix != ".safetensors":
-        raise ValueError(f"weights: `path` must end in .safetensors; got {path}")
+        raise ValueError(f"`path` must end in .safetensors; got {path}")
     return path

@@ -25,7 +25,7 @@ READERS: dict[str, Callable[..., tuple[Tree, Tree]]] = {
 
 
 class Pretrained(NamedTuple):
-    """A model with published weights, and the facts about them."""
+    """A model, its published weights, and the facts about these weights, `about`."""
 
     model: Model
     params: Tree
@@ -44,25 +44,25 @@ def pretrained_names() -> list[str]:
 
 
 def pretrained(name: str | Published, *, path: str | os.PathLike | None = None, **options: Any) -> Pretrained:
-    """A network with published weights.
+    """Make a network with published weights.
 
-    The file is downloaded once, into `JAXCNN_CACHE` or the operating system's cache, and its hash is checked each time:
-    the MD5 for Keras' files, the first eight digits of the SHA-256 for torchvision's.
+    The file is fetched once, into `JAXCNN_CACHE` or the operating system's cache, and its hash is compared each time.
+    torchvision publishes the first eight digits of a file's SHA-256, Keras the MD5.
 
     Args:
-      name: one of `pretrained_names()`; or a `Published` of your own.
-      path: a copy of the file, if you have one; its hash is checked as well.
-      **options: more options of the model: `include_top=False` for a feature map,
+      name: one of `pretrained_names()`, or a `Published` of your own.
+      path: a copy of the file that you have; its hash is compared, too, and nothing is fetched.
+      **options: options of the model besides those that the weights need: `include_top=False` for a feature map,
         `input_size`, `remat`.
 
     Returns:
       `Pretrained(model, params, state, about)`: `about.preprocessing(images)` makes uint8 images the model's input,
-      `about.license`, `about.source` and `about.top1` tell about the weights, `class_names(about)` names the classes.
+      `about.license`, `about.source` and `about.top1` describe the weights, `class_names(about)` names the classes.
 
     Raises:
-      ValueError: an unknown name. FileNotFoundError: no file at `path`.
-      WeightsError: the download failed (the message says what to download and where to put it), or the hash differs.
-      ImportError: a file of PyTorch without torch, of Keras without h5py (the extra `parity`), no pooch.
+      ValueError: an unknown name. FileNotFoundError: there is no file at `path`.
+      WeightsError: the file has another hash, or cannot be fetched; the message then says what to put where by hand.
+      ImportError: a PyTorch file needs torch, a Keras file h5py (both in the extra `parity`), and a download pooch.
 
     Example:
       >>> from jaxcnn import weights
@@ -79,11 +79,12 @@ def class_names(about: Published, path: str | os.PathLike | None = None) -> tupl
     """The names of the classes, in the order of the logits.
 
     Args:
-      about: as `pretrained` returns it.
-      path: for ImageNet, a text file with one name per line; without it, keras.applications' list is fetched.
+      about: the field `about` of what `pretrained` returns.
+      path: for ImageNet, a text file with one name per line; by default the list of keras.applications is fetched.
 
     Raises:
-      FileNotFoundError: no file at `path`. WeightsError: there are not a thousand names, or the download failed.
+      FileNotFoundError: there is no file at `path`.
+      WeightsError: the file does not hold a thousand names, or the list cannot be fetched.
 
     Example:
       >>> from jaxcnn.weights.published import FILES
@@ -106,7 +107,7 @@ def class_names(about: Published, path: str | os.PathLike | None = None) -> tupl
 
 
 def _file(remote: Remote, path: str | os.PathLike | None = None) -> Path:
-    """The user's file if a path is given, else the cached one, downloaded if it is not there. Its hash is checked."""
+    """The file at `path`, or else the cached one, which is fetched if it is not there; its hash is always compared."""
     if path is not None:
         path = Path(path)
         if not path.is_file():
