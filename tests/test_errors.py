@@ -21,7 +21,7 @@ def test_all_errors_of_our_own_have_one_base(error, also):
 
 PACKAGE = Path(jaxcnn.__file__).parent
 # Functions of these files read a format, and are not given the file's name. A caller catches what they raise and puts
-# the name before it, so these messages are ends of sentences. `as_json`, besides, refuses in the words of Python's json.
+# the name before it, so these messages are ends of sentences. `as_json` refuses in the words of Python's json.
 APART = (
     "files/json_files.py",
     "files/seal.py",
