@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,9 @@ class Remote:
       hash: the file's hash, "sha256:…" or "md5:…"; its first digits suffice where only these are known.
       urls: the addresses of the file, tried in this order; empty if no address is known.
       mebibytes: the approximate size of the file, if known.
+
+    Raises:
+      ValueError: the hash has another form, or so few digits that files of any content would have it.
     """
 
     folder: str
@@ -31,6 +35,13 @@ class Remote:
     hash: str
     urls: tuple[str, ...]
     mebibytes: float | None = None
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch("(sha256|md5):[0-9a-f]{8,64}", self.hash):
+            raise ValueError(
+                "Remote: `hash` must be 'sha256:' or 'md5:' and at least 8 lower-case hexadecimal digits; got "
+                f"{self.hash!r}"
+            )
 
     @property
     def place(self) -> Path:

@@ -51,7 +51,9 @@ class Preprocessing:
         for name, values in numbers.items():
             if isinstance(values, str) or not hasattr(values, "__len__") or not all(map(_is_number, values)):
                 raise TypeError(f"Preprocessing: `{name}` must hold finite numbers; got {getattr(self, name)!r}")
-        if self.resize is not None and not (_is_number(self.resize) and self.resize == int(self.resize)):
+        if not all(map(_is_whole, self.size)):
+            raise TypeError(f"Preprocessing: `size` must hold ints; got {self.size!r}")
+        if self.resize is not None and not _is_whole(self.resize):
             raise TypeError(f"Preprocessing: `resize` must be an int or None; got {self.resize!r}")
         if len(self.size) != 2 or min(self.size) < 1:
             raise ValueError(f"Preprocessing: `size` must be (height, width), both positive; got {self.size}")
@@ -109,3 +111,7 @@ class Preprocessing:
 
 def _is_number(value: Any) -> bool:
     return not isinstance(value, bool) and hasattr(value, "__float__") and math.isfinite(value)
+
+
+def _is_whole(value: Any) -> bool:
+    return _is_number(value) and hasattr(value, "__index__")

@@ -72,3 +72,12 @@ def test_a_log_says_what_is_fetched_and_from_where(server, capsys):
     for _ in range(2):
         path = obtain(remote)
     assert capsys.readouterr().err == f"Downloading {remote.urls[0]} to {path}\n"
+
+
+@pytest.mark.parametrize(
+    "known", ["", "sha256:", "sha256:12ab", f"SHA256:{'0' * 64}", f"sha256:{'A' * 64}", f"crc32:{'0' * 8}"]
+)
+def test_a_hash_that_proves_nothing_is_refused(known):
+    """Every file would begin with no digits; capitals would agree with none."""
+    with pytest.raises(ValueError, match="Remote: `hash` must be"):
+        Remote("some", "file.bin", known, ())

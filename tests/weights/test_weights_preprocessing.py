@@ -101,6 +101,12 @@ def test_what_makes_no_sense_is_refused(options, words):
         Preprocessing(**options)
 
 
+@pytest.mark.parametrize("options", [{"size": (224.5, 224)}, {"size": (3, 3), "resize": 256.0}])
+def test_sides_that_are_no_whole_numbers_are_refused(options):
+    with pytest.raises(TypeError, match=r"Preprocessing: `(size|resize)` must "):
+        Preprocessing(**options)
+
+
 def test_other_images_are_refused():
     prepare = Preprocessing((3, 3))
     with pytest.raises(TypeError, match="`images` must be uint8, 0 to 255, or floating, 0 to 1; got int32"):
