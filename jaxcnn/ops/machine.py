@@ -68,6 +68,7 @@ class Machine:
         compiler's estimate, 7×7 stride 2, 3 channels of 224×224, 32 images, bfloat16, takes 1.4 million cycles of a
         v5e, with a product for each tap 27.
       kernel_bytes: how much of a TPU's own memory (VMEM) one step of a kernel may use: v5e and v6e have 128 MiB.
+      kernel_channels: how many channels a register of a TPU has in a row; fewer leave its lanes empty.
       kernel_rows: how many rows a matrix product in such a kernel has. For 3×3, 128 to 256 channels, 128 images of
         28×28, a v5e takes .68 million cycles with 512 rows, .53 with 1024, .46 with 2048 and .43 with 4096.
       least_winograd_saving: how many times fewer products winograd must need to be worth the sums before and after.
@@ -95,6 +96,7 @@ class Machine:
     most_products: int = 49
     few_channels: int = 4
     kernel_bytes: int = 48 * 2**20
+    kernel_channels: int = 128
     kernel_rows: int = 4096
     least_winograd_saving: float = 1.2
     cache: Cache | None = None

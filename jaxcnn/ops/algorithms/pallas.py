@@ -29,12 +29,10 @@ from jaxcnn.ops.algorithms.algorithm import Algorithm
 from jaxcnn.ops.algorithms.layouts import AS_GIVEN
 from jaxcnn.ops.algorithms.product import Product
 
-LANES = 128  # channels in a row of a register
-
 
 def fits(p: Product) -> bool:
     """Whether the channels fill the lanes, and an image with what belongs to it fits the chip's memory."""
-    full = all(c % LANES == 0 for c in p.channels)
+    full = all(c % p.machine.kernel_channels == 0 for c in p.channels)
     plain = p.dtype in (jnp.float32, jnp.bfloat16) and max(p.window.stride) == 1 and min(p.out) > 0
     plain = plain and min(map(min, p.window.padding)) >= 0  # a gradient may have less than none: x is cropped
     return full and plain and bool(_Grid.possible(p))
@@ -235,7 +233,7 @@ def _dot(a: jax.Array, b: jax.Array, p: Product) -> jax.Array:
 
 PALLAS = Algorithm(
     "pallas",
-    "takes bfloat16 and float32, stride 1, multiples of 128 channels, and images that fit {kernel_bytes} bytes",
+    "takes bfloat16 and float32, stride 1, multiples of {kernel_channels} channels, and images that fit {kernel_bytes} bytes",
     AS_GIVEN,
     fits=fits,
     product=product,
