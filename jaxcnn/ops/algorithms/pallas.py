@@ -233,7 +233,7 @@ def _dot(a: jax.Array, b: jax.Array, p: Product) -> jax.Array:
 
 PALLAS = Algorithm(
     "pallas",
-    "takes bfloat16 and float32, stride 1, multiples of {kernel_channels} channels, and images that fit {kernel_bytes} bytes",
+    "takes bfloat16 and float32, stride 1, multiples of {kernel_channels} channels, images within {kernel_bytes} bytes",
     AS_GIVEN,
     fits=fits,
     product=product,
