@@ -75,8 +75,9 @@ class Tiles:
         )
         if not (before or after):
             return _pad(slab, [(0, 0), *pairs[1:]])
-        slab = _pad(slab, [(need, need), *pairs[1:]])
-        return lax.dynamic_slice_in_dim(slab, need + top - start, need, axis=3)
+        # `before` is negative where x is cropped; then no tile starts in front of the slab
+        slab = _pad(slab, [(max(before, 0), max(after, 0)), *pairs[1:]])
+        return lax.dynamic_slice_in_dim(slab, max(before, 0) + top - start, need, axis=3)
 
     def cotangent(self, dy: jax.Array, t) -> jax.Array:
         """The part of dy in tile t, zero where an earlier tile has the same rows: (g, D, b, rows, *out[1:], n)."""
