@@ -249,6 +249,13 @@ def _vary(x: jax.Array, axes: Sequence[str]) -> jax.Array:
     return lax.pvary(x, axes)  # type: ignore[attr-defined]  # jax before 0.8
 
 
+def shaped_like(x: jax.Array, shape: Sequence[int]) -> jax.ShapeDtypeStruct:
+    """The type of an array of another shape that varies over the same axes of a `shard_map`."""
+    aval = jax.typeof(x)
+    name = "manual_axis_type" if hasattr(aval, "manual_axis_type") else "vma"  # jax before 0.10
+    return jax.ShapeDtypeStruct(shape, aval.dtype, **{name: getattr(aval, name)})
+
+
 def _varying_axes(x: jax.Array) -> frozenset:
     aval = jax.typeof(x)
     kind = getattr(aval, "manual_axis_type", None)  # jax before 0.10 keeps the axes in `vma`

@@ -188,8 +188,7 @@ def _product(
     problem: Problem, operands: Operands, lowering: Lowering, *, gradient: bool = False, phase: bool = False
 ) -> Product:
     """The `Product` of y = x ⊗ w, which algorithms are given."""
-    n = operands.images if isinstance(operands.images, int) else MANY
-    members = operands.members if isinstance(operands.members, int) else MANY
+    n, members = (size if isinstance(size, int) else MANY for size in (operands.images, operands.members))
     numbers = problem.machine or machine.of(lowering.platform)
     return Product(
         problem.window,
@@ -202,4 +201,5 @@ def _product(
         numbers,
         phase,
         skips_padding=gradient,
+        is_open=not (isinstance(operands.images, int) and isinstance(operands.members, int)),
     )

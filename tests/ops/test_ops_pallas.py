@@ -7,10 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import lax
+from jax import export, lax
+from jax.sharding import AbstractMesh
+from jax.sharding import PartitionSpec as P
 
 from jaxcnn import ops
 from jaxcnn.ops import machine
+from jaxcnn.ops.algorithms import choice
+from jaxcnn.ops.algorithms.pallas import PALLAS
 
 # images, size, window, padding, dilation, groups, dtype
 GEOMETRIES = {
@@ -23,6 +27,7 @@ GEOMETRIES = {
     "padding beyond the window": (8, (2, 3), (2, 3), ((3, 2), (4, 3)), (1, 1), 1, "float32"),
     "no padding": (8, (6, 5), (3, 3), ((0, 0), (0, 0)), (1, 1), 1, "float32"),
 }
+X_STRIDED, W_STRIDED = (8, 9, 8, 128), (3, 4, 128, 128)
 ERROR = {"float32": 3e-6, "bfloat16": 1e-2}  # of the largest value
 
 
@@ -116,6 +121,36 @@ def test_a_tpu_gets_the_kernel_by_itself(dtype):
     program = jax.jit(functools.partial(all_three, functools.partial(ops.conv, padding=1))).trace(x, w)
     calls = {p: program.lower(lowering_platforms=(p,)).as_text().count("tpu_custom_call") for p in ("tpu", "cuda")}
     assert calls == {"tpu": 3, "cuda": 0}
+
+
+def test_inside_a_shard_map():
+    """Its result varies over the same devices as its operands, else JAX refuses the program."""
+    mesh = AbstractMesh((2,), ("d",))
+    layer = functools.partial(all_three, functools.partial(ops.conv, padding=1))
+    in_parts = jax.shard_map(layer, mesh=mesh, in_specs=(P("d"), P()), out_specs=(P("d"), P("d"), P()))
+    typed = jax.ShapeDtypeStruct
+    program = jax.jit(in_parts).trace(typed((32, 9, 9, 128), "float32"), typed((3, 3, 128, 128), "float32"))
+    assert program.lower(lowering_platforms=("tpu",)).as_text().count("tpu_custom_call") == 3
+
+
+def test_a_number_of_images_that_is_open_has_no_grid():
+    """A kernel for an assumed number would compute so many images, whatever comes."""
+    (n,) = export.symbolic_shape("n")
+    x, w = jax.ShapeDtypeStruct((n, 6, 6, 128), "float32"), jax.ShapeDtypeStruct((3, 3, 128, 128), "float32")
+    assert "tpu_custom_call" not in export.export(jax.jit(ops.conv), platforms=["tpu"])(x, w).mlir_module()
+
+
+def test_phases_of_a_strided_gradient(monkeypatch):
+    """On a TPU each phase is a product for the kernel; here its rule is taken on this platform, too."""
+    everywhere = replace(PALLAS, platforms=None)
+    monkeypatch.setattr(choice, "RULES", (choice.Rule(everywhere, "to try it"), *choice.RULES))
+    x, w = (jnp.asarray(np.random.default_rng(0).standard_normal(shape), "float32") for shape in (X_STRIDED, W_STRIDED))
+    with machine.assume(replace(machine.of(None), kernel_rows=64)):
+        conv = functools.partial(ops.conv, stride=(2, 3), padding=((1, 2), (0, 1)))
+        assert ops.explain(x.shape, w.shape, stride=(2, 3), padding=((1, 2), (0, 1))).dx.algorithm == "phases, pallas"
+        ours = all_three(conv, x, w)
+    expected = all_three(functools.partial(conv, algorithm="patches"), x, w)
+    assert_near(ours, expected, "float32")
 
 
 def test_what_does_not_fit_goes_another_way():

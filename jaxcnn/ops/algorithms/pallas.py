@@ -28,6 +28,7 @@ from jax.experimental.pallas import tpu as pltpu
 from jaxcnn.ops.algorithms.algorithm import Algorithm
 from jaxcnn.ops.algorithms.layouts import AS_GIVEN
 from jaxcnn.ops.algorithms.product import Product
+from jaxcnn.ops.bilinear import shaped_like
 
 
 def fits(p: Product) -> bool:
@@ -35,7 +36,10 @@ def fits(p: Product) -> bool:
     full = all(c % p.machine.kernel_channels == 0 for c in p.channels)
     plain = p.dtype in (jnp.float32, jnp.bfloat16) and max(p.window.stride) == 1 and min(p.out) > 0
     plain = plain and min(map(min, p.window.padding)) >= 0  # a gradient may have less than none: x is cropped
-    return full and plain and bool(_Grid.possible(p))
+    if not full or not plain or p.is_open:
+        return False
+    grid = _Grid(p)
+    return math.prod(p.images) % grid.images == 0 and grid.bytes <= p.machine.kernel_bytes
 
 
 class _Grid:
@@ -46,21 +50,13 @@ class _Grid:
       rows: how many rows of y, along the first spatial axis.
     """
 
-    def __init__(self, p: Product, images: int) -> None:
-        self.product, self.images = p, images
-        across = math.prod(p.out[1:]) * images
+    def __init__(self, p: Product) -> None:
+        self.product = p
+        self.images = max(1, min(32 // p.dtype.itemsize, math.prod(p.images)))  # a column of a register, or all
+        across = math.prod(p.out[1:]) * self.images
         fitting = [r for r in range(1, p.out[0] + 1) if p.out[0] % r == 0 and r * across <= p.machine.kernel_rows]
         self.rows = max(fitting, default=1)
         self.padded = tuple(n + sum(pair) for n, pair in zip(p.size, p.window.padding, strict=True))
-
-    @classmethod
-    def possible(cls, p: Product) -> "_Grid | None":
-        """The cut with the most images at a time that fits the chip's memory."""
-        n = math.prod(p.images)
-        packed = 32 // p.dtype.itemsize  # images in a column of a register
-        counts = [packed] if n % packed == 0 else [n] * (n <= packed)
-        grids = [cls(p, count) for count in counts]
-        return next((grid for grid in grids if grid.bytes <= p.machine.kernel_bytes), None)
 
     @property
     def bytes(self) -> int:
@@ -77,19 +73,17 @@ class _Grid:
         Args:
           kernel: takes the references of the arrays, of the result, of the padded images and of the scratch.
           arrays: each with its `BlockSpec`.
-          result: the type of the result and its `BlockSpec`.
+          result: the shape of the result and its `BlockSpec`.
           scratch: more memory that the steps share.
         """
         p = self.product
         shape, spec = result
-        like = arrays[0][0]
-        vma = {"vma": getattr(jax.typeof(like), "vma", None)} if hasattr(jax.typeof(like), "vma") else {}
         return pl.pallas_call(
             kernel,
             grid=(p.groups, math.prod(p.images) // self.images, p.out[0] // self.rows),
             in_specs=[each for _, each in arrays],
             out_specs=spec,
-            out_shape=jax.ShapeDtypeStruct(shape, p.dtype, **vma),
+            out_shape=shaped_like(arrays[0][0], shape),
             scratch_shapes=[pltpu.VMEM((*self.padded, self.images, p.channels[0]), p.dtype), *scratch],
             compiler_params=pltpu.CompilerParams(vmem_limit_bytes=p.machine.kernel_bytes * 5 // 4),
             interpret=p.machine.platform != "tpu",
@@ -161,7 +155,7 @@ class _Grid:
 
 def product(x: jax.Array, w: jax.Array, p: Product) -> jax.Array:
     """y[o, d] = Σ_k x[o + δ·k − p] · w[k, :, d]; x (members, N, *size, C), w (members, *window, C/G, G, D/G)."""
-    grid, groups, d = _grid(p), p.groups // len(x), p.channels[1]
+    grid, groups, d = _Grid(p), p.groups // len(x), p.channels[1]
 
     def kernel(x, w, y, padded):
         grid.pad(x, padded)
@@ -183,7 +177,7 @@ def product(x: jax.Array, w: jax.Array, p: Product) -> jax.Array:
 
 def kernel_gradient(x: jax.Array, dy: jax.Array, p: Product) -> jax.Array:
     """dw[k, c, d] = Σ_{n, o} x[n, o + δ·k − p, c] · dy[n, o, d]; summed over the steps of a group."""
-    grid, groups, (c, d) = _grid(p), p.groups // len(x), p.channels
+    grid, groups, (c, d) = _Grid(p), p.groups // len(x), p.channels
 
     def kernel(x, dy, dw, padded, sums):
         step = pl.program_id(1) * pl.num_programs(2) + pl.program_id(2)
@@ -212,13 +206,6 @@ def kernel_gradient(x: jax.Array, dy: jax.Array, p: Product) -> jax.Array:
         pltpu.VMEM((*p.window.size, d, c), jnp.float32),
     )
     return jnp.moveaxis(dw.reshape(len(x), groups, *dw.shape[1:]), 1, -2)
-
-
-def _grid(p: Product) -> _Grid:
-    grid = _Grid.possible(p)
-    if grid is None:
-        raise AssertionError("`fits` said that there is one")
-    return grid
 
 
 def _images_inside(x: jax.Array) -> jax.Array:

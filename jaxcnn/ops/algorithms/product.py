@@ -39,6 +39,7 @@ class Product:
         transform is used: a value that is not finite would spread that far.
       skips_padding: whether the definition has no terms for the zeros around x, as in a gradient by the input; an
         algorithm that `multiplies_padding` has them, and what they spoil is put right afterwards.
+      is_open: whether the batch's size is symbolic.
     """
 
     window: Window
@@ -51,6 +52,7 @@ class Product:
     machine: Machine
     phase: bool = False
     skips_padding: bool = False
+    is_open: bool = False
 
     @property
     def out(self) -> tuple[int, ...]:
