@@ -182,7 +182,9 @@ def _compute_input_gradient(y: jax.Array, w: jax.Array, plan: Plan, problem: Pro
     layout = plan.layout
     images = layout.images(y, problem.groups, plan.machine, lowering, cotangent=True)
     kernel = layout.kernel(w, problem.groups)
-    if phases.fits(problem.window):
+    if plan.is_whole:
+        dx = plan.steps[0].choice.input_gradient(images, kernel, plan.steps[0].product)
+    elif phases.fits(problem.window):
         found = {}
         for step in plan.steps:
             kernels = layout.phase_kernels(kernel, step.phases)

@@ -98,6 +98,7 @@ class Machine:
     kernel_bytes: int = 48 * 2**20
     kernel_channels: int = 128
     kernel_rows: int = 4096
+    kernel_multiply_adds: int = 2**29
     least_winograd_saving: float = 1.2
     cache: Cache | None = None
     most_unrolled_taps: int = 27

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import jax.numpy as jnp
 
 from jaxcnn.ops import machine
-from jaxcnn.ops.algorithms import ARRANGED, AS_GIVEN, Choice, Layout, Product, check_claim, choose, phases
+from jaxcnn.ops.algorithms import ARRANGED, AS_GIVEN, Choice, Layout, Product, check_claim, choose, choose_whole, phases
 from jaxcnn.ops.algorithms.phases import Phases
 from jaxcnn.ops.arguments import (
     Ints,
@@ -112,9 +112,15 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """How y, dx or dw is computed: its window products, and the layout that all of them want."""
+    """How y, dx or dw is computed: its window products, and the layout that all of them want.
+
+    Args:
+      steps: the window products.
+      is_whole: whether the only step computes dx as it is, and no product that dx is made of.
+    """
 
     steps: tuple[Step, ...]
+    is_whole: bool = False
 
     @property
     def layout(self) -> Layout:
@@ -152,6 +158,10 @@ def plan_input_gradient(y: Shaped, w: Shaped, *, problem: Problem, lowering: Low
     operands = _operands(y, w.shape[-2:], problem)
     window, (c, d) = problem.window, operands.channels
     out = window.output_size(problem.size)
+    whole = _product(problem, operands, lowering, gradient=True)
+    choice = choose_whole(problem.algorithm, whole)
+    if choice:
+        return Plan((Step(whole, choice),), is_whole=True)
     strided = phases.fits(window)
     parts = list(phases.parts(window, problem.size)) if strided else [((), window.adjoint(problem.size))]
 

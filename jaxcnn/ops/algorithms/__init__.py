@@ -5,7 +5,7 @@ rules that choose one.
 """
 
 from jaxcnn.ops.algorithms.algorithm import Algorithm
-from jaxcnn.ops.algorithms.choice import ALGORITHMS, NAMES, Choice, Rule, check_claim, choose
+from jaxcnn.ops.algorithms.choice import ALGORITHMS, NAMES, Choice, Rule, check_claim, choose, choose_whole
 from jaxcnn.ops.algorithms.layouts import ARRANGED, AS_GIVEN, Layout
 from jaxcnn.ops.algorithms.product import Product
 
@@ -21,4 +21,5 @@ __all__ = [
     "Rule",
     "check_claim",
     "choose",
+    "choose_whole",
 ]

@@ -5,7 +5,7 @@ figures are milliseconds on 2 cores of an AMD EPYC (AVX-512), jaxlib 0.10.2, flo
 otherwise; the thresholds stand in `ops/machine.py`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import jax
@@ -44,6 +44,10 @@ class Choice:
         """dw = x ⊗ dy."""
         return self._run("kernel_gradient", x, dy, p)
 
+    def input_gradient(self, dy: jax.Array, w: jax.Array, p: Product) -> jax.Array:
+        """dx as a whole, phases included."""
+        return self._run("input_gradient", dy, w, p)
+
     def _run(self, what: str, a: jax.Array, b: jax.Array, p: Product) -> jax.Array:
         def by(algorithm):
             def run(a, b):
@@ -79,14 +83,26 @@ def choose(asked: str, p: Product, *, kernel: bool = False, layout: Layout | Non
       kernel: whether to compute dw.
       layout: if given, only algorithms of this layout are taken.
     """
-    if asked != "auto" and ALGORITHMS[asked].can(p, kernel=kernel) and layout in (None, ALGORITHMS[asked].layout):
+    found = _first(asked, p, "kernel_gradient" if kernel else "product", KERNEL_RULES if kernel else RULES, layout)
+    if found is None:
+        raise AssertionError("the last rule takes every product")
+    return found
+
+
+def choose_whole(asked: str, p: Product) -> Choice | None:
+    """How to compute dx as a whole, phases included; None if no algorithm does that."""
+    return _first(asked, p, "input_gradient", WHOLE_RULES, None)
+
+
+def _first(asked: str, p: Product, what: str, rules: Sequence[Rule], layout: Layout | None) -> Choice | None:
+    if asked != "auto" and ALGORITHMS[asked].can(p, what) and layout in (None, ALGORITHMS[asked].layout):
         return Choice(ALGORITHMS[asked], "asked for")
-    for rule in KERNEL_RULES if kernel else RULES:
+    for rule in rules:
         one = rule.algorithm
         here = one.platforms is None or p.machine.platform in one.platforms
-        if here and layout in (None, one.layout) and one.can(p, kernel=kernel) and rule.suits(p):
+        if here and layout in (None, one.layout) and one.can(p, what) and rule.suits(p):
             return Choice(one, rule.why if isinstance(rule.why, str) else rule.why(p), rule.otherwise)
-    raise AssertionError("the last rule takes every product")
+    return None
 
 
 def check_claim(op: str, asked: str, p: Product) -> None:
@@ -173,3 +189,4 @@ KERNEL_RULES = (
     Rule(WINOGRAD, _why_winograd, _transforms),
     Rule(PATCHES, "the one for every window"),
 )
+WHOLE_RULES = (Rule(PALLAS, "a kernel of ours, the phases of a stride included", lambda p: p.window.taps > 1),)

@@ -1,19 +1,25 @@
-"""A kernel for TPUs, written in Pallas: an image is copied into the chip's memory once, and all taps read it there.
+"""Kernels for TPUs, written in Pallas: rows of images are copied into the chip's memory once, and all taps read them there.
 
-Axes are ordered (members, *spatial, N, C) inside, as XLA orders the arrays of its own convolutions: images along the
-sublanes of a register, channels along its lanes. So a shift along a spatial axis is an address, and nothing is moved.
-A step of the grid takes some rows of some images, with a matrix product for each tap, and sums in float32. The first
-step of an image also copies it into a scratch with its padding around it, so no padded copy is in main memory.
+Inside, spatial axes stand outside of a tile of images and channels. So a shift, a stride or a dilation is an address,
+and nothing is moved. Of a tile the lanes of a register hold the channels, where they fill registers, and else the
+images: XLA orders the arrays of its own convolutions by the same rule, so no copy is needed around a kernel.
 
-By the TPU compiler's schedule, for a v5e, bfloat16, 3×3, 128 to 256 channels, 28×28, 128 images: y takes 0.43 million
-cycles, dx 0.45 and dw 0.44, what its matrix units need for the products (0.45); XLA's own convolution takes 0.47 for
-each, a product for each tap outside of a kernel 4.6 for y. On other platforms the kernel is interpreted, which is
-slow, and meant for tests. Here is how a product is cut and what fits; pallas_kernels.py computes it.
+    channels in the lanes   (members, *spatial, N, C)
+    images in the lanes     (members, *spatial, C, N)
+
+What a result sees is written down axis by axis, as an `Axis`. With that, y and dx are one kernel: with a stride, results
+of dx that lie s apart see the same taps, and are a phase of their own. By the TPU compiler's schedule the products keep
+the matrix units of a v5e busy. On other platforms a kernel is interpreted, which is slow, and meant for tests.
+
+Here is how a product is cut and what fits; pallas_kernels.py computes it.
 
 Source: jax.dev, Pallas TPU documentation ("Writing TPU kernels with Pallas").
 """
 
+import itertools
 import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -21,66 +27,179 @@ import jax.numpy as jnp
 from jaxcnn.ops.algorithms.algorithm import Algorithm
 from jaxcnn.ops.algorithms.layouts import AS_GIVEN
 from jaxcnn.ops.algorithms.product import Product
+from jaxcnn.ops.geometry import Window
+
+LANES, SUBLANES = 128, 8  # of a register, which has 32 bits for each pair
 
 
-def fits(p: Product) -> bool:
-    """Whether the channels fill the lanes, and an image with what belongs to it fits the chip's memory."""
-    full = all(c % p.machine.kernel_channels == 0 for c in p.channels)
-    plain = p.dtype in (jnp.float32, jnp.bfloat16) and max(p.window.stride) == 1 and min(p.out) > 0
-    plain = plain and min(map(min, p.window.padding)) >= 0  # a gradient may have less than none: x is cropped
-    if not full or not plain or p.is_open:
-        return False
-    cut = Cut(p)
-    return math.prod(p.images) % cut.images == 0 and cut.bytes <= p.machine.kernel_bytes
+@dataclass(frozen=True)
+class Axis:
+    """What the results along one spatial axis see: result S·q + r sees the source at A·q + offset.
+
+    Args:
+      count: how many results there are.
+      size: how many positions the source has; around them are zeros.
+      phases: for each r below S, the taps that it sees: (number, offset).
+      advance: A.
+    """
+
+    count: int
+    size: int
+    phases: tuple[tuple[tuple[int, int], ...], ...]
+    advance: int
+
+    @property
+    def blocks(self) -> int:
+        """How many values q has."""
+        return -(-self.count // len(self.phases))
+
+    @property
+    def low(self) -> int:
+        """The least offset, at most 0."""
+        return min(0, *(offset for taps in self.phases for _, offset in taps))
+
+    def padded(self, blocks: int) -> int:
+        """How many positions of the source, with what is around it, so many values of q see, from the least offset."""
+        most = max((offset for taps in self.phases for _, offset in taps), default=0)
+        return (blocks - 1) * self.advance + most - self.low + 1
+
+
+def _forward(window: Window, size: Sequence[int]) -> list[Axis]:
+    """What y sees of x: y[o] sees x[s·o + δ·k − p]."""
+    return [
+        Axis(out, n, (tuple((k, d * k - before) for k in range(taps)),), s)
+        for out, n, taps, s, d, (before, _) in zip(
+            window.output_size(size), size, window.size, window.stride, window.dilation, window.padding, strict=True
+        )
+    ]
+
+
+def _backward(window: Window, size: Sequence[int]) -> list[Axis]:
+    """What dx sees of dy: dx[s·q + r] sees dy[q + (r + p − δ·k) / s] for the taps k with a whole quotient."""
+    axes = []
+    for out, n, taps, s, d, (before, _) in zip(
+        window.output_size(size), size, window.size, window.stride, window.dilation, window.padding, strict=True
+    ):
+        shifts = [[(k, r + before - d * k) for k in range(taps)] for r in range(s)]
+        axes.append(Axis(n, out, tuple(tuple((k, m // s) for k, m in row if m % s == 0) for row in shifts), 1))
+    return axes
 
 
 class Cut:
-    """How a product is cut: by groups, by images, by rows.
+    """How a product is cut: by groups, by images, by bands of rows, and these into what is computed at once.
 
     Attributes:
+      axes: what the results see, of two spatial axes at least.
+      channels: of the source, filled up where a tile needs that, and of the other array (y, dx or dy).
+      lanes: whether the images are in the lanes, of the source and of the other array.
       images: how many images a step takes.
-      rows: how many rows of y, along the first spatial axis.
+      rows: how many values of q, along the first axis, a step takes.
+      unrolled: how many values of q, along the first and the last axis, are computed at once.
     """
 
-    def __init__(self, p: Product) -> None:
+    def __init__(self, p: Product, *, backward: bool = False, sums: bool = False) -> None:
         self.product = p
-        self.images = max(1, min(32 // p.dtype.itemsize, math.prod(p.images)))  # a column of a register, or all
-        across = math.prod(p.out[1:]) * self.images
-        fitting = [r for r in range(1, p.out[0] + 1) if p.out[0] % r == 0 and r * across <= p.machine.kernel_rows]
-        self.rows = max(fitting, default=1)
-        self.padded = tuple(n + sum(pair) for n, pair in zip(p.size, p.window.padding, strict=True))
+        axes = (_backward if backward else _forward)(p.window, p.size)
+        self.axes = axes if len(axes) > 1 else [*axes, Axis(1, 1, (((0, 0),),), 1)]
+        pack = SUBLANES * 4 // p.dtype.itemsize
+        n, (source, other) = math.prod(p.images), p.channels[::-1] if backward else p.channels
+        self.lanes = tuple(c % LANES != 0 for c in (source, other))
+        self.channels = (-(-source // pack) * pack if self.lanes[0] else source), other
+        whole = [LANES] if any(self.lanes) else [m for m in range(LANES, 0, -1) if n % m == 0 and m % pack == 0] or [n]
+        self.sums = 4 * p.window.taps * math.prod(self.channels) if sums else 0
+        self.fits = not any(self.lanes) or n % LANES == 0
+        for self.images in whole:
+            self.unrolled = self._unrolled(sums)
+            most = -(-self.axes[0].blocks // self.unrolled[0])
+            chunks = [m for m in range(most, 0, -1) if self._bytes(m * self.unrolled[0]) <= p.machine.kernel_bytes]
+            if chunks:
+                self.rows = chunks[0] * self.unrolled[0]
+                return
+        self.fits = False
+
+    def _unrolled(self, sums: bool) -> tuple[int, int]:
+        """Enough products for the matrix units, few enough for a short program."""
+        p, (first, last) = self.product, (self.axes[0], self.axes[-1])
+        most = max(1, p.machine.kernel_rows // (LANES if any(self.lanes) else self.images))
+        cost = self.images * p.window.taps * math.prod(self.channels) / p.machine.kernel_multiply_adds
+        most = max(1, min(most, int(1 / cost)))
+        across = max(m for m in range(1, min(most, last.blocks) + 1) if last.blocks % m == 0)
+        rows = [m for m in range(1, max(1, most // across) + 1) if first.blocks % m == 0]
+        return max(rows), across
+
+    def tile(self, which: int) -> tuple[int, int]:
+        """The tile of the source or, with 1, of the other array."""
+        pair = self.images, self.channels[which]
+        return pair[::-1] if self.lanes[which] else pair
 
     @property
-    def bytes(self) -> int:
+    def padded(self) -> tuple[int, ...]:
+        """The spatial size of a band of the source, with what is around it."""
+        first, *others = self.axes
+        return (
+            first.padded(self.rows),
+            *(max(axis.padded(axis.blocks), axis.size - axis.low) for axis in others),
+        )
+
+    def _bytes(self, rows: int) -> int:
         """What it needs of the chip's memory; blocks twice, since the next one is read during a step."""
-        (c, d), p = self.product.channels, self.product
-        positions = self.rows * math.prod(p.out[1:]) * self.images
-        blocks = math.prod(p.size) * self.images * c + positions * d + p.window.taps * c * d
-        sums = positions * d + p.window.taps * c * d
-        return (2 * blocks + math.prod(self.padded) * self.images * c) * p.dtype.itemsize + 4 * sums
+        self.rows = rows
+        size = self.product.dtype.itemsize
+
+        def of(positions, tile):
+            return positions * -(-tile[0] // (32 // size)) * (32 // size) * -(-tile[1] // LANES) * LANES * size
+
+        results = rows * len(self.axes[0].phases) * math.prod(axis.count for axis in self.axes[1:])
+        weights = of(1, (self.channels[1], self.product.window.taps * self.channels[0]))
+        return 2 * (of(math.prod(self.padded), self.tile(0)) + of(results, self.tile(1)) + weights) + self.sums
+
+    def phases(self) -> Iterator[tuple[tuple[int, ...], list[tuple[tuple[int, int], ...]]]]:
+        """Each phase, a number for each axis, with its taps: of each tap the pairs of its axes, in rows."""
+        for phase in itertools.product(*(range(len(axis.phases)) for axis in self.axes)):
+            seen = (axis.phases[r] for axis, r in zip(self.axes, phase, strict=True))
+            yield phase, list(itertools.product(*seen))
+
+
+def _can(p: Product, **what: bool) -> bool:
+    few = p.dtype in (jnp.float32, jnp.bfloat16) and p.window.taps <= p.machine.most_products and min(p.out) > 0
+    if not few or p.is_open or p.images[0] * p.images[1] == 0:
+        return False
+    cut = Cut(p, **what)
+    return cut.fits and (p.groups == 1 or cut.channels == (p.channels[::-1] if what.get("backward") else p.channels))
 
 
 def product(x: jax.Array, w: jax.Array, p: Product) -> jax.Array:
-    """y[o, d] = Σ_k x[o + δ·k − p] · w[k, :, d]."""
+    """y[o, d] = Σ_k x[s·o + δ·k − p] · w[k, :, d]."""
     from jaxcnn.ops.algorithms import pallas_kernels  # Pallas takes an eighth of the time to import jaxcnn
 
-    return pallas_kernels.product(x, w, p)
+    return pallas_kernels.gathered(x, w, Cut(p))
+
+
+def input_gradient(dy: jax.Array, w: jax.Array, p: Product) -> jax.Array:
+    """dx[i, c] = Σ_k dy[(i + p − δ·k) / s] · w[k, c], over the taps k for which the position is whole."""
+    from jaxcnn.ops.algorithms import pallas_kernels
+
+    return pallas_kernels.gathered(dy, w.swapaxes(-3, -1), Cut(p, backward=True))
 
 
 def kernel_gradient(x: jax.Array, dy: jax.Array, p: Product) -> jax.Array:
-    """dw[k, c, d] = Σ_{n, o} x[n, o + δ·k − p, c] · dy[n, o, d]."""
+    """dw[k, c, d] = Σ_{n, o} x[n, s·o + δ·k − p, c] · dy[n, o, d]."""
     from jaxcnn.ops.algorithms import pallas_kernels
 
-    return pallas_kernels.kernel_gradient(x, dy, p)
+    return pallas_kernels.kernel_gradient(x, dy, Cut(p, sums=True))
 
 
 PALLAS = Algorithm(
     "pallas",
-    "takes bfloat16 and float32, stride 1, multiples of {kernel_channels} channels, images within {kernel_bytes} bytes",
+    "takes bfloat16 and float32, at most {most_products} taps, multiples of 128 images or of 128 channels, and as many "
+    "rows at a time as fit {kernel_bytes} bytes",
     AS_GIVEN,
-    fits=fits,
+    fits=_can,
     product=product,
+    input_gradient=input_gradient,
     kernel_gradient=kernel_gradient,
+    fits_input=lambda p: _can(p, backward=True),
+    fits_kernel=lambda p: _can(p, sums=True),
     multiplies_padding=False,
     platforms=("tpu",),
 )

@@ -1,4 +1,4 @@
-"""The kernels of `pallas.py`: how y and dw are computed in the steps of a grid. It is imported at first use only."""
+"""The kernels of `pallas.py`: how y, dx and dw are computed in the steps of a grid. It is imported at first use only."""
 
 import functools
 import itertools
@@ -13,159 +13,360 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
 from jaxcnn.ops.algorithms.pallas import Cut
-from jaxcnn.ops.algorithms.product import Product
 from jaxcnn.ops.bilinear import shaped_like
 
 
-class _Grid(Cut):
-    """A cut, as a grid of Pallas."""
+class _Grid:
+    """A cut, as a grid of Pallas: groups of all members, images, bands of rows.
 
-    def run(self, kernel: Any, arrays: Sequence[tuple[jax.Array, Any]], result: Any, *scratch: Any) -> Any:
-        """The kernel over all groups, images and rows.
+    The source stays in main memory. While a step computes with its band in one slot of a scratch, the band of the next
+    step is copied into the other slot, each row between the zeros at its ends; rows outside of the source are zeros.
+    """
+
+    def __init__(self, cut: Cut, members: int) -> None:
+        p = cut.product
+        self.cut, self.product, self.groups = cut, p, p.groups // members
+        first = cut.axes[0]
+        self.shape = (p.groups, math.prod(p.images) // cut.images, -(-first.blocks // cut.rows))
+        self.around = cut.padded != (cut.padded[0], *(axis.size for axis in cut.axes[1:]))
+
+    def run(self, kernel: Callable, source: jax.Array, arrays: Sequence, result: Any, *scratch: Any) -> jax.Array:
+        """The kernel over all steps.
 
         Args:
-          kernel: takes the references of the arrays, of the result, of the padded images and of the scratch.
+          kernel: takes the band of a step, the references of the arrays, of the result and of the scratch.
+          source: (members, *spatial, tile).
           arrays: each with its `BlockSpec`.
           result: the shape of the result and its `BlockSpec`.
           scratch: more memory that the steps share.
         """
-        p = self.product
+        cut, p = self.cut, self.product
         shape, spec = result
-        return pl.pallas_call(
-            kernel,
-            grid=(p.groups, math.prod(p.images) // self.images, p.out[0] // self.rows),
-            in_specs=[each for _, each in arrays],
-            out_specs=spec,
-            out_shape=shaped_like(arrays[0][0], shape),
-            scratch_shapes=[pltpu.VMEM((*self.padded, self.images, p.channels[0]), p.dtype), *scratch],
-            compiler_params=pltpu.CompilerParams(vmem_limit_bytes=p.machine.kernel_bytes * 5 // 4),
-            interpret=p.machine.platform != "tpu",
-        )(*(each for each, _ in arrays))
 
-    def of_images(self, size: Sequence[int], channels: int, groups: int, by_rows: bool) -> pl.BlockSpec:
-        """The blocks of x or y, (members, *size, N, channels of all groups)."""
-        zeros = [0] * (len(size) - 1)
-        block = (None, self.rows if by_rows else size[0], *size[1:], self.images, channels)
+        def step(source, *refs):
+            *others, bands, arrived = refs
+            number = (pl.program_id(0) * self.shape[1] + pl.program_id(1)) * self.shape[2] + pl.program_id(2)
+            slot = lax.rem(number, 2)
+
+            @pl.when(number == 0)
+            def _():
+                if self.around:
+                    for each in range(2):
+                        lax.fori_loop(0, cut.padded[0], lambda row, c: self._clear(bands, each, row) or c, 0)
+                self._fetch(number, source, bands, arrived)
+
+            self._fetch(number, source, bands, arrived, wait=True)
+
+            @pl.when(number + 1 < math.prod(self.shape))
+            def _():
+                self._fetch(number + 1, source, bands, arrived)
+
+            kernel(_Band(cut, bands.at[slot], pl.program_id(2)), *others)
+
+        return pl.pallas_call(
+            step,
+            grid=self.shape,
+            in_specs=[pl.BlockSpec(memory_space=pl.ANY), *(each for _, each in arrays)],
+            out_specs=spec,
+            out_shape=shaped_like(source, shape),
+            scratch_shapes=[
+                *scratch,
+                pltpu.VMEM((2, *cut.padded, *cut.tile(0)), p.dtype),
+                pltpu.SemaphoreType.DMA((2,)),
+            ],
+            compiler_params=pltpu.CompilerParams(vmem_limit_bytes=p.machine.kernel_bytes * 5 // 4),
+            interpret=INTERPRET if p.machine.platform != "tpu" else False,
+        )(source, *(each for each, _ in arrays))
+
+    def _fetch(self, number: Any, source: Any, bands: Any, arrived: Any, wait: bool = False) -> None:
+        """Start, or wait for, the copies of a step's rows."""
+        cut = self.cut
+        first, *others = cut.axes
+        slot, rest = lax.rem(number, 2), lax.div(number, self.shape[2])
+        group, image = lax.div(rest, self.shape[1]), lax.rem(rest, self.shape[1])
+        start = lax.rem(number, self.shape[2]) * (cut.rows * first.advance) + first.low
+        images, channels = (
+            pl.ds(pl.multiple_of(i * n, n), n)
+            for i, n in ((image, cut.images), (lax.rem(group, self.groups), cut.channels[0]))
+        )
+        tile = (channels, images) if cut.lanes[0] else (images, channels)
+        inside = [pl.ds(-axis.low, axis.size) for axis in others]
+
+        def row(t, carry):
+            at = start + t
+            is_inside = (at >= 0) & (at < first.size)
+
+            @pl.when(is_inside)
+            def _():
+                copy = pltpu.make_async_copy(
+                    source.at[(lax.div(group, self.groups), at, *[slice(None)] * len(others), *tile)],
+                    bands.at[(slot, t, *inside)],
+                    arrived.at[slot],
+                )
+                (copy.wait if wait else copy.start)()
+
+            if not wait:
+                pl.when(~is_inside)(lambda: self._clear(bands, slot, t))
+            return carry
+
+        lax.fori_loop(0, cut.padded[0], row, 0)
+
+    def _clear(self, bands: Any, slot: Any, row: Any) -> None:
+        bands[slot, row] = jnp.zeros(bands.shape[2:], bands.dtype)
+
+    def of_images(self, size: Sequence[int], which: int) -> pl.BlockSpec:
+        """The blocks of y, dx or dy: (members, *spatial, tile)."""
+        cut, zeros = self.cut, [0] * (len(size) - 1)
 
         def at(g, n, r):  # by lax.div and lax.rem: // and % look at signs, for which Mosaic asks the device
-            return lax.div(g, groups), r if by_rows else 0, *zeros, n, lax.rem(g, groups)
+            tile = n, lax.rem(g, self.groups)
+            return lax.div(g, self.groups), r, *zeros, *(tile[::-1] if cut.lanes[which] else tile)
 
-        return pl.BlockSpec(block, at)
+        return pl.BlockSpec((None, cut.rows * len(cut.axes[0].phases), *size[1:], *cut.tile(which)), at)
 
-    def of_kernels(self) -> pl.BlockSpec:
-        """The blocks of w or dw, (members · groups, *window, C, D)."""
-        shape = *self.product.window.size, *self.product.channels
+    def of_kernels(self, *shape: int) -> pl.BlockSpec:
+        """The blocks of an array (members · groups, *shape)."""
         return pl.BlockSpec((None, *shape), lambda g, n, r: (g, *[0] * len(shape)))
 
-    def pad(self, x: Any, padded: Any) -> None:
-        """Copy the images of this step into the scratch, with zeros around them, if they are not there yet."""
-        p = self.product
 
-        @pl.when(pl.program_id(2) == 0)
-        def _():
-            inside = tuple(pl.ds(before, n) for (before, _), n in zip(p.window.padding, p.size, strict=True))
-            for axis, ((before, after), n) in enumerate(zip(p.window.padding, p.size, strict=True)):
-                for start, length in ((0, before), (before + n, after)):
-                    if length:
-                        border = [*self.padded, self.images, p.channels[0]]
-                        border[axis] = length
-                        place = [slice(None)] * axis + [pl.ds(start, length)]
-                        padded[tuple(place)] = jnp.zeros(border, p.dtype)
-            padded[inside] = x[...]
+class _Band:
+    """The band of a step, in the chip's memory, and the places of its results: for each axis a q.
 
-    def views(self, padded: Any) -> Iterator[tuple[tuple[int, ...], jax.Array, Callable]]:
-        """Each tap, what it sees from the rows of this step, (positions, C), and how its product joins the sum.
+    Args:
+      cut: how the product is cut.
+      values: (*padded, *tile).
+      number: which band it is of its images.
+    """
 
-        Where padding does not count, a tap's product has no columns that see padding, and its rows that see padding
-        are replaced by zeros: they may be NaN, from weights that are not finite.
+    def __init__(self, cut: Cut, values: Any, number: Any) -> None:
+        self.cut, self.values, self.first = cut, values, number * cut.rows
+
+    def each(self, body: Callable, unrolled: tuple[int, int] | None = None, counted: bool = False) -> None:
+        """Call `body(places)` for the places that are computed at once; a place has a q for each axis.
+
+        Args:
+          body: what to do.
+          unrolled: how many places, along the first and the last axis, are computed at once; as in the cut if None.
+          counted: whether rows beyond the last are left out.
         """
-        p = self.product
-        first = pl.program_id(2) * self.rows
-        for tap in itertools.product(*map(range, p.window.size)):
-            offset = [k * d for k, d in zip(tap, p.window.dilation, strict=True)]
+        cut = self.cut
+        first, *middle, last = cut.axes
+        rows, across = unrolled or cut.unrolled
+        counts = [cut.rows // rows, *(axis.blocks for axis in middle), last.blocks // across]
+        left = lax.div(first.blocks - self.first, rows) if counted else counts[0]
+
+        def nested(index):
+            if len(index) == len(counts):
+                start, *between, column = index
+                body([(start * rows + r, *between, column * across + c) for r in range(rows) for c in range(across)])
+            elif counts[len(index)] == 1 and not (counted and not index):
+                nested((*index, 0))
+            else:
+                most = counts[len(index)] if index else jnp.minimum(left, counts[0])
+                lax.fori_loop(0, most, lambda i, c: nested((*index, i)) or c, 0)
+
+        nested(())
+
+    def tiles(self, place: Sequence[Any], taps: Sequence) -> list[jax.Array]:
+        """What each tap sees of the band at a place: a tile."""
+        found = []
+        for tap in taps:
             seen = [
-                (max(0, before - o), min(out, before + n - o)) if p.skips_padding else (0, out)
-                for o, out, n, (before, _) in zip(offset, p.out, p.size, p.window.padding, strict=True)
+                q * axis.advance + offset - axis.low
+                for q, axis, (_, offset) in zip(place, self.cut.axes, tap, strict=True)
             ]
-            if all(start < end for start, end in seen):
-                across = [pl.ds(o + start, end - start) for o, (start, end) in zip(offset[1:], seen[1:], strict=True)]
-                view = padded[(pl.ds(first + offset[0], self.rows), *across)].reshape(-1, p.channels[0])
-                yield tap, view, functools.partial(self._placed, seen, first)
+            found.append(self.values[tuple(seen)])
+        return found
 
-    def _placed(self, seen: Sequence[tuple[int, int]], first: jax.Array, part: jax.Array) -> jax.Array:
-        """A product of the outputs that are `seen`, (positions, D), with zeros for the others of these rows."""
-        out, (start, end) = self.product.out, seen[0]
-        part = part.reshape(self.rows, *(b - a for a, b in seen[1:]), self.images, -1)
-        for axis, ((a, b), n) in enumerate(zip(seen[1:], out[1:], strict=True), start=1):
-            shapes = [tuple(z if i == axis else m for i, m in enumerate(part.shape)) for z in (a, n - b)]
-            before, after = ([jnp.zeros(shape, part.dtype)] if shape[axis] else [] for shape in shapes)
-            part = jnp.concatenate([*before, part, *after], axis) if before or after else part
-        if (start, end) != (0, out[0]):
-            row = lax.broadcasted_iota(jnp.int32, part.shape, 0) + first
-            part = jnp.where((row >= start) & (row < end), part, 0)
-        return part
+    def write(self, block: Any, place: Sequence[Any], phase: Sequence[int], value: jax.Array) -> None:
+        """Write the result of a place, if there is one: a stride's last phases have fewer."""
+        exists: Any = True
+        at = [q * len(axis.phases) + r for q, r, axis in zip(place, phase, self.cut.axes, strict=True)]
+        for i, axis in zip(at[1:], self.cut.axes[1:], strict=True):  # rows beyond the last are dropped
+            if isinstance(i, int) or axis.count % len(axis.phases):
+                exists = exists & (i < axis.count)
+
+        def store():
+            block[tuple(at)] = value.astype(block.dtype)
+
+        if exists is True:
+            store()
+        elif exists is not False:
+            pl.when(exists)(store)
+
+    def sees(self, place: Sequence[Any], taps: Sequence) -> list[Any]:
+        """Whether each tap sees the source at a place, and not the zeros around it: scalars."""
+        places = (self.first + place[0], *place[1:])
+        found = []
+        for tap in taps:
+            inside = True
+            for q, axis, (_, offset) in zip(places, self.cut.axes, tap, strict=True):
+                at = q * axis.advance + offset
+                inside = inside & (at >= 0) & (at < axis.size)
+            found.append(inside)
+        return found
 
 
-def product(x: jax.Array, w: jax.Array, p: Product) -> jax.Array:
-    """y[o, d] = Σ_k x[o + δ·k − p] · w[k, :, d]; x (members, N, *size, C), w (members, *window, C/G, G, D/G)."""
-    grid, groups, d = _Grid(p), p.groups // len(x), p.channels[1]
 
-    def kernel(x, w, y, padded):
-        grid.pad(x, padded)
-        zero = jnp.zeros((grid.rows, *p.out[1:], grid.images, d), jnp.float32)
-        parts = [placed(_dot(view, w[tap], p)) for tap, view, placed in grid.views(padded)]
-        sums = functools.reduce(jnp.add, parts or [zero])
-        y[...] = sums.reshape(y.shape).astype(y.dtype)
+INTERPRET: Any = True
 
+
+def gathered(x: jax.Array, w: jax.Array, cut: Cut) -> jax.Array:
+    """y or dx: the sum over the taps that a result sees, of what each sees and its weights.
+
+    Args:
+      x: the source, (members, N, *spatial, C).
+      w: (members, *window, C, G, D), C the channels of the source.
+      cut: how it is cut.
+    """
+    p, grid = cut.product, _Grid(cut, len(x))
+    (c, d), across, (in_lanes, out_lanes) = cut.channels, not any(cut.lanes), cut.lanes
+    phases = list(cut.phases())
+    w = jnp.moveaxis(w, -2, 1)  # (members, G, *window, C, D)
+    w = w.reshape(p.groups, *w.shape[2:])
+    if len(cut.axes) > p.window.rank:
+        w = w[..., None, :, :]
+    w = jnp.pad(w, [(0, 0)] * (w.ndim - 2) + [(0, c - w.shape[-2]), (0, 0)])
+    matrices = []
+    for _, taps in phases:
+        if taps:
+            own = jnp.concatenate([w[(slice(None), *(k for k, _ in tap))] for tap in taps], 1)  # (groups, T·C, D)
+            matrices.append(own if across else own.swapaxes(1, 2))
+    skips = p.skips_padding and grid.around
+
+    def compute(weights, taps, places, band):
+        """The results of places, each a tile in float32."""
+        seen = [band.tiles(place, taps) for place in places]
+        if across:
+            of_taps = [_joined(views, 0) for views in zip(*seen, strict=True)]
+            parts = [_dot(view, weights[k * c : (k + 1) * c], p) for k, view in enumerate(of_taps)]
+            return list(functools.reduce(jnp.add, parts).reshape(len(places), *cut.tile(1)))
+        if in_lanes:
+            values = [_dot(weights, _joined(views, 0), p) for views in seen]
+        else:
+            values = [
+                functools.reduce(
+                    jnp.add, [_dot(weights[:, k * c : (k + 1) * c], view, p, (1, 1)) for k, view in enumerate(views)]
+                )
+                for views in seen
+            ]
+        return values if out_lanes else [value.astype(x.dtype).T for value in values]
+
+    def without_padding(weights, taps, place, band):
+        """Zeros in place of the weights that would be multiplied by zeros around the source."""
+        tap = lax.broadcasted_iota(jnp.int32, (len(weights), 1) if across else (1, weights.shape[1]), 1 - across) // c
+        sees = [(tap == k) & inside for k, inside in enumerate(band.sees(place, taps))]
+        return jnp.where(functools.reduce(jnp.logical_or, sees), weights, 0)
+
+    def kernel(band, *refs):
+        *ws, y = refs
+        finite = functools.reduce(jnp.logical_and, [jnp.all(each[...] * 0 == 0) for each in ws]) if skips else True
+        matrices = iter(ws)
+        for phase, taps in phases:
+            weights = next(matrices)[...] if taps else None
+
+            def write(places, values, phase=phase):
+                for place, value in zip(places, values, strict=True):
+                    band.write(y, place, phase, value)
+
+            def at_once(places, weights=weights, taps=taps, write=write):
+                write(places, compute(weights, taps, places, band))
+
+            def exactly(places, weights=weights, taps=taps, write=write):
+                write(places, compute(without_padding(weights, taps, places[0], band), taps, places, band))
+
+            if not taps:
+                band.each(lambda places, write=write: write(places, [jnp.zeros(cut.tile(1))] * len(places)))
+            elif not skips:
+                band.each(at_once)
+            else:
+                pl.when(finite)(functools.partial(band.each, at_once))
+                pl.when(~finite)(functools.partial(band.each, exactly, unrolled=(1, 1)))
+
+    size = [axis.count for axis in cut.axes]
     y = grid.run(
         kernel,
-        [
-            (_images_inside(x), grid.of_images(p.size, p.channels[0], groups, by_rows=False)),
-            (jnp.moveaxis(w, -2, 1).reshape(p.groups, *p.window.size, *p.channels), grid.of_kernels()),
-        ],
-        ((len(x), *p.out, x.shape[1], groups * d), grid.of_images(p.out, d, groups, by_rows=True)),
+        _inside(x, cut, 0),
+        [(each, grid.of_kernels(*each.shape[1:])) for each in matrices],
+        ((len(x), *size, *_tile_of(x.shape[1], grid.groups * d, out_lanes)), grid.of_images(size, 1)),
     )
-    return jnp.moveaxis(y, -2, 1)
+    return _outside(y, cut, 1)
 
 
-def kernel_gradient(x: jax.Array, dy: jax.Array, p: Product) -> jax.Array:
-    """dw[k, c, d] = Σ_{n, o} x[n, o + δ·k − p, c] · dy[n, o, d]; summed over the steps of a group."""
-    grid, groups, (c, d) = _Grid(p), p.groups // len(x), p.channels
+def kernel_gradient(x: jax.Array, dy: jax.Array, cut: Cut) -> jax.Array:
+    """dw[k, c, d] = Σ_{n, o} x[n, s·o + δ·k − p, c] · dy[n, o, d]; summed over the steps of a group."""
+    p, grid = cut.product, _Grid(cut, len(x))
+    c, d = cut.channels
+    ((_, taps),) = cut.phases()
+    turned = cut.lanes == (True, False)  # the sums are (taps · C, D), else (D, taps · C)
+    shape = (len(taps) * c, d) if turned else (d, len(taps) * c)
 
-    def kernel(x, dy, dw, padded, sums):
-        step = pl.program_id(1) * pl.num_programs(2) + pl.program_id(2)
+    def kernel(band, dy, dw, sums):
+        step = pl.program_id(1) * grid.shape[2] + pl.program_id(2)
 
         @pl.when(step == 0)
         def _():
             sums[...] = jnp.zeros(sums.shape, sums.dtype)
 
-        grid.pad(x, padded)
-        rows = dy[...].reshape(-1, d).T  # turned once for all taps
-        for tap, view, _ in grid.views(padded):
-            sums[tap] += _dot(rows, view, p)
+        def body(places):
+            seen = [band.tiles(place, taps) for place in places]
+            rows = [dy[tuple(place)] for place in places]
+            if not any(cut.lanes):
+                turned_rows = _joined(rows, 0).T
+                for k in range(len(taps)):
+                    sums[:, k * c : (k + 1) * c] += _dot(turned_rows, _joined([s[k] for s in seen], 0), p)
+                return
+            for row, s in zip(rows, seen, strict=True):
+                if turned:
+                    sums[...] += _dot(_joined(s, 0), row, p)
+                elif cut.lanes[0]:
+                    sums[...] += _dot(row, _joined(s, 0), p, (1, 1))
+                else:
+                    for k in range(len(taps)):
+                        sums[:, k * c : (k + 1) * c] += _dot(row, s[k], p)
 
-        @pl.when(step == pl.num_programs(1) * pl.num_programs(2) - 1)
+        band.each(body, counted=True)
+
+        @pl.when(step == grid.shape[1] * grid.shape[2] - 1)
         def _():
-            for tap in itertools.product(*map(range, p.window.size)):
-                dw[tap] = sums[tap].T.astype(dw.dtype)
+            dw[...] = sums[...].astype(dw.dtype)
 
+    size = [axis.count for axis in cut.axes]
     dw = grid.run(
         kernel,
-        [
-            (_images_inside(x), grid.of_images(p.size, c, groups, by_rows=False)),
-            (_images_inside(dy), grid.of_images(p.out, d, groups, by_rows=True)),
-        ],
-        ((p.groups, *p.window.size, c, d), grid.of_kernels()),
-        pltpu.VMEM((*p.window.size, d, c), jnp.float32),
+        _inside(x, cut, 0),
+        [(_inside(dy, cut, 1), grid.of_images(size, 1))],
+        ((p.groups, *shape), grid.of_kernels(*shape)),
+        pltpu.VMEM(shape, jnp.float32),
     )
-    return jnp.moveaxis(dw.reshape(len(x), groups, *dw.shape[1:]), 1, -2)
+    dw = dw if turned else dw.swapaxes(1, 2)
+    dw = dw.reshape(len(x), grid.groups, *p.window.size, c, d)[..., : p.channels[0], :]
+    return jnp.moveaxis(dw, 1, -2)
 
 
-def _images_inside(x: jax.Array) -> jax.Array:
-    """(members, N, *spatial, C) as (members, *spatial, N, C): no copy, where XLA has chosen that order in memory."""
-    return jnp.moveaxis(x, 1, -2)
+def _tile_of(images: int, channels: int, in_lanes: bool) -> tuple[int, int]:
+    return (channels, images) if in_lanes else (images, channels)
 
 
-def _dot(a: jax.Array, b: jax.Array, p: Product) -> jax.Array:
-    dimensions = (((1,), (0,)), ((), ()))
-    return lax.dot_general(a, b, dimensions, precision=p.precision, preferred_element_type=jnp.float32)
+def _inside(x: jax.Array, cut: Cut, which: int) -> jax.Array:
+    """(members, N, *spatial, C) as (members, *spatial, tile): no copy, where XLA has chosen that order in memory."""
+    if len(cut.axes) > cut.product.window.rank:
+        x = x[..., None, :]
+    if cut.product.groups == 1:  # channels that fill up a tile
+        x = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, cut.channels[which] - x.shape[-1])])
+    return jnp.moveaxis(x, 1, -1 if cut.lanes[which] else -2)
+
+
+def _outside(y: jax.Array, cut: Cut, which: int) -> jax.Array:
+    """The inverse of `_inside`."""
+    y = jnp.moveaxis(y, -1 if cut.lanes[which] else -2, 1)
+    return y[..., 0, :] if len(cut.axes) > cut.product.window.rank else y
+
+
+def _joined(parts: Sequence[jax.Array], axis: int) -> jax.Array:
+    return jnp.concatenate(parts, axis) if len(parts) > 1 else parts[0]
+
+
+def _dot(a: jax.Array, b: jax.Array, cut: Any, axes: tuple[int, int] = (1, 0)) -> jax.Array:
+    dimensions = (((axes[0],), (axes[1],)), ((), ()))
+    return lax.dot_general(a, b, dimensions, precision=cut.precision, preferred_element_type=jnp.float32)
