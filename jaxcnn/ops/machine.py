@@ -95,7 +95,7 @@ class Machine:
     winograd_sum_cost: float = 1 / 12
     most_products: int = 49
     few_channels: int = 4
-    kernel_bytes: int = 48 * 2**20
+    kernel_bytes: int = 64 * 2**20
     kernel_channels: int = 128
     kernel_rows: int = 4096
     kernel_multiply_adds: int = 2**29

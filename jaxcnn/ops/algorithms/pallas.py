@@ -110,10 +110,11 @@ class Cut:
         self.fits = not any(self.lanes) or n % LANES == 0
         for self.images in whole:
             self.unrolled = self._unrolled(sums)
-            most = -(-self.axes[0].blocks // self.unrolled[0])
-            chunks = [m for m in range(most, 0, -1) if self._bytes(m * self.unrolled[0]) <= p.machine.kernel_bytes]
-            if chunks:
-                self.rows = chunks[0] * self.unrolled[0]
+            chunks = self.axes[0].blocks // self.unrolled[0]
+            fitting = [m for m in range(1, chunks + 1) if self._bytes(m * self.unrolled[0]) <= p.machine.kernel_bytes]
+            if fitting:
+                even = max(m for m in fitting if chunks % m == 0)
+                self.rows = (even if 2 * even >= fitting[-1] else fitting[-1]) * self.unrolled[0]
                 return
         self.fits = False
 

@@ -50,9 +50,8 @@ class _Grid:
 
             @pl.when(number == 0)
             def _():
-                if self.around:
-                    for each in range(2):
-                        lax.fori_loop(0, cut.padded[0], lambda row, c: self._clear(bands, each, row) or c, 0)
+                for each in range(min(2, math.prod(self.shape))):
+                    self._clear_ends(bands.at[each])
                 self._fetch(number, source, bands, arrived)
 
             self._fetch(number, source, bands, arrived, wait=True)
@@ -92,27 +91,42 @@ class _Grid:
         tile = (channels, images) if cut.lanes[0] else (images, channels)
         inside = [pl.ds(-axis.low, axis.size) for axis in others]
 
-        def row(t, carry):
-            at = start + t
-            is_inside = (at >= 0) & (at < first.size)
+        rows = cut.padded[0]
+        low = jnp.clip(-start, 0, rows)
+        high = jnp.clip(first.size - start, low, rows)
 
-            @pl.when(is_inside)
-            def _():
-                copy = pltpu.make_async_copy(
-                    source.at[(lax.div(group, self.groups), at, *[slice(None)] * len(others), *tile)],
-                    bands.at[(slot, t, *inside)],
-                    arrived.at[slot],
-                )
-                (copy.wait if wait else copy.start)()
-
-            if not wait:
-                pl.when(~is_inside)(lambda: self._clear(bands, slot, t))
+        def copy(t, carry):
+            row = pltpu.make_async_copy(
+                source.at[(lax.div(group, self.groups), start + t, *[slice(None)] * len(others), *tile)],
+                bands.at[(slot, t, *inside)],
+                arrived.at[slot],
+            )
+            (row.wait if wait else row.start)()
             return carry
 
-        lax.fori_loop(0, cut.padded[0], row, 0)
+        def clear(t, carry):
+            bands[slot, t] = jnp.zeros(bands.shape[2:], bands.dtype)
+            return carry
 
-    def _clear(self, bands: Any, slot: Any, row: Any) -> None:
-        bands[slot, row] = jnp.zeros(bands.shape[2:], bands.dtype)
+        lax.fori_loop(low, high, copy, 0)
+        if not wait and rows > first.size - max(0, first.low) or first.low < 0:
+            lax.fori_loop(0, low, clear, 0)
+            lax.fori_loop(high, rows, clear, 0)
+
+    def _clear_ends(self, band: Any) -> None:
+        """Zeros before and after each row, once: no copy ever reaches there."""
+        for number, axis in enumerate(self.cut.axes[1:], start=1):
+            for start, stop in ((0, -axis.low), (axis.size - axis.low, band.shape[number])):
+                if stop > start:
+                    end = [*band.shape[1:]]
+                    end[number - 1] = stop - start
+                    place = [slice(None)] * (number - 1) + [pl.ds(start, stop - start)]
+
+                    def clear(t, carry, place=place, end=end):
+                        band[(t, *place)] = jnp.zeros(end, band.dtype)
+                        return carry
+
+                    lax.fori_loop(0, band.shape[0], clear, 0)
 
     def of_images(self, size: Sequence[int], which: int) -> pl.BlockSpec:
         """The blocks of y, dx or dy: (members, *spatial, tile)."""
@@ -141,29 +155,28 @@ class _Band:
     def __init__(self, cut: Cut, values: Any, number: Any) -> None:
         self.cut, self.values, self.first = cut, values, number * cut.rows
 
-    def each(self, body: Callable, unrolled: tuple[int, int] | None = None, counted: bool = False) -> None:
+    def each(self, body: Callable, unrolled: tuple[int, int] | None = None, most: Any = None) -> None:
         """Call `body(places)` for the places that are computed at once; a place has a q for each axis.
 
         Args:
           body: what to do.
           unrolled: how many places, along the first and the last axis, are computed at once; as in the cut if None.
-          counted: whether rows beyond the last are left out.
+          most: how many rows, if not all; a scalar.
         """
         cut = self.cut
-        first, *middle, last = cut.axes
+        _, *middle, last = cut.axes
         rows, across = unrolled or cut.unrolled
         counts = [cut.rows // rows, *(axis.blocks for axis in middle), last.blocks // across]
-        left = lax.div(first.blocks - self.first, rows) if counted else counts[0]
+        times = [counts[0] if most is None else lax.div(most, rows), *counts[1:]]
 
         def nested(index):
             if len(index) == len(counts):
                 start, *between, column = index
                 body([(start * rows + r, *between, column * across + c) for r in range(rows) for c in range(across)])
-            elif counts[len(index)] == 1 and not (counted and not index):
+            elif isinstance(times[len(index)], int) and counts[len(index)] == 1:
                 nested((*index, 0))
             else:
-                most = counts[len(index)] if index else jnp.minimum(left, counts[0])
-                lax.fori_loop(0, most, lambda i, c: nested((*index, i)) or c, 0)
+                lax.fori_loop(0, times[len(index)], lambda i, c: nested((*index, i)) or c, 0)
 
         nested(())
 
@@ -254,9 +267,9 @@ def gathered(x: jax.Array, w: jax.Array, cut: Cut) -> jax.Array:
 
     def without_padding(weights, taps, place, band):
         """Zeros in place of the weights that would be multiplied by zeros around the source."""
-        tap = lax.broadcasted_iota(jnp.int32, (len(weights), 1) if across else (1, weights.shape[1]), 1 - across) // c
-        sees = [(tap == k) & inside for k, inside in enumerate(band.sees(place, taps))]
-        return jnp.where(functools.reduce(jnp.logical_or, sees), weights, 0)
+        row = lax.broadcasted_iota(jnp.int32, weights.shape, 0 if across else 1)
+        sees = [(row >= k * c) & (row < (k + 1) * c) & inside for k, inside in enumerate(band.sees(place, taps))]
+        return jnp.where(functools.reduce(jnp.logical_or, sees), weights.astype(jnp.float32), 0).astype(x.dtype)
 
     def kernel(band, *refs):
         *ws, y = refs
@@ -277,11 +290,10 @@ def gathered(x: jax.Array, w: jax.Array, cut: Cut) -> jax.Array:
 
             if not taps:
                 band.each(lambda places, write=write: write(places, [jnp.zeros(cut.tile(1))] * len(places)))
-            elif not skips:
-                band.each(at_once)
-            else:
-                pl.when(finite)(functools.partial(band.each, at_once))
-                pl.when(~finite)(functools.partial(band.each, exactly, unrolled=(1, 1)))
+                continue
+            band.each(at_once)
+            if skips:
+                band.each(exactly, (1, 1), most=jnp.where(finite, 0, cut.rows))
 
     size = [axis.count for axis in cut.axes]
     y = grid.run(
@@ -325,7 +337,8 @@ def kernel_gradient(x: jax.Array, dy: jax.Array, cut: Cut) -> jax.Array:
                     for k in range(len(taps)):
                         sums[:, k * c : (k + 1) * c] += _dot(row, s[k], p)
 
-        band.each(body, counted=True)
+        blocks = cut.axes[0].blocks
+        band.each(body, most=jnp.minimum(blocks - band.first, cut.rows) if blocks % cut.rows else None)
 
         @pl.when(step == grid.shape[1] * grid.shape[2] - 1)
         def _():
