@@ -98,7 +98,7 @@ class Cut:
     """
 
     def __init__(self, p: Product, *, backward: bool = False, sums: bool = False) -> None:
-        self.product = p
+        self.product, self.backward = p, backward
         axes = (_backward if backward else _forward)(p.window, p.size)
         self.axes = axes if len(axes) > 1 else [*axes, Axis(1, 1, (((0, 0),),), 1)]
         pack = SUBLANES * 4 // p.dtype.itemsize
@@ -180,7 +180,7 @@ def input_gradient(dy: jax.Array, w: jax.Array, p: Product) -> jax.Array:
     """dx[i, c] = Σ_k dy[(i + p − δ·k) / s] · w[k, c], over the taps k for which the position is whole."""
     from jaxcnn.ops.algorithms import pallas_kernels
 
-    return pallas_kernels.gathered(dy, w.swapaxes(-3, -1), Cut(p, backward=True))
+    return pallas_kernels.gathered(dy, w, Cut(p, backward=True))
 
 
 def kernel_gradient(x: jax.Array, dy: jax.Array, p: Product) -> jax.Array:

@@ -229,45 +229,30 @@ def gathered(x: jax.Array, w: jax.Array, cut: Cut) -> jax.Array:
 
     Args:
       x: the source, (members, N, *spatial, C).
-      w: (members, *window, C, G, D), C the channels of the source.
+      w: (members, *window, C/G, G, D/G), as in the convolution.
       cut: how it is cut.
     """
     p, grid = cut.product, _Grid(cut, len(x))
-    (c, d), across, (in_lanes, out_lanes) = cut.channels, not any(cut.lanes), cut.lanes
-    phases = list(cut.phases())
-    w = jnp.moveaxis(w, -2, 1)  # (members, G, *window, C, D)
-    w = w.reshape(p.groups, *w.shape[2:])
-    if len(cut.axes) > p.window.rank:
-        w = w[..., None, :, :]
-    w = jnp.pad(w, [(0, 0)] * (w.ndim - 2) + [(0, c - w.shape[-2]), (0, 0)])
-    matrices = []
-    for _, taps in phases:
-        if taps:
-            own = jnp.concatenate([w[(slice(None), *(k for k, _ in tap))] for tap in taps], 1)  # (groups, T·C, D)
-            matrices.append(own if across else own.swapaxes(1, 2))
+    (c, d), (in_lanes, out_lanes), phases = cut.channels, cut.lanes, list(cut.phases())
+    across = not (in_lanes or out_lanes)
+    turned = across and not cut.backward  # weights are (taps · C, D), else (D, taps · C): what XLA makes without turning
+    matrices = [_weights(w, phase, cut, turned) for phase, taps in phases if taps]
     skips = p.skips_padding and grid.around
 
     def compute(weights, taps, places, band):
         """The results of places, each a tile in float32."""
         seen = [band.tiles(place, taps) for place in places]
         if across:
-            of_taps = [_joined(views, 0) for views in zip(*seen, strict=True)]
-            parts = [_dot(view, weights[k * c : (k + 1) * c], p) for k, view in enumerate(of_taps)]
-            return list(functools.reduce(jnp.add, parts).reshape(len(places), *cut.tile(1)))
-        if in_lanes:
-            values = [_dot(weights, _joined(views, 0), p) for views in seen]
-        else:
-            values = [
-                functools.reduce(
-                    jnp.add, [_dot(weights[:, k * c : (k + 1) * c], view, p, (1, 1)) for k, view in enumerate(views)]
-                )
-                for views in seen
-            ]
+            axes = (1, 0) if turned else (1, 1)
+            value = _dot(_joined([_joined(views, 1) for views in seen], 0), weights, p, axes)
+            return list(value.reshape(len(places), *cut.tile(1)))
+        axes = (1, 0) if in_lanes else (1, 1)
+        values = [_dot(weights, _joined(views, 1 - in_lanes), p, axes) for views in seen]
         return values if out_lanes else [value.astype(x.dtype).T for value in values]
 
     def without_padding(weights, taps, place, band):
         """Zeros in place of the weights that would be multiplied by zeros around the source."""
-        row = lax.broadcasted_iota(jnp.int32, weights.shape, 0 if across else 1)
+        row = lax.broadcasted_iota(jnp.int32, weights.shape, 0 if turned else 1)
         sees = [(row >= k * c) & (row < (k + 1) * c) & inside for k, inside in enumerate(band.sees(place, taps))]
         return jnp.where(functools.reduce(jnp.logical_or, sees), weights.astype(jnp.float32), 0).astype(x.dtype)
 
@@ -305,6 +290,24 @@ def gathered(x: jax.Array, w: jax.Array, cut: Cut) -> jax.Array:
     return _outside(y, cut, 1)
 
 
+def _weights(w: jax.Array, phase: Sequence[int], cut: Cut, turned: bool) -> jax.Array:
+    """The weights of a phase's taps: (groups, D, taps · C), or `turned`; C and D are the source's and the result's."""
+    p, lead = cut.product, 1
+    w = jnp.moveaxis(w, -2, 1)
+    w = w.reshape(p.groups, *w.shape[2:])  # (groups, *window, C/G, D/G)
+    for axis, r in zip(cut.axes[: p.window.rank], phase, strict=False):
+        numbers = [k for k, _ in axis.phases[r]]
+        step = numbers[1] - numbers[0] if numbers[1:] else 1
+        w = lax.slice_in_dim(w, numbers[0], numbers[-1] + 1, step, lead)
+        lead += 1
+    w = w.reshape(p.groups, -1, *w.shape[-2:])
+    w = w if cut.backward else w.swapaxes(2, 3)  # (groups, taps, D, C)
+    w = jnp.pad(w, [(0, 0)] * 3 + [(0, cut.channels[0] - w.shape[-1])])
+    if turned:
+        return w.swapaxes(2, 3).reshape(p.groups, -1, cut.channels[1])
+    return w.swapaxes(1, 2).reshape(p.groups, cut.channels[1], -1)
+
+
 def kernel_gradient(x: jax.Array, dy: jax.Array, cut: Cut) -> jax.Array:
     """dw[k, c, d] = Σ_{n, o} x[n, s·o + δ·k − p, c] · dy[n, o, d]; summed over the steps of a group."""
     p, grid = cut.product, _Grid(cut, len(x))
@@ -312,6 +315,7 @@ def kernel_gradient(x: jax.Array, dy: jax.Array, cut: Cut) -> jax.Array:
     ((_, taps),) = cut.phases()
     turned = cut.lanes == (True, False)  # the sums are (taps · C, D), else (D, taps · C)
     shape = (len(taps) * c, d) if turned else (d, len(taps) * c)
+    result = shape if any(cut.lanes) else shape[::-1]  # it is turned at the end
 
     def kernel(band, dy, dw, sums):
         step = pl.program_id(1) * grid.shape[2] + pl.program_id(2)
@@ -342,17 +346,21 @@ def kernel_gradient(x: jax.Array, dy: jax.Array, cut: Cut) -> jax.Array:
 
         @pl.when(step == grid.shape[1] * grid.shape[2] - 1)
         def _():
-            dw[...] = sums[...].astype(dw.dtype)
+            if any(cut.lanes):
+                dw[...] = sums[...].astype(dw.dtype)
+            else:
+                for k in range(len(taps)):
+                    dw[k * c : (k + 1) * c] = sums[:, k * c : (k + 1) * c].T.astype(dw.dtype)
 
     size = [axis.count for axis in cut.axes]
     dw = grid.run(
         kernel,
         _inside(x, cut, 0),
         [(_inside(dy, cut, 1), grid.of_images(size, 1))],
-        ((p.groups, *shape), grid.of_kernels(*shape)),
+        ((p.groups, *result), grid.of_kernels(*result)),
         pltpu.VMEM(shape, jnp.float32),
     )
-    dw = dw if turned else dw.swapaxes(1, 2)
+    dw = dw.swapaxes(1, 2) if result[0] == d and any(cut.lanes) and not turned else dw
     dw = dw.reshape(len(x), grid.groups, *p.window.size, c, d)[..., : p.channels[0], :]
     return jnp.moveaxis(dw, 1, -2)
 
