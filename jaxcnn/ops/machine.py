@@ -99,6 +99,7 @@ class Machine:
     kernel_channels: int = 128
     kernel_rows: int = 4096
     kernel_multiply_adds: int = 2**29
+    least_lanes: int = 32
     least_winograd_saving: float = 1.2
     cache: Cache | None = None
     most_unrolled_taps: int = 27

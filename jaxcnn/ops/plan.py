@@ -212,4 +212,5 @@ def _product(
         phase,
         skips_padding=gradient,
         is_open=not (isinstance(operands.images, int) and isinstance(operands.members, int)),
+        members=members,
     )

@@ -157,9 +157,9 @@ def _why_winograd(p: Product) -> str:
 
 
 RULES = (
+    Rule(PALLAS, "a kernel of ours: all taps read an image in the chip's memory", lambda p: p.window.taps > 1),
     # No other algorithm is without needless work: 14×14×256 takes 14, by taps on arranged arrays 25.
     Rule(DEPTHWISE, "each channel has its own kernel"),
-    Rule(PALLAS, "a kernel of ours: all taps read an image in the chip's memory", lambda p: p.window.taps > 1),
     Rule(CHANNELS_LAST, "XLA lays out what the taps see, and sums it on the chip"),
     Rule(TAPS, "one tap: a matrix product as it stands", lambda p: p.window.taps == 1),
     # 3×3, 3 to 32 channels, 32×32: 2.5 against 6.5 by patches.
@@ -179,8 +179,8 @@ RULES = (
     Rule(PATCHES, "the one for every window"),
 )
 KERNEL_RULES = (
-    Rule(DEPTHWISE, "each channel has its own kernel"),
     Rule(PALLAS, "a kernel of ours: all taps read an image in the chip's memory", lambda p: p.window.taps > 1),
+    Rule(DEPTHWISE, "each channel has its own kernel"),
     Rule(CHANNELS_LAST, "XLA lays out what the taps see"),
     Rule(TAPS, "one tap, or one row: nothing to gain from copies"),
     Rule(PATCHES, "few weights: no sums are worth it", taps.fits),

@@ -90,6 +90,8 @@ class Cut:
 
     Attributes:
       axes: what the results see, of two spatial axes at least.
+      is_depthwise: whether each channel has its own kernel; then all channels of a member are one group here.
+      groups: how many groups there are, of all members.
       channels: of the source, filled up where a tile needs that, and of the other array (y, dx or dy).
       lanes: whether the images are in the lanes, of the source and of the other array.
       images: how many images a step takes.
@@ -101,15 +103,24 @@ class Cut:
         self.product, self.backward = p, backward
         axes = (_backward if backward else _forward)(p.window, p.size)
         self.axes = axes if len(axes) > 1 else [*axes, Axis(1, 1, (((0, 0),),), 1)]
-        pack = SUBLANES * 4 // p.dtype.itemsize
-        n, (source, other) = math.prod(p.images), p.channels[::-1] if backward else p.channels
-        self.lanes = tuple(c % LANES != 0 for c in (source, other))
-        self.channels = (-(-source // pack) * pack if self.lanes[0] else source), other
-        whole = [LANES] if any(self.lanes) else [m for m in range(LANES, 0, -1) if n % m == 0 and m % pack == 0] or [n]
-        self.sums = 4 * p.window.taps * math.prod(self.channels) if sums else 0
-        self.fits = not any(self.lanes) or n % LANES == 0
-        for self.images in whole:
-            self.unrolled = self._unrolled(sums)
+        self.is_depthwise = p.channels == (1, 1) and p.groups > p.members
+        self.groups = p.members if self.is_depthwise else p.groups
+        own = p.groups // self.groups
+        source, other = (c * own for c in (p.channels[::-1] if backward else p.channels))
+        pack, n = SUBLANES * 4 // p.dtype.itemsize, math.prod(p.images)
+        self.lanes = tuple(n % LANES == 0 and c % LANES != 0 for c in (source, other))
+        filled = -(-source // pack) * pack if self.lanes[0] and not self.is_depthwise else source
+        self.channels = filled, other
+        parts = [m for m in range(LANES, 0, -1) if n % m == 0 and m % pack == 0] or [n]
+        self.sums = 4 * p.window.taps * (self.channels[0] * LANES if self.is_depthwise else math.prod(self.channels))
+        self.sums *= sums
+        full = all(lane or c >= p.machine.least_lanes for lane, c in zip(self.lanes, self.channels, strict=True))
+        cut_channels = self.groups > p.members and any(
+            c % (pack if lane else LANES) for lane, c in zip(self.lanes, (source, other), strict=True)
+        )
+        self.fits = full and not cut_channels
+        for self.images in [LANES] if any(self.lanes) else parts:
+            self.unrolled = self._unrolled()
             chunks = self.axes[0].blocks // self.unrolled[0]
             fitting = [m for m in range(1, chunks + 1) if self._bytes(m * self.unrolled[0]) <= p.machine.kernel_bytes]
             if fitting:
@@ -118,11 +129,12 @@ class Cut:
                 return
         self.fits = False
 
-    def _unrolled(self, sums: bool) -> tuple[int, int]:
+    def _unrolled(self) -> tuple[int, int]:
         """Enough products for the matrix units, few enough for a short program."""
         p, (first, last) = self.product, (self.axes[0], self.axes[-1])
         most = max(1, p.machine.kernel_rows // (LANES if any(self.lanes) else self.images))
-        cost = self.images * p.window.taps * math.prod(self.channels) / p.machine.kernel_multiply_adds
+        adds = 1024 * self.channels[1] if self.is_depthwise else math.prod(self.channels)  # not by the matrix units
+        cost = self.images * p.window.taps * adds / p.machine.kernel_multiply_adds
         most = max(1, min(most, int(1 / cost)))
         across = max(m for m in range(1, min(most, last.blocks) + 1) if last.blocks % m == 0)
         rows = [m for m in range(1, max(1, most // across) + 1) if first.blocks % m == 0]
@@ -151,7 +163,8 @@ class Cut:
             return positions * -(-tile[0] // (32 // size)) * (32 // size) * -(-tile[1] // LANES) * LANES * size
 
         results = rows * len(self.axes[0].phases) * math.prod(axis.count for axis in self.axes[1:])
-        weights = of(1, (self.channels[1], self.product.window.taps * self.channels[0]))
+        taps = self.product.window.taps
+        weights = of(2 * taps, self.tile(0)) if self.is_depthwise else of(1, (self.channels[1], taps * self.channels[0]))
         return 2 * (of(math.prod(self.padded), self.tile(0)) + of(results, self.tile(1)) + weights) + self.sums
 
     def phases(self) -> Iterator[tuple[tuple[int, ...], list[tuple[tuple[int, int], ...]]]]:
@@ -165,8 +178,7 @@ def _can(p: Product, **what: bool) -> bool:
     few = p.dtype in (jnp.float32, jnp.bfloat16) and p.window.taps <= p.machine.most_products and min(p.out) > 0
     if not few or p.is_open or p.images[0] * p.images[1] == 0:
         return False
-    cut = Cut(p, **what)
-    return cut.fits and (p.groups == 1 or cut.channels == (p.channels[::-1] if what.get("backward") else p.channels))
+    return Cut(p, **what).fits
 
 
 def product(x: jax.Array, w: jax.Array, p: Product) -> jax.Array:

@@ -1,9 +1,8 @@
 """The kernels of `pallas.py`: how y, dx and dw are computed in the steps of a grid. It is imported at first use only."""
 
 import functools
-import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -12,7 +11,7 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-from jaxcnn.ops.algorithms.pallas import Cut
+from jaxcnn.ops.algorithms.pallas import LANES, Cut
 from jaxcnn.ops.bilinear import shaped_like
 
 
@@ -25,9 +24,9 @@ class _Grid:
 
     def __init__(self, cut: Cut, members: int) -> None:
         p = cut.product
-        self.cut, self.product, self.groups = cut, p, p.groups // members
+        self.cut, self.product, self.groups = cut, p, cut.groups // members
         first = cut.axes[0]
-        self.shape = (p.groups, math.prod(p.images) // cut.images, -(-first.blocks // cut.rows))
+        self.shape = (cut.groups, math.prod(p.images) // cut.images, -(-first.blocks // cut.rows))
         self.around = cut.padded != (cut.padded[0], *(axis.size for axis in cut.axes[1:]))
 
     def run(self, kernel: Callable, source: jax.Array, arrays: Sequence, result: Any, *scratch: Any) -> jax.Array:
@@ -109,7 +108,7 @@ class _Grid:
             return carry
 
         lax.fori_loop(low, high, copy, 0)
-        if not wait and rows > first.size - max(0, first.low) or first.low < 0:
+        if not wait:
             lax.fori_loop(0, low, clear, 0)
             lax.fori_loop(high, rows, clear, 0)
 
@@ -180,16 +179,13 @@ class _Band:
 
         nested(())
 
-    def tiles(self, place: Sequence[Any], taps: Sequence) -> list[jax.Array]:
-        """What each tap sees of the band at a place: a tile."""
-        found = []
-        for tap in taps:
-            seen = [
-                q * axis.advance + offset - axis.low
-                for q, axis, (_, offset) in zip(place, self.cut.axes, tap, strict=True)
-            ]
-            found.append(self.values[tuple(seen)])
-        return found
+    def tiles(self, places: Sequence[Sequence[Any]], taps: Sequence) -> list[list[jax.Array]]:
+        """What each tap sees of the band at each place: tiles."""
+        return [[self._tile(place, tap) for tap in taps] for place in places]
+
+    def _tile(self, place: Sequence[Any], tap: Sequence) -> jax.Array:
+        axes = zip(place, self.cut.axes, tap, strict=True)
+        return self.values[tuple(q * axis.advance + offset - axis.low for q, axis, (_, offset) in axes)]
 
     def write(self, block: Any, place: Sequence[Any], phase: Sequence[int], value: jax.Array) -> None:
         """Write the result of a place, if there is one: a stride's last phases have fewer."""
@@ -232,90 +228,50 @@ def gathered(x: jax.Array, w: jax.Array, cut: Cut) -> jax.Array:
       w: (members, *window, C/G, G, D/G), as in the convolution.
       cut: how it is cut.
     """
-    p, grid = cut.product, _Grid(cut, len(x))
-    (c, d), (in_lanes, out_lanes), phases = cut.channels, cut.lanes, list(cut.phases())
-    across = not (in_lanes or out_lanes)
-    turned = across and not cut.backward  # weights are (taps · C, D), else (D, taps · C): what XLA makes without turning
-    matrices = [_weights(w, phase, cut, turned) for phase, taps in phases if taps]
-    skips = p.skips_padding and grid.around
-
-    def compute(weights, taps, places, band):
-        """The results of places, each a tile in float32."""
-        seen = [band.tiles(place, taps) for place in places]
-        if across:
-            axes = (1, 0) if turned else (1, 1)
-            value = _dot(_joined([_joined(views, 1) for views in seen], 0), weights, p, axes)
-            return list(value.reshape(len(places), *cut.tile(1)))
-        axes = (1, 0) if in_lanes else (1, 1)
-        values = [_dot(weights, _joined(views, 1 - in_lanes), p, axes) for views in seen]
-        return values if out_lanes else [value.astype(x.dtype).T for value in values]
-
-    def without_padding(weights, taps, place, band):
-        """Zeros in place of the weights that would be multiplied by zeros around the source."""
-        row = lax.broadcasted_iota(jnp.int32, weights.shape, 0 if turned else 1)
-        sees = [(row >= k * c) & (row < (k + 1) * c) & inside for k, inside in enumerate(band.sees(place, taps))]
-        return jnp.where(functools.reduce(jnp.logical_or, sees), weights.astype(jnp.float32), 0).astype(x.dtype)
+    grid, phases = _Grid(cut, len(x)), list(cut.phases())
+    kind = (_Depthwise if cut.is_depthwise else _Matrices)(cut)
+    arrays = [kind.weights(_of_phase(w, phase, cut)) for phase, taps in phases if taps]
+    skips = cut.product.skips_padding and grid.around
 
     def kernel(band, *refs):
         *ws, y = refs
         finite = functools.reduce(jnp.logical_and, [jnp.all(each[...] * 0 == 0) for each in ws]) if skips else True
-        matrices = iter(ws)
+        rest = iter(ws)
         for phase, taps in phases:
-            weights = next(matrices)[...] if taps else None
+            weights = next(rest) if taps else None
 
             def write(places, values, phase=phase):
                 for place, value in zip(places, values, strict=True):
                     band.write(y, place, phase, value)
 
+            def zeros(places, write=write):
+                write(places, [jnp.zeros(cut.tile(1), jnp.float32)] * len(places))
+
             def at_once(places, weights=weights, taps=taps, write=write):
-                write(places, compute(weights, taps, places, band))
+                write(places, kind.product(weights, band.tiles(places, taps)))
 
             def exactly(places, weights=weights, taps=taps, write=write):
-                write(places, compute(without_padding(weights, taps, places[0], band), taps, places, band))
+                seen, sees = band.tiles(places, taps), band.sees(places[0], taps)
+                write(places, kind.product(weights, seen, sees))
 
-            if not taps:
-                band.each(lambda places, write=write: write(places, [jnp.zeros(cut.tile(1))] * len(places)))
-                continue
-            band.each(at_once)
-            if skips:
+            band.each(at_once if taps else zeros)
+            if skips and taps:
                 band.each(exactly, (1, 1), most=jnp.where(finite, 0, cut.rows))
 
     size = [axis.count for axis in cut.axes]
     y = grid.run(
         kernel,
         _inside(x, cut, 0),
-        [(each, grid.of_kernels(*each.shape[1:])) for each in matrices],
-        ((len(x), *size, *_tile_of(x.shape[1], grid.groups * d, out_lanes)), grid.of_images(size, 1)),
+        [(each, grid.of_kernels(*each.shape[1:])) for each in arrays],
+        ((len(x), *size, *_tile_of(x.shape[1], grid.groups * cut.channels[1], cut.lanes[1])), grid.of_images(size, 1)),
     )
     return _outside(y, cut, 1)
 
 
-def _weights(w: jax.Array, phase: Sequence[int], cut: Cut, turned: bool) -> jax.Array:
-    """The weights of a phase's taps: (groups, D, taps · C), or `turned`; C and D are the source's and the result's."""
-    p, lead = cut.product, 1
-    w = jnp.moveaxis(w, -2, 1)
-    w = w.reshape(p.groups, *w.shape[2:])  # (groups, *window, C/G, D/G)
-    for axis, r in zip(cut.axes[: p.window.rank], phase, strict=False):
-        numbers = [k for k, _ in axis.phases[r]]
-        step = numbers[1] - numbers[0] if numbers[1:] else 1
-        w = lax.slice_in_dim(w, numbers[0], numbers[-1] + 1, step, lead)
-        lead += 1
-    w = w.reshape(p.groups, -1, *w.shape[-2:])
-    w = w if cut.backward else w.swapaxes(2, 3)  # (groups, taps, D, C)
-    w = jnp.pad(w, [(0, 0)] * 3 + [(0, cut.channels[0] - w.shape[-1])])
-    if turned:
-        return w.swapaxes(2, 3).reshape(p.groups, -1, cut.channels[1])
-    return w.swapaxes(1, 2).reshape(p.groups, cut.channels[1], -1)
-
-
 def kernel_gradient(x: jax.Array, dy: jax.Array, cut: Cut) -> jax.Array:
     """dw[k, c, d] = Σ_{n, o} x[n, s·o + δ·k − p, c] · dy[n, o, d]; summed over the steps of a group."""
-    p, grid = cut.product, _Grid(cut, len(x))
-    c, d = cut.channels
-    ((_, taps),) = cut.phases()
-    turned = cut.lanes == (True, False)  # the sums are (taps · C, D), else (D, taps · C)
-    shape = (len(taps) * c, d) if turned else (d, len(taps) * c)
-    result = shape if any(cut.lanes) else shape[::-1]  # it is turned at the end
+    p, grid, ((_, taps),) = cut.product, _Grid(cut, len(x)), cut.phases()
+    kind = (_Depthwise if cut.is_depthwise else _Matrices)(cut)
 
     def kernel(band, dy, dw, sums):
         step = pl.program_id(1) * grid.shape[2] + pl.program_id(2)
@@ -324,45 +280,177 @@ def kernel_gradient(x: jax.Array, dy: jax.Array, cut: Cut) -> jax.Array:
         def _():
             sums[...] = jnp.zeros(sums.shape, sums.dtype)
 
-        def body(places):
-            seen = [band.tiles(place, taps) for place in places]
-            rows = [dy[tuple(place)] for place in places]
-            if not any(cut.lanes):
-                turned_rows = _joined(rows, 0).T
-                for k in range(len(taps)):
-                    sums[:, k * c : (k + 1) * c] += _dot(turned_rows, _joined([s[k] for s in seen], 0), p)
-                return
-            for row, s in zip(rows, seen, strict=True):
-                if turned:
-                    sums[...] += _dot(_joined(s, 0), row, p)
-                elif cut.lanes[0]:
-                    sums[...] += _dot(row, _joined(s, 0), p, (1, 1))
-                else:
-                    for k in range(len(taps)):
-                        sums[:, k * c : (k + 1) * c] += _dot(row, s[k], p)
+        def add(places):
+            kind.add(sums, band.tiles(places, taps), [dy[tuple(place)] for place in places])
 
         blocks = cut.axes[0].blocks
-        band.each(body, most=jnp.minimum(blocks - band.first, cut.rows) if blocks % cut.rows else None)
+        band.each(add, most=jnp.minimum(blocks - band.first, cut.rows) if blocks % cut.rows else None)
 
         @pl.when(step == grid.shape[1] * grid.shape[2] - 1)
         def _():
-            if any(cut.lanes):
-                dw[...] = sums[...].astype(dw.dtype)
-            else:
-                for k in range(len(taps)):
-                    dw[k * c : (k + 1) * c] = sums[:, k * c : (k + 1) * c].T.astype(dw.dtype)
+            kind.end(sums, dw)
 
     size = [axis.count for axis in cut.axes]
+    sums, result = kind.sums(len(taps))
     dw = grid.run(
         kernel,
         _inside(x, cut, 0),
         [(_inside(dy, cut, 1), grid.of_images(size, 1))],
-        ((p.groups, *result), grid.of_kernels(*result)),
-        pltpu.VMEM(shape, jnp.float32),
+        ((cut.groups, *result), grid.of_kernels(*result)),
+        pltpu.VMEM(sums, jnp.float32),
     )
-    dw = dw.swapaxes(1, 2) if result[0] == d and any(cut.lanes) and not turned else dw
-    dw = dw.reshape(len(x), grid.groups, *p.window.size, c, d)[..., : p.channels[0], :]
-    return jnp.moveaxis(dw, 1, -2)
+    dw = kind.kernels(dw, len(taps))
+    if cut.is_depthwise:
+        return dw.reshape(len(x), *p.window.size, 1, -1, 1)
+    return jnp.moveaxis(dw.reshape(len(x), grid.groups, *p.window.size, *dw.shape[2:]), 1, -2)
+
+
+class _Matrices:
+    """A matrix product of what the taps see and their weights.
+
+    The taps stand side by side where that takes no shuffling: images in the lanes, or full lanes of channels.
+    """
+
+    def __init__(self, cut: Cut) -> None:
+        self.cut, self.p = cut, cut.product
+        self.c, self.d = cut.channels
+        self.across = not any(cut.lanes)
+        self.joined = cut.lanes[0] or self.c % LANES == 0
+        self.turned = self.across and not cut.backward  # weights are (taps · C, D), else (D, taps · C)
+
+    def weights(self, w: jax.Array) -> jax.Array:
+        """(groups, taps, D, C) as a kernel takes them, made without turning where XLA can."""
+        w = jnp.pad(w, [(0, 0)] * 3 + [(0, self.c - w.shape[-1])])
+        if not self.joined:
+            return w.swapaxes(2, 3) if self.turned else w
+        if self.turned:
+            return w.swapaxes(2, 3).reshape(len(w), -1, self.d)
+        return w.swapaxes(1, 2).reshape(len(w), self.d, -1)
+
+    def product(self, weights: Any, seen: list[list[jax.Array]], sees: list | None = None) -> list[jax.Array]:
+        """The results of places, tiles in float32; of the taps that it `sees`, if given."""
+        lanes = self.cut.lanes
+        if self.joined:
+            w = weights[...] if sees is None else self._of_seen(weights[...], sees)
+            pairs = [(w, [_joined(tiles, 1 - lanes[0]) for tiles in seen])]
+        else:
+            one = [True] * len(seen[0]) if sees is None else sees
+            ws = [w if is_seen is True else self._kept(w, is_seen) for w, is_seen in zip(self._each(weights), one, strict=True)]
+            pairs = list(zip(ws, zip(*seen, strict=True), strict=True))
+        if self.across:
+            axes = (1, 0) if self.turned else (1, 1)
+            value = _sum(_dot(_joined(tiles, 0), w, self.p, axes) for w, tiles in pairs)
+            return list(value.reshape(len(seen), *self.cut.tile(1)))
+        axes = (1, 0) if lanes[0] else (1, 1)
+        values = [_sum(_dot(w, tiles[number], self.p, axes) for w, tiles in pairs) for number in range(len(seen))]
+        return values if lanes[1] else [value.astype(self.p.dtype).T for value in values]
+
+    def _each(self, weights: Any) -> list[jax.Array]:
+        return [weights[k] for k in range(weights.shape[0])]
+
+    def _kept(self, w: jax.Array, is_seen: Any) -> jax.Array:
+        return jnp.where(is_seen, w.astype(jnp.float32), 0).astype(w.dtype)
+
+    def _of_seen(self, w: jax.Array, sees: list) -> jax.Array:
+        """Zeros in place of the weights of taps that see what is around the source."""
+        row = lax.broadcasted_iota(jnp.int32, w.shape, 0 if self.turned else 1)
+        kept = [(row >= k * self.c) & (row < (k + 1) * self.c) & is_seen for k, is_seen in enumerate(sees)]
+        return self._kept(w, functools.reduce(jnp.logical_or, kept))
+
+    def sums(self, taps: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The shape of the sums in a step, and of what they become in the end."""
+        c, d, lanes = self.c, self.d, self.cut.lanes
+        if not lanes[0]:
+            return (taps, d, c), (taps, c, d) if self._turns_at_end() else (taps, d, c)
+        shape = (d, taps * c) if lanes[1] else (taps * c, d)
+        return shape, shape
+
+    def _turns_at_end(self) -> bool:
+        return not self.cut.lanes[0] and self.c % LANES == 0 and self.d % LANES == 0
+
+    def add(self, sums: Any, seen: list[list[jax.Array]], rows: list[jax.Array]) -> None:
+        """Add the products of what is seen and of the cotangents, at places."""
+        lanes = self.cut.lanes
+        if self.across:
+            turned, rows_of = _joined(rows, 0).T, zip(*seen, strict=True)
+            for k, tiles in enumerate(rows_of):
+                sums[k] += _dot(turned, _joined(tiles, 0), self.p)
+            return
+        for row, tiles in zip(rows, seen, strict=True):
+            if lanes == (True, False):
+                sums[...] += _dot(_joined(tiles, 0), row, self.p)
+            elif lanes[0]:
+                sums[...] += _dot(row, _joined(tiles, 0), self.p, (1, 1))
+            else:
+                for k, tile in enumerate(tiles):
+                    sums[k] += _dot(row, tile, self.p)
+
+    def end(self, sums: Any, dw: Any) -> None:
+        """Write the sums."""
+        if self._turns_at_end():
+            for k in range(sums.shape[0]):
+                dw[k] = sums[k].T.astype(dw.dtype)
+        else:
+            dw[...] = sums[...].astype(dw.dtype)
+
+    def kernels(self, dw: jax.Array, taps: int) -> jax.Array:
+        """What `end` wrote as (groups, taps, C, D), without the channels that fill up a tile."""
+        lanes, (c, d) = self.cut.lanes, self.cut.channels
+        if not lanes[0]:
+            dw = dw if self._turns_at_end() else dw.swapaxes(2, 3)
+        elif lanes[1]:
+            dw = dw.reshape(-1, d, taps, c).transpose(0, 2, 3, 1)
+        return dw.reshape(-1, taps, c, d)[:, :, : self.p.channels[0]]
+
+
+class _Depthwise:
+    """Each channel by itself: sums of tiles, weighted by tiles; no matrix product."""
+
+    def __init__(self, cut: Cut) -> None:
+        self.cut, self.in_lanes, self.tile = cut, cut.lanes[0], cut.tile(0)
+
+    def weights(self, w: jax.Array) -> jax.Array:
+        """(groups, taps, D, C) with D = 1, and the channels in the groups, as a tile for each tap."""
+        members = self.cut.product.members
+        w = w.reshape(members, -1, *w.shape[1:2]).swapaxes(1, 2).astype(jnp.float32)  # (members, taps, channels)
+        w = w[..., None] if self.in_lanes else w[:, :, None]
+        return jnp.broadcast_to(w, (*w.shape[:2], *self.tile))
+
+    def product(self, weights: Any, seen: list[list[jax.Array]], sees: list | None = None) -> list[jax.Array]:
+        """As of matrices."""
+        def weight(k):
+            return weights[k] if sees is None else jnp.where(sees[k], weights[k], 0)
+
+        return [_sum(tile.astype(jnp.float32) * weight(k) for k, tile in enumerate(tiles)) for tiles in seen]
+
+    def sums(self, taps: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """As of matrices."""
+        return (taps, *self.tile), (taps, *self.tile)
+
+    def add(self, sums: Any, seen: list[list[jax.Array]], rows: list[jax.Array]) -> None:
+        """As of matrices."""
+        rows = [row.astype(jnp.float32) for row in rows]
+        for k, tiles in enumerate(zip(*seen, strict=True)):
+            sums[k] += _sum(tile.astype(jnp.float32) * row for tile, row in zip(tiles, rows, strict=True))
+
+    def end(self, sums: Any, dw: Any) -> None:
+        """As of matrices."""
+        dw[...] = sums[...].astype(dw.dtype)
+
+    def kernels(self, dw: jax.Array, taps: int) -> jax.Array:
+        """(members, taps, channels)."""
+        return dw.astype(jnp.float32).sum(3 if self.in_lanes else 2).astype(dw.dtype)
+
+
+def _of_phase(w: jax.Array, phase: Sequence[int], cut: Cut) -> jax.Array:
+    """The weights of a phase's taps, (groups of the convolution, taps, D, C); C of the source, D of the result."""
+    w = jnp.moveaxis(w, -2, 1)
+    w = w.reshape(-1, *w.shape[2:])
+    for number, (axis, r) in enumerate(zip(cut.axes[: cut.product.window.rank], phase, strict=False), start=1):
+        taps = [k for k, _ in axis.phases[r]]
+        w = lax.slice_in_dim(w, taps[0], taps[-1] + 1, taps[1] - taps[0] if taps[1:] else 1, number)
+    w = w.reshape(len(w), -1, *w.shape[-2:])
+    return w if cut.backward else w.swapaxes(2, 3)
 
 
 def _tile_of(images: int, channels: int, in_lanes: bool) -> tuple[int, int]:
@@ -373,7 +461,7 @@ def _inside(x: jax.Array, cut: Cut, which: int) -> jax.Array:
     """(members, N, *spatial, C) as (members, *spatial, tile): no copy, where XLA has chosen that order in memory."""
     if len(cut.axes) > cut.product.window.rank:
         x = x[..., None, :]
-    if cut.product.groups == 1:  # channels that fill up a tile
+    if cut.groups == cut.product.members:  # channels that fill up a tile
         x = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, cut.channels[which] - x.shape[-1])])
     return jnp.moveaxis(x, 1, -1 if cut.lanes[which] else -2)
 
@@ -386,6 +474,10 @@ def _outside(y: jax.Array, cut: Cut, which: int) -> jax.Array:
 
 def _joined(parts: Sequence[jax.Array], axis: int) -> jax.Array:
     return jnp.concatenate(parts, axis) if len(parts) > 1 else parts[0]
+
+
+def _sum(parts: Iterable[jax.Array]) -> jax.Array:
+    return functools.reduce(jnp.add, parts)
 
 
 def _dot(a: jax.Array, b: jax.Array, cut: Any, axes: tuple[int, int] = (1, 0)) -> jax.Array:

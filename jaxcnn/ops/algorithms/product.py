@@ -40,6 +40,7 @@ class Product:
       skips_padding: whether the definition has no terms for the zeros around x, as in a gradient by the input; an
         algorithm that `multiplies_padding` has them, and what they spoil is put right afterwards.
       is_open: whether the batch's size is symbolic.
+      members: how many members of an ensemble the groups belong to.
     """
 
     window: Window
@@ -53,6 +54,7 @@ class Product:
     phase: bool = False
     skips_padding: bool = False
     is_open: bool = False
+    members: int = 1
 
     @property
     def out(self) -> tuple[int, ...]:
