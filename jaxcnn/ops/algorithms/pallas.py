@@ -94,6 +94,9 @@ class Cut:
       groups: how many groups there are, of all members.
       channels: of the source, filled up where a tile needs that, and of the other array (y, dx or dy).
       lanes: whether the images are in the lanes, of the source and of the other array.
+      few: whether the source, and whether the result, has so few channels that the last spatial axis stands in their
+        place: (members, *spatial but the last, C, last, N). The chip puts a band of such a source in order.
+      dtype: of the band in the chip's memory.
       images: how many images a step takes.
       rows: how many values of q, along the first axis, a step takes.
       unrolled: how many values of q, along the first and the last axis, are computed at once.
@@ -109,7 +112,11 @@ class Cut:
         source, other = (c * own for c in (p.channels[::-1] if backward else p.channels))
         pack, n = SUBLANES * 4 // p.dtype.itemsize, math.prod(p.images)
         self.lanes = tuple(n % LANES == 0 and c % LANES != 0 for c in (source, other))
-        filled = -(-source // pack) * pack if self.lanes[0] and not self.is_depthwise else source
+        few = [lane and c <= p.machine.few_channels and not self.is_depthwise for lane, c in zip(self.lanes, (source, other), strict=True)]
+        self.few = few[0], few[1] and not sums
+        self.dtype = jnp.dtype(jnp.float32) if self.few[0] else p.dtype
+        unit = SUBLANES if self.few[0] else pack
+        filled = -(-source // unit) * unit if self.lanes[0] and not self.is_depthwise else source
         self.channels = filled, other
         parts = [m for m in range(LANES, 0, -1) if n % m == 0 and m % pack == 0] or [n]
         self.sums = 4 * p.window.taps * (self.channels[0] * LANES if self.is_depthwise else math.prod(self.channels))
@@ -159,13 +166,18 @@ class Cut:
         self.rows = rows
         size = self.product.dtype.itemsize
 
-        def of(positions, tile):
+        def of(positions, tile, size=size):
             return positions * -(-tile[0] // (32 // size)) * (32 // size) * -(-tile[1] // LANES) * LANES * size
+
+        band = math.prod(self.padded)
+        source = of(band, self.tile(0))
+        if self.few[0]:
+            source = of(band, self.tile(0), 4) + of(band // self.padded[-1] * self.product.channels[self.backward], (self.padded[-1], LANES))
 
         results = rows * len(self.axes[0].phases) * math.prod(axis.count for axis in self.axes[1:])
         taps = self.product.window.taps
         weights = of(2 * taps, self.tile(0)) if self.is_depthwise else of(1, (self.channels[1], taps * self.channels[0]))
-        return 2 * (of(math.prod(self.padded), self.tile(0)) + of(results, self.tile(1)) + weights) + self.sums
+        return 2 * (source + of(results, self.tile(1)) + weights) + self.sums
 
     def phases(self) -> Iterator[tuple[tuple[int, ...], list[tuple[tuple[int, int], ...]]]]:
         """Each phase, a number for each axis, with its taps: of each tap the pairs of its axes, in rows."""

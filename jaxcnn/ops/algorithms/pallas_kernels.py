@@ -1,6 +1,7 @@
 """The kernels of `pallas.py`: how y, dx and dw are computed in the steps of a grid. It is imported at first use only."""
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -43,14 +44,17 @@ class _Grid:
         shape, spec = result
 
         def step(source, *refs):
-            *others, bands, arrived = refs
+            *others, bands, arrived = refs[: len(refs) - cut.few[0]]
             number = (pl.program_id(0) * self.shape[1] + pl.program_id(1)) * self.shape[2] + pl.program_id(2)
             slot = lax.rem(number, 2)
 
             @pl.when(number == 0)
             def _():
-                for each in range(min(2, math.prod(self.shape))):
-                    self._clear_ends(bands.at[each])
+                if cut.few[0]:
+                    lax.fori_loop(0, cut.padded[0], lambda t, c: _clear(refs[-1], t) or c, 0)
+                else:
+                    for each in range(min(2, math.prod(self.shape))):
+                        self._clear_ends(bands.at[each])
                 self._fetch(number, source, bands, arrived)
 
             self._fetch(number, source, bands, arrived, wait=True)
@@ -59,19 +63,23 @@ class _Grid:
             def _():
                 self._fetch(number + 1, source, bands, arrived)
 
-            kernel(_Band(cut, bands.at[slot], pl.program_id(2)), *others)
+            band = bands.at[slot]
+            if cut.few[0]:
+                self._put_in_order(band, refs[-1])
+                band = refs[-1]
+            kernel(_Band(cut, band, pl.program_id(2)), *others)
 
+        scratch = [*scratch, pltpu.VMEM((2, *cut.padded, *cut.tile(0)), p.dtype), pltpu.SemaphoreType.DMA((2,))]
+        if cut.few[0]:
+            scratch[-2] = pltpu.VMEM((2, cut.padded[0], *source.shape[2:]), p.dtype)
+            scratch.append(pltpu.VMEM((*cut.padded, *cut.tile(0)), cut.dtype))
         return pl.pallas_call(
             step,
             grid=self.shape,
             in_specs=[pl.BlockSpec(memory_space=pl.ANY), *(each for _, each in arrays)],
             out_specs=spec,
             out_shape=shaped_like(source, shape),
-            scratch_shapes=[
-                *scratch,
-                pltpu.VMEM((2, *cut.padded, *cut.tile(0)), p.dtype),
-                pltpu.SemaphoreType.DMA((2,)),
-            ],
+            scratch_shapes=scratch,
             compiler_params=pltpu.CompilerParams(vmem_limit_bytes=p.machine.kernel_bytes * 5 // 4),
             interpret=INTERPRET if p.machine.platform != "tpu" else False,
         )(source, *(each for each, _ in arrays))
@@ -89,6 +97,8 @@ class _Grid:
         )
         tile = (channels, images) if cut.lanes[0] else (images, channels)
         inside = [pl.ds(-axis.low, axis.size) for axis in others]
+        if cut.few[0]:
+            tile, inside = (slice(None), images), []
 
         rows = cut.padded[0]
         low = jnp.clip(-start, 0, rows)
@@ -104,13 +114,26 @@ class _Grid:
             return carry
 
         def clear(t, carry):
-            bands[slot, t] = jnp.zeros(bands.shape[2:], bands.dtype)
+            _clear(bands.at[slot], t)
             return carry
 
         lax.fori_loop(low, high, copy, 0)
         if not wait:
             lax.fori_loop(0, low, clear, 0)
             lax.fori_loop(high, rows, clear, 0)
+
+    def _put_in_order(self, raw: Any, band: Any) -> None:
+        """The rows of few channels, (…, C, last, N), as tiles of channels and images: (…, last, C, N)."""
+        last = self.cut.axes[-1]
+        places = list(itertools.product(*(range(n) for n in raw.shape[1:-3]), range(raw.shape[-3])))
+
+        def row(t, carry):
+            for *middle, channel in places:
+                at = [i - axis.low for i, axis in zip(middle, self.cut.axes[1:-1], strict=True)]
+                band[(t, *at, pl.ds(-last.low, last.size), channel)] = raw[(t, *middle, channel)].astype(band.dtype)
+            return carry
+
+        lax.fori_loop(0, raw.shape[0], row, 0)
 
     def _clear_ends(self, band: Any) -> None:
         """Zeros before and after each row, once: no copy ever reaches there."""
@@ -133,9 +156,13 @@ class _Grid:
 
         def at(g, n, r):  # by lax.div and lax.rem: // and % look at signs, for which Mosaic asks the device
             tile = n, lax.rem(g, self.groups)
+            if cut.few[which]:
+                return lax.div(g, self.groups), r, *zeros[1:], 0, 0, n
             return lax.div(g, self.groups), r, *zeros, *(tile[::-1] if cut.lanes[which] else tile)
 
-        return pl.BlockSpec((None, cut.rows * len(cut.axes[0].phases), *size[1:], *cut.tile(which)), at)
+        rows, (*middle, last), tile = cut.rows * len(cut.axes[0].phases), size[1:], cut.tile(which)
+        block = (*middle, tile[0], last, tile[1]) if cut.few[which] else (*middle, last, *tile)
+        return pl.BlockSpec((None, rows, *block), at)
 
     def of_kernels(self, *shape: int) -> pl.BlockSpec:
         """The blocks of an array (members · groups, *shape)."""
@@ -196,7 +223,8 @@ class _Band:
                 exists = exists & (i < axis.count)
 
         def store():
-            block[tuple(at)] = value.astype(block.dtype)
+            place = (*at[:-1], slice(None), at[-1]) if self.cut.few[1] else tuple(at)
+            block[place] = value.astype(block.dtype)
 
         if exists is True:
             store()
@@ -263,9 +291,9 @@ def gathered(x: jax.Array, w: jax.Array, cut: Cut) -> jax.Array:
         kernel,
         _inside(x, cut, 0),
         [(each, grid.of_kernels(*each.shape[1:])) for each in arrays],
-        ((len(x), *size, *_tile_of(x.shape[1], grid.groups * cut.channels[1], cut.lanes[1])), grid.of_images(size, 1)),
+        (_shape_inside(len(x), size, x.shape[1], grid.groups * cut.channels[1], cut), grid.of_images(size, 1)),
     )
-    return _outside(y, cut, 1)
+    return _outside(y, cut)
 
 
 def kernel_gradient(x: jax.Array, dy: jax.Array, cut: Cut) -> jax.Array:
@@ -315,12 +343,12 @@ class _Matrices:
         self.cut, self.p = cut, cut.product
         self.c, self.d = cut.channels
         self.across = not any(cut.lanes)
-        self.joined = cut.lanes[0] or self.c % LANES == 0
+        self.joined = cut.lanes[0] or self.c % LANES == 0 and not (self.across and cut.backward)
         self.turned = self.across and not cut.backward  # weights are (taps · C, D), else (D, taps · C)
 
     def weights(self, w: jax.Array) -> jax.Array:
         """(groups, taps, D, C) as a kernel takes them, made without turning where XLA can."""
-        w = jnp.pad(w, [(0, 0)] * 3 + [(0, self.c - w.shape[-1])])
+        w = jnp.pad(w, [(0, 0)] * 3 + [(0, self.c - w.shape[-1])]).astype(self.cut.dtype)
         if not self.joined:
             return w.swapaxes(2, 3) if self.turned else w
         if self.turned:
@@ -370,7 +398,7 @@ class _Matrices:
 
     def add(self, sums: Any, seen: list[list[jax.Array]], rows: list[jax.Array]) -> None:
         """Add the products of what is seen and of the cotangents, at places."""
-        lanes = self.cut.lanes
+        lanes, rows = self.cut.lanes, [row.astype(self.cut.dtype) for row in rows]
         if self.across:
             turned, rows_of = _joined(rows, 0).T, zip(*seen, strict=True)
             for k, tiles in enumerate(rows_of):
@@ -453,22 +481,34 @@ def _of_phase(w: jax.Array, phase: Sequence[int], cut: Cut) -> jax.Array:
     return w if cut.backward else w.swapaxes(2, 3)
 
 
-def _tile_of(images: int, channels: int, in_lanes: bool) -> tuple[int, int]:
-    return (channels, images) if in_lanes else (images, channels)
+def _clear(band: Any, row: Any) -> None:
+    band[row] = jnp.zeros(band.shape[1:], band.dtype)
+
+
+def _shape_inside(members: int, size: Sequence[int], images: int, channels: int, cut: Cut) -> tuple[int, ...]:
+    """The shape of a result inside: (members, *spatial, tile), or of few channels (members, …, C, last, N)."""
+    if cut.few[1]:
+        return (members, *size[:-1], channels, size[-1], images)
+    return (members, *size, *((channels, images) if cut.lanes[1] else (images, channels)))
 
 
 def _inside(x: jax.Array, cut: Cut, which: int) -> jax.Array:
     """(members, N, *spatial, C) as (members, *spatial, tile): no copy, where XLA has chosen that order in memory."""
     if len(cut.axes) > cut.product.window.rank:
         x = x[..., None, :]
+    if cut.few[which]:
+        return jnp.moveaxis(x, (1, -1), (-1, -3))
     if cut.groups == cut.product.members:  # channels that fill up a tile
         x = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, cut.channels[which] - x.shape[-1])])
     return jnp.moveaxis(x, 1, -1 if cut.lanes[which] else -2)
 
 
-def _outside(y: jax.Array, cut: Cut, which: int) -> jax.Array:
-    """The inverse of `_inside`."""
-    y = jnp.moveaxis(y, -1 if cut.lanes[which] else -2, 1)
+def _outside(y: jax.Array, cut: Cut) -> jax.Array:
+    """A result as (members, N, *spatial, C)."""
+    if cut.few[1]:
+        y = jnp.moveaxis(y, (-1, -3), (1, -1))
+    else:
+        y = jnp.moveaxis(y, -1 if cut.lanes[1] else -2, 1)
     return y[..., 0, :] if len(cut.axes) > cut.product.window.rank else y
 
 
