@@ -94,8 +94,8 @@ class Cut:
       groups: how many groups there are, of all members.
       channels: of the source, filled up where a tile needs that, and of the other array (y, dx or dy).
       lanes: whether the images are in the lanes, of the source and of the other array.
-      few: whether the source, and whether the result, has so few channels that the last spatial axis stands in their
-        place: (members, *spatial but the last, C, last, N). The chip puts a band of such a source in order.
+      few: whether the source has so few channels that XLA lets the last spatial axis stand in their place, (members,
+        *spatial but the last, C, last, N); then a band is put in order in the chip.
       dtype: of the band in the chip's memory.
       images: how many images a step takes.
       rows: how many values of q, along the first axis, a step takes.
@@ -112,10 +112,9 @@ class Cut:
         source, other = (c * own for c in (p.channels[::-1] if backward else p.channels))
         pack, n = SUBLANES * 4 // p.dtype.itemsize, math.prod(p.images)
         self.lanes = tuple(n % LANES == 0 and c % LANES != 0 for c in (source, other))
-        few = [lane and c <= p.machine.few_channels and not self.is_depthwise for lane, c in zip(self.lanes, (source, other), strict=True)]
-        self.few = few[0], few[1] and not sums
-        self.dtype = jnp.dtype(jnp.float32) if self.few[0] else p.dtype
-        unit = SUBLANES if self.few[0] else pack
+        self.few = self.lanes[0] and source <= p.machine.few_channels and not self.is_depthwise
+        self.dtype = jnp.dtype(jnp.float32) if self.few else p.dtype
+        unit = SUBLANES if self.few else pack
         filled = -(-source // unit) * unit if self.lanes[0] and not self.is_depthwise else source
         self.channels = filled, other
         parts = [m for m in range(LANES, 0, -1) if n % m == 0 and m % pack == 0] or [n]
@@ -171,7 +170,7 @@ class Cut:
 
         band = math.prod(self.padded)
         source = of(band, self.tile(0))
-        if self.few[0]:
+        if self.few:
             source = of(band, self.tile(0), 4) + of(band // self.padded[-1] * self.product.channels[self.backward], (self.padded[-1], LANES))
 
         results = rows * len(self.axes[0].phases) * math.prod(axis.count for axis in self.axes[1:])

@@ -44,13 +44,13 @@ class _Grid:
         shape, spec = result
 
         def step(source, *refs):
-            *others, bands, arrived = refs[: len(refs) - cut.few[0]]
+            *others, bands, arrived = refs[: len(refs) - cut.few]
             number = (pl.program_id(0) * self.shape[1] + pl.program_id(1)) * self.shape[2] + pl.program_id(2)
             slot = lax.rem(number, 2)
 
             @pl.when(number == 0)
             def _():
-                if cut.few[0]:
+                if cut.few:
                     lax.fori_loop(0, cut.padded[0], lambda t, c: _clear(refs[-1], t) or c, 0)
                 else:
                     for each in range(min(2, math.prod(self.shape))):
@@ -64,13 +64,13 @@ class _Grid:
                 self._fetch(number + 1, source, bands, arrived)
 
             band = bands.at[slot]
-            if cut.few[0]:
+            if cut.few:
                 self._put_in_order(band, refs[-1])
                 band = refs[-1]
             kernel(_Band(cut, band, pl.program_id(2)), *others)
 
         scratch = [*scratch, pltpu.VMEM((2, *cut.padded, *cut.tile(0)), p.dtype), pltpu.SemaphoreType.DMA((2,))]
-        if cut.few[0]:
+        if cut.few:
             scratch[-2] = pltpu.VMEM((2, cut.padded[0], *source.shape[2:]), p.dtype)
             scratch.append(pltpu.VMEM((*cut.padded, *cut.tile(0)), cut.dtype))
         return pl.pallas_call(
@@ -97,7 +97,7 @@ class _Grid:
         )
         tile = (channels, images) if cut.lanes[0] else (images, channels)
         inside = [pl.ds(-axis.low, axis.size) for axis in others]
-        if cut.few[0]:
+        if cut.few:
             tile, inside = (slice(None), images), []
 
         rows = cut.padded[0]
@@ -156,13 +156,9 @@ class _Grid:
 
         def at(g, n, r):  # by lax.div and lax.rem: // and % look at signs, for which Mosaic asks the device
             tile = n, lax.rem(g, self.groups)
-            if cut.few[which]:
-                return lax.div(g, self.groups), r, *zeros[1:], 0, 0, n
             return lax.div(g, self.groups), r, *zeros, *(tile[::-1] if cut.lanes[which] else tile)
 
-        rows, (*middle, last), tile = cut.rows * len(cut.axes[0].phases), size[1:], cut.tile(which)
-        block = (*middle, tile[0], last, tile[1]) if cut.few[which] else (*middle, last, *tile)
-        return pl.BlockSpec((None, rows, *block), at)
+        return pl.BlockSpec((None, cut.rows * len(cut.axes[0].phases), *size[1:], *cut.tile(which)), at)
 
     def of_kernels(self, *shape: int) -> pl.BlockSpec:
         """The blocks of an array (members · groups, *shape)."""
@@ -223,8 +219,7 @@ class _Band:
                 exists = exists & (i < axis.count)
 
         def store():
-            place = (*at[:-1], slice(None), at[-1]) if self.cut.few[1] else tuple(at)
-            block[place] = value.astype(block.dtype)
+            block[tuple(at)] = value.astype(block.dtype)
 
         if exists is True:
             store()
@@ -286,12 +281,12 @@ def gathered(x: jax.Array, w: jax.Array, cut: Cut) -> jax.Array:
             if skips and taps:
                 band.each(exactly, (1, 1), most=jnp.where(finite, 0, cut.rows))
 
-    size = [axis.count for axis in cut.axes]
+    size, all_channels = [axis.count for axis in cut.axes], (grid.groups * cut.channels[1], x.shape[1])
     y = grid.run(
         kernel,
         _inside(x, cut, 0),
         [(each, grid.of_kernels(*each.shape[1:])) for each in arrays],
-        (_shape_inside(len(x), size, x.shape[1], grid.groups * cut.channels[1], cut), grid.of_images(size, 1)),
+        ((len(x), *size, *(all_channels if cut.lanes[1] else all_channels[::-1])), grid.of_images(size, 1)),
     )
     return _outside(y, cut)
 
@@ -485,18 +480,11 @@ def _clear(band: Any, row: Any) -> None:
     band[row] = jnp.zeros(band.shape[1:], band.dtype)
 
 
-def _shape_inside(members: int, size: Sequence[int], images: int, channels: int, cut: Cut) -> tuple[int, ...]:
-    """The shape of a result inside: (members, *spatial, tile), or of few channels (members, …, C, last, N)."""
-    if cut.few[1]:
-        return (members, *size[:-1], channels, size[-1], images)
-    return (members, *size, *((channels, images) if cut.lanes[1] else (images, channels)))
-
-
 def _inside(x: jax.Array, cut: Cut, which: int) -> jax.Array:
     """(members, N, *spatial, C) as (members, *spatial, tile): no copy, where XLA has chosen that order in memory."""
     if len(cut.axes) > cut.product.window.rank:
         x = x[..., None, :]
-    if cut.few[which]:
+    if cut.few and which == 0:
         return jnp.moveaxis(x, (1, -1), (-1, -3))
     if cut.groups == cut.product.members:  # channels that fill up a tile
         x = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, cut.channels[which] - x.shape[-1])])
@@ -505,10 +493,7 @@ def _inside(x: jax.Array, cut: Cut, which: int) -> jax.Array:
 
 def _outside(y: jax.Array, cut: Cut) -> jax.Array:
     """A result as (members, N, *spatial, C)."""
-    if cut.few[1]:
-        y = jnp.moveaxis(y, (-1, -3), (1, -1))
-    else:
-        y = jnp.moveaxis(y, -1 if cut.lanes[1] else -2, 1)
+    y = jnp.moveaxis(y, -1 if cut.lanes[1] else -2, 1)
     return y[..., 0, :] if len(cut.axes) > cut.product.window.rank else y
 
 
