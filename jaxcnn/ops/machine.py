@@ -68,9 +68,11 @@ class Machine:
         compiler's estimate, 7×7 stride 2, 3 channels of 224×224, 32 images, bfloat16, takes 1.4 million cycles of a
         v5e, with a product for each tap 27.
       kernel_bytes: how much of a TPU's own memory (VMEM) one step of a kernel may use: v5e and v6e have 128 MiB.
-      kernel_channels: how many channels a register of a TPU has in a row; fewer leave its lanes empty.
-      kernel_rows: how many rows a matrix product in such a kernel has. For 3×3, 128 to 256 channels, 128 images of
-        28×28, a v5e takes .68 million cycles with 512 rows, .53 with 1024, .46 with 2048 and .43 with 4096.
+      kernel_rows: how many rows a matrix product in such a kernel has at most. For 3×3, 128 to 256 channels, 128 images
+        of 28×28, a v5e takes .68 million cycles with 512 rows, .53 with 1024, .46 with 2048 and .43 with 4096.
+      kernel_multiply_adds: how many are written out one after the other, for about 8,000 cycles of a v5e; more are a
+        long program, fewer leave the matrix units waiting at the loop's ends.
+      least_lanes: fewer channels leave too many of a register's 128 lanes empty.
       least_winograd_saving: how many times fewer products winograd must need to be worth the sums before and after.
       cache: the cache in which the intermediate results of a gradient stay; None where that gains nothing.
       most_unrolled_taps, most_unrolled_along_axis: the largest pool window, and its longest axis, computed in one pass
@@ -96,7 +98,6 @@ class Machine:
     most_products: int = 49
     few_channels: int = 4
     kernel_bytes: int = 64 * 2**20
-    kernel_channels: int = 128
     kernel_rows: int = 4096
     kernel_multiply_adds: int = 2**29
     least_lanes: int = 32

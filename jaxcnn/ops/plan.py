@@ -88,7 +88,7 @@ def problem_of(
     size = x.shape[-rank - 1 : -1]
     window = window_of(op, size, kernel, stride, padding, dilation)
     problem = Problem(window, size, groups, algorithm, precision_of(op, precision), machine=machine.assumed())
-    operands = Operands(1, 1, (kernel.shape[-2], kernel.shape[-1] // groups), jnp.dtype(x.dtype))
+    operands = Operands(1, MANY, (kernel.shape[-2], kernel.shape[-1] // groups), jnp.dtype(x.dtype))
     check_claim(op, algorithm, _product(problem, operands, Lowering(None)))
     return problem
 

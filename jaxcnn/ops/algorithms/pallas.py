@@ -1,17 +1,20 @@
-"""Kernels for TPUs, written in Pallas: rows of images are copied into the chip's memory once, and all taps read them there.
+"""Kernels for TPUs, written in Pallas: rows of images are copied into the chip's memory, and all taps read them there.
 
 Inside, spatial axes stand outside of a tile of images and channels. So a shift, a stride or a dilation is an address,
-and nothing is moved. Of a tile the lanes of a register hold the channels, where they fill registers, and else the
-images: XLA orders the arrays of its own convolutions by the same rule, so no copy is needed around a kernel.
+and nothing is moved. The lanes of a register hold a tile's channels, or its images where 128 of them fill the lanes and
+the channels would not: XLA orders the arrays of its own convolutions by the same rule, so nothing is copied around a
+kernel.
 
     channels in the lanes   (members, *spatial, N, C)
     images in the lanes     (members, *spatial, C, N)
 
-What a result sees is written down axis by axis, as an `Axis`. With that, y and dx are one kernel: with a stride, results
-of dx that lie s apart see the same taps, and are a phase of their own. By the TPU compiler's schedule the products keep
-the matrix units of a v5e busy. On other platforms a kernel is interpreted, which is slow, and meant for tests.
+What a result sees is written down axis by axis, as an `Axis`. With that, y and dx are one kernel: with a stride,
+results of dx that lie s apart see the same taps, and are a phase of their own. A kernel for each of the three products
+takes what the matrix units of a v5e need for its multiply-adds, by the TPU compiler's schedule; the page on algorithms
+has the table. On other platforms a kernel is interpreted, which is slow, and meant for tests.
 
-Here is how a product is cut and what fits; pallas_kernels.py computes it.
+Here is how a product is cut and what fits. pallas_grid.py brings the bands of rows into the chip, pallas_kernels.py
+computes from them.
 
 Source: jax.dev, Pallas TPU documentation ("Writing TPU kernels with Pallas").
 """
@@ -19,7 +22,7 @@ Source: jax.dev, Pallas TPU documentation ("Writing TPU kernels with Pallas").
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -62,6 +65,11 @@ class Axis:
         """How many positions of the source, with what is around it, so many values of q see, from the least offset."""
         most = max((offset for taps in self.phases for _, offset in taps), default=0)
         return (blocks - 1) * self.advance + most - self.low + 1
+
+    @property
+    def sees_beyond(self) -> bool:
+        """Whether some result sees what is around the source."""
+        return self.low < 0 or self.padded(self.blocks) > self.size
 
 
 def _forward(window: Window, size: Sequence[int]) -> list[Axis]:
@@ -112,28 +120,30 @@ class Cut:
         source, other = (c * own for c in (p.channels[::-1] if backward else p.channels))
         pack, n = SUBLANES * 4 // p.dtype.itemsize, math.prod(p.images)
         self.lanes = tuple(n % LANES == 0 and c % LANES != 0 for c in (source, other))
-        self.few = self.lanes[0] and source <= p.machine.few_channels and not self.is_depthwise
+        fills = self.lanes[0] and not self.is_depthwise
+        self.few = fills and source <= p.machine.few_channels
         self.dtype = jnp.dtype(jnp.float32) if self.few else p.dtype
         unit = SUBLANES if self.few else pack
-        filled = -(-source // unit) * unit if self.lanes[0] and not self.is_depthwise else source
-        self.channels = filled, other
+        self.channels = (-(-source // unit) * unit if fills else source), other
+        self.sums = 4 * p.window.taps * (source * LANES if self.is_depthwise else math.prod(self.channels)) * sums
+        units = [pack if lane else LANES for lane in self.lanes]
+        parted = self.groups > p.members and any(c % unit for c, unit in zip((source, other), units, strict=True))
+        empty = any(not lane and c < p.machine.least_lanes for lane, c in zip(self.lanes, self.channels, strict=True))
         parts = [m for m in range(LANES, 0, -1) if n % m == 0 and m % pack == 0] or [n]
-        self.sums = 4 * p.window.taps * (self.channels[0] * LANES if self.is_depthwise else math.prod(self.channels))
-        self.sums *= sums
-        full = all(lane or c >= p.machine.least_lanes for lane, c in zip(self.lanes, self.channels, strict=True))
-        cut_channels = self.groups > p.members and any(
-            c % (pack if lane else LANES) for lane, c in zip(self.lanes, (source, other), strict=True)
-        )
-        self.fits = full and not cut_channels
-        for self.images in [LANES] if any(self.lanes) else parts:
-            self.unrolled = self._unrolled()
-            chunks = self.axes[0].blocks // self.unrolled[0]
-            fitting = [m for m in range(1, chunks + 1) if self._bytes(m * self.unrolled[0]) <= p.machine.kernel_bytes]
-            if fitting:
-                even = max(m for m in fitting if chunks % m == 0)
-                self.rows = (even if 2 * even >= fitting[-1] else fitting[-1]) * self.unrolled[0]
-                return
-        self.fits = False
+        fitting = (m for m in ([LANES] if any(self.lanes) else parts) if self._cut(m))
+        self.fits = not (parted or empty) and next(fitting, 0) > 0
+
+    def _cut(self, images: int) -> bool:
+        """Cut by so many images; whether that fits."""
+        self.images, first = images, self.axes[0]
+        self.unrolled = self._unrolled()
+        chunks = first.blocks // self.unrolled[0]
+        most = self.product.machine.kernel_bytes
+        fitting = [m for m in range(1, chunks + 1) if self._bytes(m * self.unrolled[0]) <= most]
+        if fitting:
+            even = max(m for m in fitting if chunks % m == 0)  # bands of equal size, unless they are much smaller
+            self.rows = (even if 2 * even >= fitting[-1] else fitting[-1]) * self.unrolled[0]
+        return bool(fitting)
 
     def _unrolled(self) -> tuple[int, int]:
         """Enough products for the matrix units, few enough for a short program."""
@@ -145,6 +155,11 @@ class Cut:
         across = max(m for m in range(1, min(most, last.blocks) + 1) if last.blocks % m == 0)
         rows = [m for m in range(1, max(1, most // across) + 1) if first.blocks % m == 0]
         return max(rows), across
+
+    @property
+    def sees_beyond(self) -> bool:
+        """Whether some result sees what is around the source."""
+        return any(axis.sees_beyond for axis in self.axes)
 
     def tile(self, which: int) -> tuple[int, int]:
         """The tile of the source or, with 1, of the other array."""
@@ -161,22 +176,18 @@ class Cut:
         )
 
     def _bytes(self, rows: int) -> int:
-        """What it needs of the chip's memory; blocks twice, since the next one is read during a step."""
-        self.rows = rows
-        size = self.product.dtype.itemsize
-
-        def of(positions, tile, size=size):
-            return positions * -(-tile[0] // (32 // size)) * (32 // size) * -(-tile[1] // LANES) * LANES * size
-
-        band = math.prod(self.padded)
-        source = of(band, self.tile(0))
+        """What so many rows need of the chip's memory; blocks twice, since the next one is read during a step."""
+        self.rows, size, taps = rows, self.product.dtype.itemsize, self.product.window.taps
+        positions = math.prod(self.padded)
         if self.few:
-            source = of(band, self.tile(0), 4) + of(band // self.padded[-1] * self.product.channels[self.backward], (self.padded[-1], LANES))
-
+            channels = self.product.channels[self.backward]
+            raw = _tiles(positions // self.padded[-1] * channels, (self.padded[-1], LANES), size)
+            source = raw + _tiles(positions, self.tile(0), 4) // 2  # put in order once
+        else:
+            source = _tiles(positions, self.tile(0), size)
         results = rows * len(self.axes[0].phases) * math.prod(axis.count for axis in self.axes[1:])
-        taps = self.product.window.taps
-        weights = of(2 * taps, self.tile(0)) if self.is_depthwise else of(1, (self.channels[1], taps * self.channels[0]))
-        return 2 * (source + of(results, self.tile(1)) + weights) + self.sums
+        kernels = (2 * taps, self.tile(0)) if self.is_depthwise else (1, (self.channels[1], taps * self.channels[0]))
+        return 2 * (source + _tiles(results, self.tile(1), size) + _tiles(*kernels, size)) + self.sums
 
     def phases(self) -> Iterator[tuple[tuple[int, ...], list[tuple[tuple[int, int], ...]]]]:
         """Each phase, a number for each axis, with its taps: of each tap the pairs of its axes, in rows."""
@@ -185,11 +196,17 @@ class Cut:
             yield phase, list(itertools.product(*seen))
 
 
+def _tiles(positions: int, tile: tuple[int, int], size: int) -> int:
+    """The bytes of tiles of values of so many bytes, in whole registers."""
+    sublanes = SUBLANES * 4 // size
+    return positions * -(-tile[0] // sublanes) * sublanes * -(-tile[1] // LANES) * LANES * size
+
+
 def _can(p: Product, **what: bool) -> bool:
-    few = p.dtype in (jnp.float32, jnp.bfloat16) and p.window.taps <= p.machine.most_products and min(p.out) > 0
-    if not few or p.is_open or p.images[0] * p.images[1] == 0:
-        return False
-    return Cut(p, **what).fits
+    """Whether there is a kernel."""
+    known = p.dtype in (jnp.float32, jnp.bfloat16) and p.window.taps <= p.machine.most_products
+    empty = 0 in p.images or min(*p.out, *p.size) < 1
+    return known and not empty and not p.is_open and Cut(p, **what).fits
 
 
 def product(x: jax.Array, w: jax.Array, p: Product) -> jax.Array:
@@ -215,8 +232,8 @@ def kernel_gradient(x: jax.Array, dy: jax.Array, p: Product) -> jax.Array:
 
 PALLAS = Algorithm(
     "pallas",
-    "takes bfloat16 and float32, at most {most_products} taps, multiples of 128 images or of 128 channels, and as many "
-    "rows at a time as fit {kernel_bytes} bytes",
+    "takes bfloat16 and float32, at most {most_products} taps, and multiples of 128 images, or at least {least_lanes} "
+    "channels in and out, of which a row fits {kernel_bytes} bytes",
     AS_GIVEN,
     fits=_can,
     product=product,
