@@ -14,6 +14,7 @@ import numpy as np
 from jaxcnn.ops.bilinear import Operation, derived, linear, piecewise_linear
 from jaxcnn.ops.geometry import Slide, Window
 from jaxcnn.ops.layout import arranged, channels_first, channels_last
+from jaxcnn.ops.pool_on_tpu import or_kernel
 from jaxcnn.ops.sharding import Axes
 from jaxcnn.ops.windows import is_large, over_taps, pad, spread_line, spread_taps
 
@@ -62,6 +63,7 @@ def maximum(x: jax.Array, window: Window) -> jax.Array:
     return x
 
 
+@or_kernel("maximum")
 @arranged
 def _compute_maximum(x: jax.Array, *, window: Window) -> jax.Array:
     """y[o] = max_k x[s·o + δ·k − p], padding below everything."""
@@ -69,6 +71,7 @@ def _compute_maximum(x: jax.Array, *, window: Window) -> jax.Array:
     return over_taps(lambda best, k, view: jnp.maximum(best, view), lambda view: view, padded, window, _out(x, window))
 
 
+@or_kernel("switches")
 @arranged
 def _compute_switches(x: jax.Array, *, window: Window) -> jax.Array:
     """Which tap is the first maximum of each window: (N, *out, C). A NaN is larger than everything but another NaN.
@@ -131,6 +134,7 @@ def _take(x: jax.Array, switches: jax.Array, *, window: Window, size: tuple[int,
     return over_taps(take, lambda view: take(0, 0, view), pad(x, window), window, _out(x, window))
 
 
+@or_kernel("give")
 @arranged
 def _give(dy: jax.Array, switches: jax.Array, *, window: Window, size: tuple[int, ...]) -> jax.Array:
     """dx[i] = the sum of dy[o] over the outputs o whose switch is i."""
