@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str], flags: list[str]) -> int:
     """The exit code of a subcommand; its flags are added to `flags`."""
     from jaxcnn import __version__
-    from jaxcnn.cli import datasets, doctor, evaluate, models, predict, summary, train
+    from jaxcnn.cli import datasets, doctor, estimate, evaluate, models, predict, summary, train
     from jaxcnn.cli.arguments import Parser
 
     parser = Parser(prog="jaxcnn", description=DESCRIPTION, epilog=CODES)
@@ -54,6 +54,7 @@ def _run(arguments: list[str], flags: list[str]) -> int:
         "evaluate": evaluate,
         "predict": predict,
         "summary": summary,
+        "estimate": estimate,
         "models": models,
         "datasets": datasets,
         "doctor": doctor,

@@ -10,6 +10,7 @@ This file imports Pallas, which takes an eighth of the time to import jaxcnn; `p
 
 import functools
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -125,6 +126,12 @@ def _run(
         out_specs=block(result),
         out_shape=shaped_like(arrays[0], (*result, *((channels, n) if in_lanes else (n, channels)))).update(
             dtype=dtype
+        ),
+        cost_estimate=pl.CostEstimate(
+            flops=0,
+            bytes_accessed=sum(a.size * a.dtype.itemsize for a in arrays)
+            + n * channels * math.prod(result) * jnp.dtype(dtype).itemsize,
+            transcendentals=0,
         ),
         compiler_params=pltpu.CompilerParams(vmem_limit_bytes=machine.kernel_bytes * 5 // 4),
         interpret=machine.platform != "tpu",

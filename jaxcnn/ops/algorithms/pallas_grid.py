@@ -80,6 +80,12 @@ class Grid:
             out_specs=spec,
             out_shape=shaped_like(source, shape),
             scratch_shapes=memory,
+            cost_estimate=pl.CostEstimate(
+                flops=2 * p.multiply_adds,
+                bytes_accessed=sum(math.prod(a.shape) * a.dtype.itemsize for a in (source, *(a for a, _ in arrays)))
+                + math.prod(shape) * p.dtype.itemsize,
+                transcendentals=0,
+            ),
             compiler_params=pltpu.CompilerParams(vmem_limit_bytes=p.machine.kernel_bytes * 5 // 4),
             interpret=INTERPRET if p.machine.platform != "tpu" else False,
         )(source, *(each for each, _ in arrays))
