@@ -15,6 +15,8 @@ from typing import Any
 
 from jax import lax
 
+GPUS = ("cuda", "rocm")
+
 
 @dataclass(frozen=True)
 class Cache:

@@ -25,10 +25,20 @@ from jaxcnn.ops.algorithms.product import Product
 from jaxcnn.ops.algorithms.tiles import of_a_tile
 from jaxcnn.ops.bilinear import varying_like
 from jaxcnn.ops.geometry import Window
+from jaxcnn.ops.machine import GPUS
 from jaxcnn.ops.windows import accumulator, pad, taps, total
 
 
 def fits(p: Product) -> bool:
+    """Whether the taps are few enough for a part of the program each, and y has more than a few channels.
+
+    With few, products of x and the weights of all taps, which are then summed, move less (see channels_last.py).
+    """
+    few = 2 * p.channels[1] <= p.channels[0] and p.channels[1] <= p.machine.few_channels
+    return not few and fits_kernel(p)
+
+
+def fits_kernel(p: Product) -> bool:
     """Whether the taps are few enough for a part of the program each."""
     return p.window.taps <= p.machine.most_products
 
@@ -166,12 +176,13 @@ def _cut(x: jax.Array, count: int) -> jax.Array:
 
 BLOCKS = Algorithm(
     "blocks",
-    "takes at most {most_products} taps",
+    "takes at most {most_products} taps, and more than {few_channels} channels of y or as many as of x",
     AS_GIVEN,
     fits=fits,
     product=product,
     kernel_gradient=kernel_gradient,
+    fits_kernel=fits_kernel,
     built_bytes=built_bytes,
     temporary_bytes=of_a_tile(built_bytes),
-    platforms=("cuda", "rocm"),
+    platforms=GPUS,
 )
