@@ -131,7 +131,7 @@ def kernel_gradient(x: jax.Array, dy: jax.Array, p: Product) -> jax.Array:
 
 def _is_thin(p: Product) -> bool:
     """Whether a value of y has so few terms that multiply-adds in one loop take no longer than moving x and y."""
-    return 1 < p.window.taps and p.groups == 1 and p.window.taps * p.channels[0] <= p.machine.most_tap_weights
+    return p.window.taps > 1 and p.groups == 1 and p.window.taps * p.channels[0] <= p.machine.most_tap_weights
 
 
 def _weighted_sum(x: jax.Array, w: jax.Array, p: Product) -> jax.Array:

@@ -25,7 +25,9 @@ from jaxcnn.ops.algorithms.product import Product
 from jaxcnn.ops.algorithms.taps import TAPS
 from jaxcnn.ops.algorithms.winograd import WINOGRAD
 
-ALGORITHMS = {each.name: each for each in (BLOCKS, CHANNELS_LAST, DEPTHWISE, FFT, OVERLAP, PALLAS, PATCHES, TAPS, WINOGRAD)}
+ALGORITHMS = {
+    each.name: each for each in (BLOCKS, CHANNELS_LAST, DEPTHWISE, FFT, OVERLAP, PALLAS, PATCHES, TAPS, WINOGRAD)
+}
 NAMES = ("auto", *ALGORITHMS)
 
 

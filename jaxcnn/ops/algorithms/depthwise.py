@@ -74,7 +74,7 @@ def kernel_gradient(x: jax.Array, dy: jax.Array, p: Product) -> jax.Array:
 
         return jnp.moveaxis(lax.map(gradient_of_row, jnp.arange(window.size[0])), 0, 1)
     if p.machine.platform in machine.GPUS:
-        # a sum for each tap is a pass over x and dy: 519 MB on an H100 for 3×3, 256 channels, 28×28, 128 images; here 108
+        # one sum: with one for each tap, 3×3, 256 channels, 28×28, 128 images, bfloat16, moves 519 MB instead of 108
         views = jnp.stack(list(taps(x, window, p.out, axis=2)), 1).astype(dtype)
         dw = (views * dy[:, None].astype(dtype)).sum(range(2, views.ndim - 1))
         return dw.reshape(x.shape[0], *window.size, 1, x.shape[-1], 1).astype(x.dtype)
