@@ -15,6 +15,8 @@ from typing import Any
 
 from jax import lax
 
+GPUS = ("cuda", "rocm")
+
 
 @dataclass(frozen=True)
 class Cache:
@@ -64,6 +66,10 @@ class Machine:
         them. They transform whole images back, although only a window-sized corner is kept.
       winograd_sum_cost: the measured time of the sums that make one point, in products.
       most_products: the most taps with a product each; more are a long program.
+      products_per_value: multiply-adds of a matrix product in the time of moving one value on a GPU. An A100 makes
+        156e12 a second in bfloat16 and half as many in TF32 and moves 1.6e12 bytes, which is 200; an H100 comes to 300,
+        a T4 in float32 to 50. A product reaches two thirds or so of it.
+      most_parts: of how many views a GPU's patches are put together at most; more are a long program.
       few_channels: up to so many input channels, what all taps see stands side by side on an accelerator. By the TPU
         compiler's estimate, 7×7 stride 2, 3 channels of 224×224, 32 images, bfloat16, takes 1.4 million cycles of a
         v5e, with a product for each tap 27.
@@ -96,6 +102,8 @@ class Machine:
     least_kernel_fft_saving: float = 1.7
     winograd_sum_cost: float = 1 / 12
     most_products: int = 49
+    products_per_value: float = 150
+    most_parts: int = 98
     few_channels: int = 4
     kernel_bytes: int = 64 * 2**20
     kernel_rows: int = 4096

@@ -51,6 +51,7 @@ def claims(name, geometry, channels):
     """What each algorithm says it takes, once more."""
     (_, _, window, stride, _, dilation), (groups, c_in, c_out) = geometry, channels
     return {
+        "blocks": math.prod(window) <= 49 and not (2 * c_out <= c_in and c_out // groups <= 4),
         "channels_last": math.prod(window) <= 49,
         "depthwise": c_in == c_out == groups and math.prod(window) <= 100,
         "fft": max(stride) == 1,
@@ -221,6 +222,8 @@ def test_members(float64, name, maps):
 # ------------------------------------------------------------------------------------------------------ rounding
 # The largest error of y, dx and dw over the draws below, as a share of the largest number in the same array.
 MAX_ERROR = {
+    ("blocks", "float32"): 3e-6,
+    ("blocks", "bfloat16"): 1e-2,
     ("channels_last", "float32"): 2e-6,
     ("channels_last", "bfloat16"): 1e-2,
     ("depthwise", "float32"): 1e-6,

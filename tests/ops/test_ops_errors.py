@@ -168,7 +168,7 @@ ROWS |= {
         (X, KERNEL),
         ValueError,
         "algorithm",
-        "one of auto, channels_last, depthwise, fft, overlap, pallas, patches, taps, winograd; got 'magic'",
+        "one of auto, blocks, channels_last, depthwise, fft, overlap, pallas, patches, taps, winograd; got 'magic'",
     ),
     ("conv", "unknown precision"): (
         functools.partial(ops.conv, precision="best"),

@@ -79,7 +79,7 @@ def test_the_cases_meet_every_algorithm():
 
 
 def parts(x_shape, kernel_shape, options):
-    for platform in ("cpu", "tpu"):
+    for platform in ("cpu", "tpu", "cuda"):
         told = ops.explain(x_shape, kernel_shape, platform=platform, **options)
         yield from (told.forward, told.dx, told.dw)
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import jax
 from jax import lax
 
-from jaxcnn.ops.algorithms import fft, overlap, taps, winograd
+from jaxcnn.ops.algorithms import blocks, fft, overlap, taps, winograd
 from jaxcnn.ops.algorithms.algorithm import Algorithm
+from jaxcnn.ops.algorithms.blocks import BLOCKS
 from jaxcnn.ops.algorithms.channels_last import CHANNELS_LAST
 from jaxcnn.ops.algorithms.depthwise import DEPTHWISE
 from jaxcnn.ops.algorithms.fft import FFT
@@ -24,7 +25,9 @@ from jaxcnn.ops.algorithms.product import Product
 from jaxcnn.ops.algorithms.taps import TAPS
 from jaxcnn.ops.algorithms.winograd import WINOGRAD
 
-ALGORITHMS = {each.name: each for each in (CHANNELS_LAST, DEPTHWISE, FFT, OVERLAP, PALLAS, PATCHES, TAPS, WINOGRAD)}
+ALGORITHMS = {
+    each.name: each for each in (BLOCKS, CHANNELS_LAST, DEPTHWISE, FFT, OVERLAP, PALLAS, PATCHES, TAPS, WINOGRAD)
+}
 NAMES = ("auto", *ALGORITHMS)
 
 
@@ -160,6 +163,7 @@ RULES = (
     Rule(PALLAS, "a kernel of ours: all taps read an image in the chip's memory", lambda p: p.window.taps > 1),
     # No other algorithm is without needless work: 14×14×256 takes 14, by taps on arranged arrays 25.
     Rule(DEPTHWISE, "each channel has its own kernel"),
+    Rule(BLOCKS, blocks.why),
     Rule(CHANNELS_LAST, "XLA lays out what the taps see, and sums it on the chip"),
     Rule(TAPS, "one tap: a matrix product as it stands", lambda p: p.window.taps == 1),
     # 3×3, 3 to 32 channels, 32×32: 2.5 against 6.5 by patches.
@@ -181,6 +185,7 @@ RULES = (
 KERNEL_RULES = (
     Rule(PALLAS, "a kernel of ours: all taps read an image in the chip's memory", lambda p: p.window.taps > 1),
     Rule(DEPTHWISE, "each channel has its own kernel"),
+    Rule(BLOCKS, blocks.why),
     Rule(CHANNELS_LAST, "XLA lays out what the taps see"),
     Rule(TAPS, "one tap, or one row: nothing to gain from copies"),
     Rule(PATCHES, "few weights: no sums are worth it", taps.fits),

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxcnn.ops import machine
 from jaxcnn.ops.algorithms.algorithm import Algorithm
 from jaxcnn.ops.algorithms.layouts import AS_GIVEN
 from jaxcnn.ops.algorithms.product import Product
@@ -72,6 +73,11 @@ def kernel_gradient(x: jax.Array, dy: jax.Array, p: Product) -> jax.Array:
             return kernel_gradient(slab, dy, replace(p, window=row, size=slab.shape[2:-1]))[:, 0]
 
         return jnp.moveaxis(lax.map(gradient_of_row, jnp.arange(window.size[0])), 0, 1)
+    if p.machine.platform in machine.GPUS:
+        # one sum: with one for each tap, 3×3, 256 channels, 28×28, 128 images, bfloat16, moves 519 MB instead of 108
+        views = jnp.stack(list(taps(x, window, p.out, axis=2)), 1).astype(dtype)
+        dw = (views * dy[:, None].astype(dtype)).sum(range(2, views.ndim - 1))
+        return dw.reshape(x.shape[0], *window.size, 1, x.shape[-1], 1).astype(x.dtype)
     height = 1 if p.machine.platform == "cpu" else rows
 
     def products(i):
