@@ -102,6 +102,14 @@ def size(text: str) -> tuple[int, int]:
     return sides
 
 
+ALL = "all"
+
+
+def devices(text: str) -> int | str:
+    """How many devices, or all."""
+    return text if text == ALL else whole(1)(text)
+
+
 def path(text: str) -> Path:
     """A path; an empty word is an error."""
     if not text:

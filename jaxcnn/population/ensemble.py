@@ -26,6 +26,7 @@ random numbers of training and, if you like, in their batches and hyper-paramete
 """
 
 import dataclasses
+import functools
 import itertools
 import operator
 from collections.abc import Callable, Sequence
@@ -35,12 +36,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.tree_util import DictKey, GetAttrKey
 
 from jaxcnn import train
 from jaxcnn.data import to_float
 from jaxcnn.train import TrainState
 from jaxcnn.train.compiled import kept
+from jaxcnn.train.devices import AXIS, Devices, devices_for
 from jaxcnn.train.evaluation import in_batches
 from jaxcnn.train.examples import match_images
 from jaxcnn.train.integers import whole
@@ -211,12 +214,15 @@ def make_step(step: Callable, *, own_batches: bool = False) -> Callable:
     return _over_members("make_step", step, ("images", "labels", "mask"), ("images", "labels", "mask"), own_batches)
 
 
-def make_steps(step: Callable, *, own_batches: bool = False) -> Callable:
+def make_steps(step: Callable, *, own_batches: bool = False, mesh: Mesh | None = None) -> Callable:
     """Many steps of an ensemble in one dispatch, made from the step of one model.
 
     Args:
       step: from `jaxcnn.train.make_step`.
       own_batches: whether each member has a plan of its own, `(members, steps, batch)`; else all share one.
+      mesh: the devices, such as `train.device_mesh(4)`; by default all accelerators of this process. Each has an equal
+        number of members, which it trains alone; so as many take part as divide the members. Examples that are on each
+        of them, by `jax.device_put(images, NamedSharding(mesh, PartitionSpec()))`, are not sent again by each call.
 
     Returns:
       `(train_state, images, labels, indices, mask, count, key) -> (train_state, sums)` as of `jaxcnn.train.make_steps`,
@@ -227,14 +233,29 @@ def make_steps(step: Callable, *, own_batches: bool = False) -> Callable:
       ValueError: as `make_step`.
     """
     arguments = ("images", "labels", "indices", "mask", "count")
-    steps = _over_members("make_steps", train.make_steps(step), arguments, ("indices", "mask"), own_batches)
-    return jax.jit(steps, donate_argnums=0)
+    several = train.make_steps(step)
+
+    @functools.cache
+    def program(mesh: Mesh | None) -> Callable:
+        mapped = _over_members("make_steps", several, arguments, ("indices", "mask"), own_batches, mesh)
+        return jax.jit(mapped, donate_argnums=0)
+
+    if devices_for("ensemble.make_steps", mesh).mesh is None:
+        return program(None)
+
+    def steps(train_state, *rest):
+        devices = _devices("make_steps", mesh, train_state)
+        return program(devices.mesh)(devices.shared(train_state), *devices.everywhere(rest))
+
+    return steps
 
 
 # ---------------------------------------------------------------------------------------------------------- prediction
 
 
-def predict(model: Network, train_state: TrainState, x: Any, *, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+def predict(
+    model: Network, train_state: TrainState, x: Any, *, batch_size: int, mesh: Mesh | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Class probabilities of an ensemble, the mean over its members; plain outputs after a loss function of your own.
 
         mean = 1/M Σ_m each[m]
@@ -244,6 +265,7 @@ def predict(model: Network, train_state: TrainState, x: Any, *, batch_size: int)
       train_state: the ensemble's.
       x: images `(N, *input_shape)`, uint8 or floating.
       batch_size: images at a time.
+      mesh: the devices, as in `make_steps`; members that lie on several devices already stay there.
 
     Returns:
       (mean, each): `(N, classes)`, and the probabilities of each member, `(members, N, classes)`, as NumPy arrays.
@@ -255,17 +277,21 @@ def predict(model: Network, train_state: TrainState, x: Any, *, batch_size: int)
     """
     match_images("ensemble.predict", model, x, "x")
     check_alive("ensemble.predict", train_state.weights)
-    _members("predict", train_state.weights)  # a train state without an optimizer's state will do
+    # a train state without an optimizer's state will do
+    weights, devices = train_state.weights, _devices("predict", mesh, train_state.weights)
     loss = train_state.loss
 
     def make(apply):
         def one(params, state, x):
             return probabilities(loss, apply(params, state, to_float(x))[0])
 
-        return jax.jit(jax.vmap(one, in_axes=(0, 0, None), out_axes=1))  # images first: (N, members, …)
+        every = jax.vmap(one, in_axes=(0, 0, None), out_axes=1)  # images first: (N, members, …)
+        return jax.jit(_on(devices.mesh, every, (0, 0, None), 1))
 
-    function = kept(model.apply, ("ensemble", meaning(loss).activation), make)
-    each = np.moveaxis(in_batches("ensemble.predict", function, *train_state.weights, x, batch_size), 1, 0)
+    function = kept(model.apply, ("ensemble", meaning(loss).activation, devices.mesh), make)
+    # the members are in their places, and the images go to all of them
+    each = in_batches("ensemble.predict", function, *devices.shared(weights), x, batch_size, Devices())
+    each = np.moveaxis(each, 1, 0)
     return each.mean(axis=0), each
 
 
@@ -280,7 +306,12 @@ def _injected(opt_state: Tree, field: str) -> set[str]:
 
 
 def _over_members(
-    op: str, function: Callable, arguments: Sequence[str], ownable: Sequence[str], own_batches: bool
+    op: str,
+    function: Callable,
+    arguments: Sequence[str],
+    ownable: Sequence[str],
+    own_batches: bool,
+    mesh: Mesh | None = None,
 ) -> Callable:
     """`function(train_state, *arguments, key)` mapped over members: those arguments that each may have its own of."""
     axes = [0 if own_batches and name in ownable else None for name in arguments]
@@ -294,10 +325,39 @@ def _over_members(
                     f"ensemble.{op}: with own_batches, `{name}` must have the {members} members' axis first; "
                     f"got {jnp.shape(value)}"
                 )
-        keys = jax.random.split(key, members)
-        return jax.vmap(function, in_axes=(0, *axes, 0))(train_state, *given, keys)
+        keys, places = jax.random.split(key, members), (0, *axes, 0)
+        return _on(mesh, jax.vmap(function, in_axes=places), places, 0)(train_state, *given, keys)
 
     return mapped
+
+
+def _on(mesh: Mesh | None, function: Callable, axes: Sequence[int | None], result: int) -> Callable:
+    """`function` of all members, computed by each device of a mesh for its own members.
+
+    Args:
+      mesh: the devices; None for one.
+      function: has an axis of members in its result, and in some arguments.
+      axes: the axis of members of each argument, None for arguments that all members share.
+      result: the axis of members of the result.
+    """
+    if mesh is None:
+        return function
+
+    def spec(axis: int | None) -> PartitionSpec:
+        return PartitionSpec() if axis is None else PartitionSpec(*[None] * axis, AXIS)
+
+    # check_vma would have every loop inside say that its start varies over the devices
+    options: dict[str, Any] = {"in_specs": tuple(map(spec, axes)), "out_specs": spec(result), "check_vma": False}
+    return jax.shard_map(function, mesh=mesh, **options)
+
+
+def _devices(op: str, mesh: Mesh | None, train_state: TrainState | Tree) -> Devices:
+    """The devices that have an equal number of members each; without a mesh, those where the members are already."""
+    members = _members(op, train_state)
+    placed = getattr(jax.tree.leaves(train_state)[0], "sharding", None)
+    if mesh is None and isinstance(placed, NamedSharding) and placed.spec[:1] == (AXIS,):
+        mesh = placed.mesh
+    return devices_for(f"ensemble.{op}", mesh, train_state).dividing(members)
 
 
 def _members(op: str, train_state: TrainState | Tree) -> int:

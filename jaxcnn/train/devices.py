@@ -17,7 +17,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxcnn.train.integers import whole
 
-AXIS = "batch"
+AXIS = "devices"
 
 Tree = Any
 T = TypeVar("T")
@@ -30,14 +30,14 @@ def device_mesh(count: int | None = None) -> Mesh:
       count: how many devices; None for all.
 
     Returns:
-      A mesh of one axis, "batch", for the `mesh` of `fit`, `evaluate` and `predict`.
+      A mesh of one axis, "devices", for the `mesh` of `fit`, `evaluate` and `predict`.
 
     Raises:
       ValueError: a count below 1, or above the number of devices of this process.
 
     Example:
       >>> device_mesh(1).shape
-      OrderedDict({'batch': 1})
+      OrderedDict({'devices': 1})
     """
     if count is None:
         return _mesh(jax.devices())
@@ -112,7 +112,14 @@ class Devices:
                 f"fit: `batch_size` must be a multiple of the {self.count} devices of all processes, since batch "
                 f"statistics are those of the whole batch; got {size}"
             )
-        return Devices(_mesh(self.mesh.devices.flat[: _divisor(size, self.count)]))
+        return self.dividing(size)
+
+    def dividing(self, size: int) -> "Devices":
+        """The most of these devices that divide so many examples or members."""
+        if self.mesh is None:
+            return self
+        most = max(count for count in range(1, self.count + 1) if size % count == 0)
+        return self if most == self.count else Devices(_mesh(self.mesh.devices.flat[:most]))
 
     def any(self, answer: bool) -> bool:
         """Whether the answer of any process is True."""
@@ -200,10 +207,6 @@ def one_behind(started: Iterable[T]) -> Iterator[T]:
 
 def _mesh(devices: Iterable[jax.Device]) -> Mesh:
     return Mesh(np.array([*devices]), (AXIS,), axis_types=(AxisType.Auto,))
-
-
-def _divisor(size: int, most: int) -> int:
-    return max(n for n in range(1, most + 1) if size % n == 0)
 
 
 def _is_placed(leaf: Any) -> bool:
