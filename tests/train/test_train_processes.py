@@ -34,7 +34,7 @@ def each(epoch):
         file.write(f"{process} {epoch.number}\\n")
     if action == "dies" and process == 1 and epoch.number == 2:
         os.kill(os.getpid(), signal.SIGKILL)
-    return action == "ends" and process == 1 and epoch.number == 2  # one says it, all end
+    return action == "ends" and process == processes - 1 and epoch.number == 2  # one says it, all end
 
 written = []
 os.replace, replace = lambda a, b, **k: (written.append(str(b)), replace(a, b, **k)), os.replace
@@ -95,28 +95,37 @@ def arrays(folder, process):
         return [file[name] for name in file.files]
 
 
+def assert_same(folder, processes, expected):
+    for process in range(processes):
+        for a, b in zip(arrays(folder, process), arrays(expected, 0), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.long)])
 def test_processes_train_as_one(processes, tmp_path):
-    """12 images to a batch, each process feeds its 6 or 3; one process asks to end, and all do; they go on as one."""
+    """12 images to a batch, each process feeds its 6 or 3. One asks to end, and all do; one prints and writes."""
     alone, together = tmp_path / "alone", tmp_path / "together"
     for folder, count in ((alone, 1), (together, processes)):
-        for action in ("ends", "resumes") if count > 1 else ("trains",):
-            codes, outputs = started(folder, count, action)
-            assert codes == [0] * count, outputs
-            if action != "ends":
-                for process in range(count):
-                    for a, b in zip(arrays(folder, process), arrays(alone, 0), strict=True):
-                        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
-            if count > 1:
-                assert ("epoch 2/4" if action == "ends" else "epoch 4/4") in outputs[0]
-                assert not any("epoch" in output for output in outputs[1:])
-                assert all(output.endswith("written 0\n") for output in outputs[1:])
-                assert not outputs[0].endswith("written 0\n")
-            if action == "ends":
-                assert len((together / "run" / "metrics.csv").read_text().splitlines()) == 3
+        codes, outputs = started(folder, count, "ends")
+        assert codes == [0] * count, outputs
+    assert_same(together, processes, alone)
+    assert "epoch 2/4" in outputs[0]
+    assert not any("epoch" in output for output in outputs[1:])
+    assert [output.endswith("written 0\n") for output in outputs] == [False] + [True] * (processes - 1)
+    assert len((together / "run" / "metrics.csv").read_text().splitlines()) == 3
     assert json.loads((together / "run" / "config.json").read_text())["devices"] == processes
 
 
+@pytest.mark.long
+def test_processes_go_on_with_a_run_of_one(tmp_path):
+    expected, folder = tmp_path / "expected", tmp_path / "folder"
+    for place, count, action in ((expected, 1, "trains"), (folder, 1, "ends"), (folder, 2, "resumes")):
+        codes, outputs = started(place, count, action)
+        assert codes == [0] * count, outputs
+    assert_same(folder, 2, expected)
+
+
+@pytest.mark.long
 def test_if_a_process_dies_the_others_end(tmp_path):
     begin = time.monotonic()
     codes, outputs = started(tmp_path, 2, "dies")
