@@ -107,6 +107,8 @@ ALL = "all"
 
 def devices(text: str) -> int | str:
     """How many devices, or all."""
+    if text != ALL and not re.fullmatch(r"[+-]?\d+", text):
+        raise argparse.ArgumentTypeError(f"must be a number of devices, or {ALL}; got {text}")
     return text if text == ALL else whole(1)(text)
 
 
