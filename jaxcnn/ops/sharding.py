@@ -102,8 +102,8 @@ def cut_ahead(compute: Callable, axes: Sequence[Axes], operands: Sequence[jax.co
     """As `shared_out`, for compilers that cannot call back into this process: the cut is fixed before they run.
 
     On Explicit axes it is that of the operands. On Auto axes only the compiler will know where the operands lie, so it
-    is the usual one: all devices share the first axis of the first operand, which is the batch. Operands that lie
-    elsewhere are sent to where they are needed, so the result is the same.
+    is the usual one: all devices share the batch, the first axis whose name begins with n. Operands that lie elsewhere
+    are sent to where they are needed, so the result is the same.
     """
     here = jax.sharding.get_abstract_mesh()
     *given, result = axes
@@ -114,7 +114,7 @@ def cut_ahead(compute: Callable, axes: Sequence[Axes], operands: Sequence[jax.co
         abstract, devices = context.abstract_mesh, np.array(context.device_assignment)
         names, sizes = (("devices",), (-1,)) if abstract is None else (abstract.axis_names, abstract.axis_sizes)
         mesh = Mesh(devices.reshape(sizes), names, axis_types=(AxisType.Auto,) * len(names))
-        split = {given[0][0]: mesh.axis_names} if given[0] and given[0][0] else {}
+        split = {name: mesh.axis_names for name in [name for name in _names(given) if name.startswith("n")][:1]}
     for a, x in zip(given, operands, strict=True):
         for name, n in zip(a, x.shape, strict=True):
             if name in split and n % _size(mesh, split[name]):
