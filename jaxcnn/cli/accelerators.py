@@ -10,7 +10,6 @@ from pathlib import Path
 import jax
 from jax.sharding import Mesh
 
-from jaxcnn.cli.arguments import ALL
 from jaxcnn.cli.wording import UsageError
 from jaxcnn.train import device_mesh
 
@@ -88,13 +87,15 @@ def default_backend() -> str:
 
 
 def mesh(count: int | str | None) -> Mesh | None:
-    """The mesh of so many devices, or of all; None for what `fit` takes by itself. UsageError for more than there are."""
+    """The mesh of so many devices or of all, None for what `fit` takes by itself; UsageError if there are fewer."""
     if count is None:
         return None
     here = jax.local_device_count()
-    if isinstance(count, int) and count > here:
+    if isinstance(count, str):
+        return device_mesh()
+    if count > here:
         raise UsageError(f"--devices {count} is more than JAX has here: {here}, by jaxcnn doctor")
-    return device_mesh(None if count == ALL else count)
+    return device_mesh(count)
 
 
 def _release(version: str) -> tuple[str, ...]:

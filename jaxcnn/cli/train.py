@@ -110,8 +110,9 @@ def arguments(parser: Parser) -> None:
         nargs="?",
         const=True,
         type=path,
-        help="go on with this run (or that of --run-dir) as it began; only --epochs, --devices and --data-dir may be others. "
-        "With --run-dir a run that has not begun is begun, so that one command serves until all is done",
+        help="go on with this run (or that of --run-dir) as it began; only --epochs, --devices and "
+        "--data-dir may be others. With --run-dir a run that has not begun is begun, so that one command serves until "
+        "all is done",
     )
 
 

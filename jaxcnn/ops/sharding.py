@@ -107,6 +107,7 @@ def cut_ahead(compute: Callable, axes: Sequence[Axes], operands: Sequence[jax.co
     """
     here = jax.sharding.get_abstract_mesh()
     *given, result = axes
+    mesh: Any
     if not here.empty:
         mesh = hidden(here)
         split = _split(given, [getattr(x.sharding, "spec", ()) for x in operands])
@@ -114,7 +115,8 @@ def cut_ahead(compute: Callable, axes: Sequence[Axes], operands: Sequence[jax.co
         abstract, devices = context.abstract_mesh, np.array(context.device_assignment)
         names, sizes = (("devices",), (-1,)) if abstract is None else (abstract.axis_names, abstract.axis_sizes)
         mesh = Mesh(devices.reshape(sizes), names, axis_types=(AxisType.Auto,) * len(names))
-        split = {name: mesh.axis_names for name in [name for name in _names(given) if name.startswith("n")][:1]}
+        batch = [name for name in _names(given) if name.startswith("n")][:1]
+        split = dict.fromkeys(batch, tuple(mesh.axis_names))
     for a, x in zip(given, operands, strict=True):
         for name, n in zip(a, x.shape, strict=True):
             if name in split and n % _size(mesh, split[name]):

@@ -36,14 +36,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 from jax.tree_util import DictKey, GetAttrKey
 
 from jaxcnn import train
 from jaxcnn.data import to_float
+from jaxcnn.population.members import devices_of, members_of, on_devices, over_members
 from jaxcnn.train import TrainState
 from jaxcnn.train.compiled import kept
-from jaxcnn.train.devices import AXIS, Devices, devices_for
+from jaxcnn.train.devices import Devices, devices_for
 from jaxcnn.train.evaluation import in_batches
 from jaxcnn.train.examples import match_images
 from jaxcnn.train.integers import whole
@@ -146,7 +147,7 @@ def member(train_state: TrainState, index: int) -> TrainState:
       ValueError: an index out of range, a train state that is no ensemble's.
     """
     check_alive("ensemble.member", train_state)
-    members = _members("member", train_state)
+    members = members_of("member", train_state)
     if not -members <= operator.index(index) < members:
         raise ValueError(f"ensemble.member: `index` must be {-members} to {members - 1}; got {index}")
     return jax.tree.map(lambda leaf: leaf[index], train_state)
@@ -175,7 +176,7 @@ def sweep(train_state: TrainState, **hyperparameters: jax.typing.ArrayLike) -> T
       >>> train_state = start(models.create("lenet5"), jax.random.key(0), 3, optimizer)
       >>> train_state = sweep(train_state, learning_rate=[0.1, 0.2, 0.4], momentum=[0.9, 0.9, 0.0])
     """
-    members = _members("sweep", train_state)
+    members = members_of("sweep", train_state)
     values = {name: jnp.asarray(given) for name, given in hyperparameters.items()}
     scheduled = _injected(train_state.opt_state, "hyperparams_states")
     settable = _injected(train_state.opt_state, "hyperparams") - scheduled
@@ -211,7 +212,7 @@ def make_step(step: Callable, *, own_batches: bool = False) -> Callable:
     Raises:
       ValueError: when called, a train state that is no ensemble's; batches that are not one for each member.
     """
-    return _over_members("make_step", step, ("images", "labels", "mask"), ("images", "labels", "mask"), own_batches)
+    return over_members("make_step", step, ("images", "labels", "mask"), ("images", "labels", "mask"), own_batches)
 
 
 def make_steps(step: Callable, *, own_batches: bool = False, mesh: Mesh | None = None) -> Callable:
@@ -237,14 +238,14 @@ def make_steps(step: Callable, *, own_batches: bool = False, mesh: Mesh | None =
 
     @functools.cache
     def program(mesh: Mesh | None) -> Callable:
-        mapped = _over_members("make_steps", several, arguments, ("indices", "mask"), own_batches, mesh)
+        mapped = over_members("make_steps", several, arguments, ("indices", "mask"), own_batches, mesh)
         return jax.jit(mapped, donate_argnums=0)
 
     if devices_for("ensemble.make_steps", mesh).mesh is None:
         return program(None)
 
     def steps(train_state, *rest):
-        devices = _devices("make_steps", mesh, train_state)
+        devices = devices_of("make_steps", mesh, train_state)
         return program(devices.mesh)(devices.shared(train_state), *devices.everywhere(rest))
 
     return steps
@@ -278,7 +279,7 @@ def predict(
     match_images("ensemble.predict", model, x, "x")
     check_alive("ensemble.predict", train_state.weights)
     # a train state without an optimizer's state will do
-    weights, devices = train_state.weights, _devices("predict", mesh, train_state.weights)
+    weights, devices = train_state.weights, devices_of("predict", mesh, train_state.weights)
     loss = train_state.loss
 
     def make(apply):
@@ -286,11 +287,12 @@ def predict(
             return probabilities(loss, apply(params, state, to_float(x))[0])
 
         every = jax.vmap(one, in_axes=(0, 0, None), out_axes=1)  # images first: (N, members, …)
-        return jax.jit(_on(devices.mesh, every, (0, 0, None), 1))
+        return jax.jit(on_devices(devices.mesh, every, (0, 0, None), 1))
 
     function = kept(model.apply, ("ensemble", meaning(loss).activation, devices.mesh), make)
     # the members are in their places, and the images go to all of them
-    each = in_batches("ensemble.predict", function, *devices.shared(weights), x, batch_size, Devices())
+    params, state = devices.shared(weights)
+    each = in_batches("ensemble.predict", function, params, state, x, batch_size, Devices())
     each = np.moveaxis(each, 1, 0)
     return each.mean(axis=0), each
 
@@ -303,70 +305,3 @@ def _injected(opt_state: Tree, field: str) -> set[str]:
     paths = [path for path, _ in jax.tree.leaves_with_path(opt_state)]
     steps = [step for path in paths for step in itertools.pairwise(path)]
     return {entry.key for at, entry in steps if at == GetAttrKey(field) and isinstance(entry, DictKey)}
-
-
-def _over_members(
-    op: str,
-    function: Callable,
-    arguments: Sequence[str],
-    ownable: Sequence[str],
-    own_batches: bool,
-    mesh: Mesh | None = None,
-) -> Callable:
-    """`function(train_state, *arguments, key)` mapped over members: those arguments that each may have its own of."""
-    axes = [0 if own_batches and name in ownable else None for name in arguments]
-
-    def mapped(train_state, *rest):
-        *given, key = rest
-        members = _members(op, train_state)
-        for name, axis, value in zip(arguments, axes, given, strict=True):
-            if axis == 0 and jnp.shape(value)[:1] != (members,):
-                raise ValueError(
-                    f"ensemble.{op}: with own_batches, `{name}` must have the {members} members' axis first; "
-                    f"got {jnp.shape(value)}"
-                )
-        keys, places = jax.random.split(key, members), (0, *axes, 0)
-        return _on(mesh, jax.vmap(function, in_axes=places), places, 0)(train_state, *given, keys)
-
-    return mapped
-
-
-def _on(mesh: Mesh | None, function: Callable, axes: Sequence[int | None], result: int) -> Callable:
-    """`function` of all members, computed by each device of a mesh for its own members.
-
-    Args:
-      mesh: the devices; None for one.
-      function: has an axis of members in its result, and in some arguments.
-      axes: the axis of members of each argument, None for arguments that all members share.
-      result: the axis of members of the result.
-    """
-    if mesh is None:
-        return function
-
-    def spec(axis: int | None) -> PartitionSpec:
-        return PartitionSpec() if axis is None else PartitionSpec(*[None] * axis, AXIS)
-
-    # check_vma would have every loop inside say that its start varies over the devices
-    options: dict[str, Any] = {"in_specs": tuple(map(spec, axes)), "out_specs": spec(result), "check_vma": False}
-    return jax.shard_map(function, mesh=mesh, **options)
-
-
-def _devices(op: str, mesh: Mesh | None, train_state: TrainState | Tree) -> Devices:
-    """The devices that have an equal number of members each; without a mesh, those where the members are already."""
-    members = _members(op, train_state)
-    placed = getattr(jax.tree.leaves(train_state)[0], "sharding", None)
-    if mesh is None and isinstance(placed, NamedSharding) and placed.spec[:1] == (AXIS,):
-        mesh = placed.mesh
-    return devices_for(f"ensemble.{op}", mesh, train_state).dividing(members)
-
-
-def _members(op: str, train_state: TrainState | Tree) -> int:
-    """The number of members: the length of the leading axis of all arrays."""
-    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(train_state)]
-    counts = {shape[:1] for shape in shapes}
-    if len(counts) != 1 or counts == {()}:
-        raise ValueError(
-            f"ensemble.{op}: `train_state` must be an ensemble's, all its arrays with the members' axis first; got "
-            f"shapes {shapes}"
-        )
-    return counts.pop()[0]

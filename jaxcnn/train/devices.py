@@ -182,7 +182,7 @@ def devices_for(op: str, mesh: Mesh | None, *given: Tree, all_processes: bool = 
     if all_processes and jax.process_count() > 1:
         return Devices(_mesh(jax.devices()))
     here = jax.local_devices()
-    by_default = len(here) > 1 and here[0].platform != "cpu" and jax.config.jax_default_device is None
+    by_default = len(here) > 1 and here[0].platform != "cpu" and getattr(jax.config, "jax_default_device", None) is None
     return Devices(_mesh(here)) if by_default else Devices()
 
 

@@ -180,7 +180,9 @@ def fit(
             {
                 "images": images,
                 "labels": labels,
-                "the values of `initial` or of the run in `run_dir`": fingerprint((train_state.params, train_state.state)),
+                "the values of `initial` or of the run in `run_dir`": fingerprint(
+                    (train_state.params, train_state.state)
+                ),
                 "epochs": (epochs, len(history)),
                 "batch_size": batch_size,
                 "seed": seed,

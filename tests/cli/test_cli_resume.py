@@ -92,7 +92,9 @@ def test_a_number_beyond_all_bounds_in_command_json_names_the_field(run, tmp_pat
     assert re.search(r"command\.json: .*'seed'; found '1180591620717411303424'", capsys.readouterr().err)
 
 
-@pytest.mark.parametrize("field", ["dataset", "model", "epochs", "classes", "augment", "data_dir", "keep", "size", "devices"])
+@pytest.mark.parametrize(
+    "field", ["dataset", "model", "epochs", "classes", "augment", "data_dir", "keep", "size", "devices"]
+)
 def test_a_wrong_type_in_command_json_names_the_field(run, field, tmp_path, capsys):
     folder = shutil.copytree(run, tmp_path / "run")
     asked = json.loads((folder / "command.json").read_text())

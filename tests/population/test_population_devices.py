@@ -1,4 +1,4 @@
-"""The members of an ensemble on several devices: what one device computes, each device its own members, nothing sent."""
+"""The members of an ensemble on several devices: the values of one device, and nothing is sent."""
 
 import re
 
@@ -13,6 +13,7 @@ from jaxcnn.data import epoch_plan
 from jaxcnn.layers import BatchNorm, Conv, Dense, Dropout, Flatten, Relu, serial
 from jaxcnn.models import Model
 from jaxcnn.population import ensemble
+from jaxcnn.population.members import over_members
 
 WHOLE = Model("whole", serial(Conv(2, 3), BatchNorm(), Relu(), Flatten(), Dropout(0.2), Dense(4)), (6, 6, 1), 4)
 RNG = np.random.default_rng(0)
@@ -66,7 +67,7 @@ def test_nothing_is_sent_between_devices():
     mesh = train.device_mesh(4)
     train_state, _ = trained(mesh)
     several = train.make_steps(train.make_step(WHOLE.apply, OPTIMIZER))
-    over = ensemble._over_members("make_steps", several, ["a", "b", "c", "d", "e"], [], False, mesh)
+    over = over_members("make_steps", several, ["a", "b", "c", "d", "e"], [], False, mesh)
     whole = jax.device_put((IMAGES, LABELS, *epoch_plan(24, 8, seed=0)), NamedSharding(mesh, PartitionSpec()))
     program = jax.jit(over).lower(train_state, *whole, 3, jax.random.key(1)).compile().as_text()
     assert "while" in program

@@ -19,7 +19,8 @@ MODEL = Model("conv", serial(Conv(8, 3), BatchNorm(), Relu(), Flatten(), Dense(1
 OPTIMIZER = optax.adam(0.01)
 PLATFORMS = ("tpu", "cuda", "cpu")
 # of StableHLO: the precision of a product, and the dtypes of its operands
-PRODUCT = r"(?:dot_general|stablehlo\.convolution).*?(?:precision = \[|<precision )(\w+).*: \(tensor<([^>]*)>, tensor<([^>]*)>"
+PRECISION = r"(?:dot_general|stablehlo\.convolution).*?(?:precision = \[|<precision )(\w+)"
+PRODUCT = PRECISION + r".*: \(tensor<([^>]*)>, tensor<([^>]*)>"
 
 
 def lowered(platform, policy=None):
