@@ -36,8 +36,8 @@ def device_mesh(count: int | None = None) -> Mesh:
       ValueError: a count below 1, or above the number of devices of this process.
 
     Example:
-      >>> device_mesh(1).shape
-      OrderedDict({'devices': 1})
+      >>> dict(device_mesh(1).shape)
+      {'devices': 1}
     """
     if count is None:
         return _mesh(jax.devices())
