@@ -128,7 +128,13 @@ def cut_ahead(compute: Callable, axes: Sequence[Axes], operands: Sequence[jax.co
         return lax.psum(share, over) if over else share
 
     places = [_spec(a, split) for a in axes]
-    return jax.shard_map(own_share, mesh=mesh, in_specs=tuple(places[:-1]), out_specs=places[-1], check_vma=False)
+    cut = jax.shard_map(own_share, mesh=mesh, in_specs=tuple(places[:-1]), out_specs=places[-1], check_vma=False)
+
+    def function(*operands):
+        with use_abstract_mesh(hidden(jax.sharding.get_abstract_mesh())):  # jax 0.7 sets the user's mesh again
+            return cut(*operands)
+
+    return function
 
 
 def is_shared_out(context) -> bool:
