@@ -8,6 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import jax
+from jax.sharding import Mesh
+
+from jaxcnn.cli.wording import UsageError
+from jaxcnn.train import device_mesh
 
 TPU_VARIABLES = ("COLAB_TPU_ADDR", "TPU_NAME", "TPU_ACCELERATOR_TYPE", "TPU_WORKER_ID")
 TPU_DEVICES = ("accel*", "vfio/[0-9]*")
@@ -80,6 +84,18 @@ def unused(
 def default_backend() -> str:
     """The platform that JAX computes on; it is the CPU if a plugin cannot start."""
     return jax.default_backend()
+
+
+def mesh(count: int | str | None) -> Mesh | None:
+    """The mesh of so many devices or of all, None for what `fit` takes by itself; UsageError if there are fewer."""
+    if count is None:
+        return None
+    here = jax.local_device_count()
+    if isinstance(count, str):
+        return device_mesh()
+    if count > here:
+        raise UsageError(f"--devices {count} is more than JAX has here: {here}, by jaxcnn doctor")
+    return device_mesh(count)
 
 
 def _release(version: str) -> tuple[str, ...]:

@@ -102,6 +102,16 @@ def size(text: str) -> tuple[int, int]:
     return sides
 
 
+ALL = "all"
+
+
+def devices(text: str) -> int | str:
+    """How many devices, or all."""
+    if text != ALL and not re.fullmatch(r"[+-]?\d+", text):
+        raise argparse.ArgumentTypeError(f"must be a number of devices, or {ALL}; got {text}")
+    return text if text == ALL else whole(1)(text)
+
+
 def path(text: str) -> Path:
     """A path; an empty word is an error."""
     if not text:

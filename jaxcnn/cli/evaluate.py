@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jax.sharding import Mesh
 
 from jaxcnn import data
-from jaxcnn.cli import run, settings
-from jaxcnn.cli.arguments import Parser, path
+from jaxcnn.cli import accelerators, run, settings
+from jaxcnn.cli.arguments import Parser, devices, path
 from jaxcnn.cli.recipes import images
 from jaxcnn.cli.wording import plural, said_of
 from jaxcnn.train import score
@@ -28,11 +29,17 @@ def arguments(parser: Parser) -> None:
         type=path,
         help="where the dataset's files are, if no longer where they were",
     )
+    parser.add_argument(
+        "--devices",
+        metavar="all|N",
+        type=devices,
+        help="how many devices share the images; by default all GPUs or TPUs that JAX has here",
+    )
 
 
 def command(given: Mapping[str, Any]) -> int:
     """Evaluate a run."""
-    run_dir = given["run"]
+    run_dir, mesh = given["run"], accelerators.mesh(given.get("devices"))
     model, _, _ = run.load_model(run_dir)
     asked = settings.read(run_dir)
     splits = images(
@@ -42,7 +49,7 @@ def command(given: Mapping[str, Any]) -> int:
         asked.classes,
         skip_unreadable=asked.skip_unreadable,
     )
-    matrix, _ = report(run_dir, splits.test)
+    matrix, _ = report(run_dir, splits.test, mesh)
     off = matrix * (1 - np.eye(len(matrix), dtype=int))
     for flat in np.argsort(off, axis=None, kind="stable")[::-1][:MISTAKES]:
         true, predicted = np.unravel_index(flat, off.shape)
@@ -52,13 +59,13 @@ def command(given: Mapping[str, Any]) -> int:
     return 0
 
 
-def report(run_dir: Path, test: data.Dataset) -> tuple[np.ndarray, bool]:
+def report(run_dir: Path, test: data.Dataset, mesh: Mesh | None) -> tuple[np.ndarray, bool]:
     """Print a run's score, and write it and the pictures into its folder.
 
     Returns:
       (matrix, written): the confusion matrix, and whether all files could be written; if not, the reason is printed.
     """
-    found = score(run_dir, test)
+    found = score(run_dir, test, mesh=mesh)
     loss, accuracy = found.scores["loss"], found.scores["accuracy"]
     print(f"test loss {loss:.4f}, test accuracy {accuracy:.2%} on {plural(len(test), 'image')}", flush=True)
     try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jaxcnn.cli.arguments import MOST
+from jaxcnn.cli.arguments import ALL, MOST
 from jaxcnn.cli.recipes import AUGMENTS, RECIPES
 from jaxcnn.cli.wording import NONE, UsageError
 from jaxcnn.data import DataError
@@ -36,6 +36,7 @@ class Settings:
     patience: int | None
     seed: int
     skip_unreadable: bool
+    devices: int | str | None
     data_dir: Path | None
 
     @property
@@ -64,6 +65,7 @@ def settings(given: Mapping[str, Any]) -> Settings:
         "patience": None,
         "seed": 0,
         "skip_unreadable": False,
+        "devices": None,
         "data_dir": None,
     }
     return _checked(Settings(**(usual | {name: given[name] for name in given if name in usual})))
@@ -87,12 +89,13 @@ def _checked(asked: Settings) -> Settings:
 
 
 def gone_on_with(recorded: Settings, given: Mapping[str, Any], run_dir: Path, finished: int) -> Settings:
-    """The settings of a run that is resumed: its own, but `given` may have more epochs and another folder of the data.
+    """The settings of a run that is resumed: its own, but `given` may have more epochs, other devices and
+    another folder of the data.
 
     Raises:
       UsageError: another value of any other flag; the message names both values.
     """
-    may_change = {"epochs", "data_dir"}
+    may_change = {"epochs", "devices", "data_dir"}
     differing = [
         f"{_flag(name)} {_written(given[name])} (it began with {_written(value)})"
         for name, value in vars(recorded).items()
@@ -212,5 +215,9 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "patience": (lambda value: value is None or _is_whole(1)(value), "a whole number of at least 1, or null"),
     "seed": (_is_whole(0), "a whole number"),
     "skip_unreadable": (lambda value: type(value) is bool, "true or false"),
+    "devices": (
+        lambda value: value in (None, ALL) or _is_whole(1)(value),
+        "a whole number of at least 1, all, or null",
+    ),
     "data_dir": (lambda value: value is None or isinstance(value, str), "a path or null"),
 }

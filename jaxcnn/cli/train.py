@@ -13,8 +13,8 @@ from typing import Any
 import optax
 
 from jaxcnn import data, train, weights
-from jaxcnn.cli import run, settings
-from jaxcnn.cli.arguments import MOST, Parser, number, one_of, path, size, whole
+from jaxcnn.cli import accelerators, run, settings
+from jaxcnn.cli.arguments import MOST, Parser, devices, number, one_of, path, size, whole
 from jaxcnn.cli.evaluate import report
 from jaxcnn.cli.exit_codes import DONE, FAILED, INTERRUPTED, TERMINATED
 from jaxcnn.cli.recipes import AUGMENTS, fitting, images, with_validation
@@ -91,6 +91,13 @@ def arguments(parser: Parser) -> None:
         "--skip-unreadable", action="store_true", help="leave out images of a folder that cannot be read, and name them"
     )
     add(
+        "--devices",
+        metavar="all|N",
+        type=devices,
+        help="how many devices share each batch; by default all GPUs or TPUs that JAX has here. The result is that of "
+        "one, but for rounding",
+    )
+    add(
         "--data-dir",
         metavar="FOLDER",
         type=path,
@@ -103,8 +110,9 @@ def arguments(parser: Parser) -> None:
         nargs="?",
         const=True,
         type=path,
-        help="go on with this run (or that of --run-dir) as it began; only --epochs and --data-dir may be others. "
-        "With --run-dir a run that has not begun is begun, so that one command serves until all is done",
+        help="go on with this run (or that of --run-dir) as it began; only --epochs, --devices and "
+        "--data-dir may be others. With --run-dir a run that has not begun is begun, so that one command serves until "
+        "all is done",
     )
 
 
@@ -117,6 +125,7 @@ def command(given: Mapping[str, Any]) -> int:
         given["augment"] = ()
     run_dir, asked, finished = _place(given)
     shape = data.describe(asked.dataset).image_shape or asked.shape
+    accelerators.mesh(asked.devices)
     fitting(asked.model, shape, create(asked.model).num_classes)  # an error before anything is read
     splits = images(asked.dataset, asked.data_dir, shape, asked.classes, skip_unreadable=asked.skip_unreadable)
     model = fitting(asked.model, splits.train.input_shape, len(splits.train.classes))
@@ -137,7 +146,7 @@ def command(given: Mapping[str, Any]) -> int:
         return TERMINATED if "TERM" in stop.args else INTERRUPTED if isinstance(stop, KeyboardInterrupt) else FAILED
     if asked.keep == "last":
         _save(run_dir, model, train_state, training)
-    _, written = report(run_dir, splits.test)
+    _, written = report(run_dir, splits.test, accelerators.mesh(asked.devices))
     return DONE if written else FAILED
 
 
@@ -218,6 +227,7 @@ def _trained(
         loss=model.loss,
         seed=asked.seed,
         augment=augment.chain(*varied) if varied else None,
+        mesh=accelerators.mesh(asked.devices),
         callbacks=callbacks,
         run_dir=run_dir,
         resume=run.is_begun(run_dir),
@@ -236,7 +246,7 @@ def _tell_of(stop: BaseException, asked: Settings, run_dir: Path, test: data.Dat
     if by_hand:
         print(file=sys.stderr)  # a new line after ^C and the rest of the progress bar
     if finished:
-        report(run_dir, test)
+        report(run_dir, test, accelerators.mesh(asked.devices))
     if by_hand:
         where = f"after epoch {finished} of {asked.epochs}" if finished else "before an epoch was finished"
         print(f"jaxcnn: stopped {where}; to go on: {run.go_on_by(run_dir)}", file=sys.stderr, flush=True)

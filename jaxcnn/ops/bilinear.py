@@ -190,11 +190,13 @@ def _lowering(compute: Callable, shape: Callable, axes: Callable, platform: str 
 
         # A custom partitioning calls back into this process, so an exported program has none and gathers its operands.
         shared = sharding.is_shared_out(module.axis_context) and not exported
-        function = (
-            sharding.shared_out(computed, axes(*ctx.avals_in, **static), ctx.avals_out[0]) if shared else computed
-        )
+        names, function = axes(*ctx.avals_in, **static), computed
         inside = ctx.replace(avals_in=[sharding.without_placement(x) for x in ctx.avals_in])
         with use_abstract_mesh(sharding.hidden(jax.sharding.get_abstract_mesh())):
+            if shared and sharding.NO_CALLBACKS.intersection(module.platforms):
+                function = sharding.cut_ahead(computed, names, ctx.avals_in, module.axis_context)
+            elif shared:
+                function = sharding.shared_out(computed, names, ctx.avals_out[0])
             return mlir.lower_fun(function, multiple_results=False)(inside, *operands)
 
     return rule

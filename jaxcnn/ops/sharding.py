@@ -28,6 +28,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, use_abstr
 # jax 0.7 has it in jax.experimental.
 enable_x64: Any = (jax if hasattr(jax, "enable_x64") else jax.experimental).enable_x64
 
+NO_CALLBACKS = {"tpu"}  # platforms where custom_partitioning does not work: https://github.com/jax-ml/jax/issues/38196
+
 Axes = tuple[str | None, ...]
 Split = dict[str, tuple[str, ...]]  # the mesh axes over which a named axis is shared out
 
@@ -93,6 +95,45 @@ def shared_out(compute: Callable, axes: Sequence[Axes], whole: jax.core.ShapedAr
         reduction_factors=tuple(sorted(summed)),
         need_replication_factors=tuple(word for of_one in words for word in of_one if word.startswith("whole")),
     )
+    return function
+
+
+def cut_ahead(compute: Callable, axes: Sequence[Axes], operands: Sequence[jax.core.ShapedArray], context) -> Callable:
+    """As `shared_out`, for compilers that cannot call back into this process: the cut is fixed before they run.
+
+    On Explicit axes it is that of the operands. On Auto axes only the compiler will know where the operands lie, so it
+    is the usual one: all devices share the batch, the first axis whose name begins with n. Operands that lie elsewhere
+    are sent to where they are needed, so the result is the same.
+    """
+    here = jax.sharding.get_abstract_mesh()
+    *given, result = axes
+    mesh: Any
+    if not here.empty:
+        mesh = hidden(here)
+        split = _split(given, [getattr(x.sharding, "spec", ()) for x in operands])
+    else:
+        abstract, devices = context.abstract_mesh, np.array(context.device_assignment)
+        names, sizes = (("devices",), (-1,)) if abstract is None else (abstract.axis_names, abstract.axis_sizes)
+        mesh = Mesh(devices.reshape(sizes), names, axis_types=(AxisType.Auto,) * len(names))
+        batch = [name for name in _names(given) if name.startswith("n")][:1]
+        split = dict.fromkeys(batch, tuple(mesh.axis_names))
+    for a, x in zip(given, operands, strict=True):
+        for name, n in zip(a, x.shape, strict=True):
+            if name in split and n % _size(mesh, split[name]):
+                del split[name]
+    over = tuple(axis for name in split if name not in result for axis in split[name])
+
+    def own_share(*parts):
+        share = compute(*parts)
+        return lax.psum(share, over) if over else share
+
+    places = [_spec(a, split) for a in axes]
+    cut = jax.shard_map(own_share, mesh=mesh, in_specs=tuple(places[:-1]), out_specs=places[-1], check_vma=False)
+
+    def function(*operands):
+        with use_abstract_mesh(hidden(jax.sharding.get_abstract_mesh())):  # jax 0.7 sets the user's mesh again
+            return cut(*operands)
+
     return function
 
 

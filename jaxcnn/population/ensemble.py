@@ -26,6 +26,7 @@ random numbers of training and, if you like, in their batches and hyper-paramete
 """
 
 import dataclasses
+import functools
 import itertools
 import operator
 from collections.abc import Callable, Sequence
@@ -35,12 +36,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 from jax.tree_util import DictKey, GetAttrKey
 
 from jaxcnn import train
 from jaxcnn.data import to_float
+from jaxcnn.population.members import devices_of, members_of, on_devices, over_members
 from jaxcnn.train import TrainState
 from jaxcnn.train.compiled import kept
+from jaxcnn.train.devices import Devices, devices_for
 from jaxcnn.train.evaluation import in_batches
 from jaxcnn.train.examples import match_images
 from jaxcnn.train.integers import whole
@@ -143,7 +147,7 @@ def member(train_state: TrainState, index: int) -> TrainState:
       ValueError: an index out of range, a train state that is no ensemble's.
     """
     check_alive("ensemble.member", train_state)
-    members = _members("member", train_state)
+    members = members_of("member", train_state)
     if not -members <= operator.index(index) < members:
         raise ValueError(f"ensemble.member: `index` must be {-members} to {members - 1}; got {index}")
     return jax.tree.map(lambda leaf: leaf[index], train_state)
@@ -172,7 +176,7 @@ def sweep(train_state: TrainState, **hyperparameters: jax.typing.ArrayLike) -> T
       >>> train_state = start(models.create("lenet5"), jax.random.key(0), 3, optimizer)
       >>> train_state = sweep(train_state, learning_rate=[0.1, 0.2, 0.4], momentum=[0.9, 0.9, 0.0])
     """
-    members = _members("sweep", train_state)
+    members = members_of("sweep", train_state)
     values = {name: jnp.asarray(given) for name, given in hyperparameters.items()}
     scheduled = _injected(train_state.opt_state, "hyperparams_states")
     settable = _injected(train_state.opt_state, "hyperparams") - scheduled
@@ -208,15 +212,18 @@ def make_step(step: Callable, *, own_batches: bool = False) -> Callable:
     Raises:
       ValueError: when called, a train state that is no ensemble's; batches that are not one for each member.
     """
-    return _over_members("make_step", step, ("images", "labels", "mask"), ("images", "labels", "mask"), own_batches)
+    return over_members("make_step", step, ("images", "labels", "mask"), ("images", "labels", "mask"), own_batches)
 
 
-def make_steps(step: Callable, *, own_batches: bool = False) -> Callable:
+def make_steps(step: Callable, *, own_batches: bool = False, mesh: Mesh | None = None) -> Callable:
     """Many steps of an ensemble in one dispatch, made from the step of one model.
 
     Args:
       step: from `jaxcnn.train.make_step`.
       own_batches: whether each member has a plan of its own, `(members, steps, batch)`; else all share one.
+      mesh: the devices, such as `train.device_mesh(4)`; by default all accelerators of this process. Each has an equal
+        number of members, which it trains alone; so as many take part as divide the members. Examples that are on each
+        of them, by `jax.device_put(images, NamedSharding(mesh, PartitionSpec()))`, are not sent again by each call.
 
     Returns:
       `(train_state, images, labels, indices, mask, count, key) -> (train_state, sums)` as of `jaxcnn.train.make_steps`,
@@ -227,14 +234,29 @@ def make_steps(step: Callable, *, own_batches: bool = False) -> Callable:
       ValueError: as `make_step`.
     """
     arguments = ("images", "labels", "indices", "mask", "count")
-    steps = _over_members("make_steps", train.make_steps(step), arguments, ("indices", "mask"), own_batches)
-    return jax.jit(steps, donate_argnums=0)
+    several = train.make_steps(step)
+
+    @functools.cache
+    def program(mesh: Mesh | None) -> Callable:
+        mapped = over_members("make_steps", several, arguments, ("indices", "mask"), own_batches, mesh)
+        return jax.jit(mapped, donate_argnums=0)
+
+    if devices_for("ensemble.make_steps", mesh).mesh is None:
+        return program(None)
+
+    def steps(train_state, *rest):
+        devices = devices_of("make_steps", mesh, train_state)
+        return program(devices.mesh)(devices.shared(train_state), *devices.everywhere(rest))
+
+    return steps
 
 
 # ---------------------------------------------------------------------------------------------------------- prediction
 
 
-def predict(model: Network, train_state: TrainState, x: Any, *, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+def predict(
+    model: Network, train_state: TrainState, x: Any, *, batch_size: int, mesh: Mesh | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Class probabilities of an ensemble, the mean over its members; plain outputs after a loss function of your own.
 
         mean = 1/M Σ_m each[m]
@@ -244,6 +266,7 @@ def predict(model: Network, train_state: TrainState, x: Any, *, batch_size: int)
       train_state: the ensemble's.
       x: images `(N, *input_shape)`, uint8 or floating.
       batch_size: images at a time.
+      mesh: the devices, as in `make_steps`; members that lie on several devices already stay there.
 
     Returns:
       (mean, each): `(N, classes)`, and the probabilities of each member, `(members, N, classes)`, as NumPy arrays.
@@ -255,17 +278,22 @@ def predict(model: Network, train_state: TrainState, x: Any, *, batch_size: int)
     """
     match_images("ensemble.predict", model, x, "x")
     check_alive("ensemble.predict", train_state.weights)
-    _members("predict", train_state.weights)  # a train state without an optimizer's state will do
+    # a train state without an optimizer's state will do
+    weights, devices = train_state.weights, devices_of("predict", mesh, train_state.weights)
     loss = train_state.loss
 
     def make(apply):
         def one(params, state, x):
             return probabilities(loss, apply(params, state, to_float(x))[0])
 
-        return jax.jit(jax.vmap(one, in_axes=(0, 0, None), out_axes=1))  # images first: (N, members, …)
+        every = jax.vmap(one, in_axes=(0, 0, None), out_axes=1)  # images first: (N, members, …)
+        return jax.jit(on_devices(devices.mesh, every, (0, 0, None), 1))
 
-    function = kept(model.apply, ("ensemble", meaning(loss).activation), make)
-    each = np.moveaxis(in_batches("ensemble.predict", function, *train_state.weights, x, batch_size), 1, 0)
+    function = kept(model.apply, ("ensemble", meaning(loss).activation, devices.mesh), make)
+    # the members are in their places, and the images go to all of them
+    params, state = devices.shared(weights)
+    each = in_batches("ensemble.predict", function, params, state, x, batch_size, Devices())
+    each = np.moveaxis(each, 1, 0)
     return each.mean(axis=0), each
 
 
@@ -277,36 +305,3 @@ def _injected(opt_state: Tree, field: str) -> set[str]:
     paths = [path for path, _ in jax.tree.leaves_with_path(opt_state)]
     steps = [step for path in paths for step in itertools.pairwise(path)]
     return {entry.key for at, entry in steps if at == GetAttrKey(field) and isinstance(entry, DictKey)}
-
-
-def _over_members(
-    op: str, function: Callable, arguments: Sequence[str], ownable: Sequence[str], own_batches: bool
-) -> Callable:
-    """`function(train_state, *arguments, key)` mapped over members: those arguments that each may have its own of."""
-    axes = [0 if own_batches and name in ownable else None for name in arguments]
-
-    def mapped(train_state, *rest):
-        *given, key = rest
-        members = _members(op, train_state)
-        for name, axis, value in zip(arguments, axes, given, strict=True):
-            if axis == 0 and jnp.shape(value)[:1] != (members,):
-                raise ValueError(
-                    f"ensemble.{op}: with own_batches, `{name}` must have the {members} members' axis first; "
-                    f"got {jnp.shape(value)}"
-                )
-        keys = jax.random.split(key, members)
-        return jax.vmap(function, in_axes=(0, *axes, 0))(train_state, *given, keys)
-
-    return mapped
-
-
-def _members(op: str, train_state: TrainState | Tree) -> int:
-    """The number of members: the length of the leading axis of all arrays."""
-    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(train_state)]
-    counts = {shape[:1] for shape in shapes}
-    if len(counts) != 1 or counts == {()}:
-        raise ValueError(
-            f"ensemble.{op}: `train_state` must be an ensemble's, all its arrays with the members' axis first; got "
-            f"shapes {shapes}"
-        )
-    return counts.pop()[0]

@@ -3,6 +3,7 @@
 from jaxcnn.moved import moved
 from jaxcnn.train import losses, metrics
 from jaxcnn.train.callbacks import Best, Callback, EarlyStopping, Epoch
+from jaxcnn.train.devices import device_mesh
 from jaxcnn.train.evaluation import evaluate, outputs, predict
 from jaxcnn.train.fitting import NonFiniteLoss, fit
 from jaxcnn.train.gradient import value_and_grad
@@ -24,6 +25,7 @@ __all__ = [
     "Score",
     "TrainState",
     "decayed",
+    "device_mesh",
     "evaluate",
     "fit",
     "group_params",

@@ -10,11 +10,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from jaxcnn.data import to_float
 from jaxcnn.files.trees import flatten
 from jaxcnn.ops.sharding import rows
 from jaxcnn.train.compiled import kept, template
+from jaxcnn.train.devices import Devices, devices_for, one_behind
 from jaxcnn.train.examples import check_model, check_pixels, labeled_images, match_images
 from jaxcnn.train.integers import whole
 from jaxcnn.train.keywords import hinted
@@ -27,7 +29,13 @@ from jaxcnn.train.step import batch_sums, check_alive
 
 @hinted(positional=3)
 def evaluate(
-    model: Network, train_state: TrainState, data: Any, *, batch_size: int, policy: Policy | None = None
+    model: Network,
+    train_state: TrainState,
+    data: Any,
+    *,
+    batch_size: int,
+    policy: Policy | None = None,
+    mesh: Mesh | None = None,
 ) -> dict[str, float]:
     """Loss and accuracy on labeled images: exact means over all of them, however they are cut into batches.
 
@@ -38,8 +46,10 @@ def evaluate(
       data: as in `fit`.
       batch_size: images at a time.
       policy: the dtypes, as in `fit`.
+      mesh: the devices that share each batch; by default all accelerators of this process. Arrays that lie on several
+        devices already stay there. If the mesh has devices of several processes, all call this with the same data.
 
-      Returns:
+    Returns:
         `{"loss": …, "accuracy": …}`; only the loss if that is a function of your own (see `losses.Classification`).
 
     Raises:
@@ -47,16 +57,23 @@ def evaluate(
     """
     check_single("evaluate", model, train_state)
     pair = labeled_images("evaluate", model, data, "data", train_state.loss)
-    return scores(model, train_state, pair, batch_size, policy)
+    devices = devices_for("evaluate", mesh, train_state.weights, pair)
+    return scores(model, train_state, pair, batch_size, policy, devices)
 
 
 def predict(
-    model: Network, train_state: TrainState, x: Any, *, batch_size: int, policy: Policy | None = None
+    model: Network,
+    train_state: TrainState,
+    x: Any,
+    *,
+    batch_size: int,
+    policy: Policy | None = None,
+    mesh: Mesh | None = None,
 ) -> np.ndarray:
     """Class probabilities of images; after a loss of your own, the plain outputs (see `losses.Classification`).
 
     Args:
-      model, train_state, batch_size, policy: as in `evaluate`.
+      model, train_state, batch_size, policy, mesh: as in `evaluate`.
       x: images `(N, *input_shape)`, uint8 or floating.
 
     Returns:
@@ -74,7 +91,8 @@ def predict(
         return jax.jit(lambda params, state, x: probabilities(loss, apply(params, state, to_float(x))[0]))
 
     function = kept(model.apply, ("predict", meaning(loss).activation, policy), make)
-    return in_batches("predict", function, *train_state.weights, x, batch_size)
+    devices = devices_for("predict", mesh, train_state.weights, x)
+    return in_batches("predict", function, *train_state.weights, x, batch_size, devices)
 
 
 def outputs(layer: Any, params: Any, state: Any, x: Any, *, batch_size: int) -> np.ndarray:
@@ -102,19 +120,20 @@ def outputs(layer: Any, params: Any, state: Any, x: Any, *, batch_size: int) -> 
     if hasattr(layer, "input_shape"):
         check_pixels("outputs", x, "x")
     function = kept(layer.apply, "apply", lambda apply: jax.jit(lambda p, s, x: apply(p, s, to_float(x))[0]))
-    return in_batches("outputs", function, params, state, x, batch_size)
+    return in_batches("outputs", function, params, state, x, batch_size, devices_for("outputs", None, params, state, x))
 
 
 def scores(
-    model: Network, train_state: TrainState, data: tuple, batch_size: int, policy: Policy | None
+    model: Network, train_state: TrainState, data: tuple, batch_size: int, policy: Policy | None, devices: Devices
 ) -> dict[str, float]:
     """Mean loss and, of a classification, accuracy."""
     loss = train_state.loss
     key = ("evaluate", loss, policy)
     sums = kept(model.apply, key, lambda apply: jax.jit(batch_sums(apply if policy is None else policy(apply), loss)))
-    total = np.zeros(3)
-    for (images, labels), use in _batches("evaluate", data, batch_size):
-        total += np.asarray(sums(*train_state.weights, images, labels, use), np.float64)
+    weights, total = devices.everywhere(train_state.weights), np.zeros(3)
+    started = (sums(*weights, *arrays, use) for arrays, use, _ in _batches("evaluate", data, batch_size, devices))
+    for of_batch in one_behind(started):
+        total += np.asarray(of_batch, np.float64)
     return means(loss, *total)
 
 
@@ -124,12 +143,14 @@ def means(loss: str | LossFunction | None, total: float, right: float, count: fl
     return found if meaning(loss).activation is None else found | {"accuracy": float(right / max(count, 1))}
 
 
-def in_batches(op: str, function: Callable, params: Any, state: Any, x: Any, batch_size: int) -> np.ndarray:
+def in_batches(
+    op: str, function: Callable, params: Any, state: Any, x: Any, batch_size: int, devices: Devices
+) -> np.ndarray:
     """`function(params, state, x)` for many x, computed a batch at a time."""
-    parts = [
-        np.asarray(function(params, state, batch))[: np.count_nonzero(use)]
-        for (batch,), use in _batches(op, (x,), batch_size)
-    ]
+    params, state = devices.everywhere((params, state))
+    batches = _batches(op, (x,), batch_size, devices)
+    started = ((function(params, state, batch), count) for (batch,), _, count in batches)
+    parts = [devices.fetched(result)[:count] for result, count in one_behind(started)]
     if parts:
         return np.concatenate(parts)
     promised = jax.eval_shape(function, params, state, jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype))
@@ -167,19 +188,21 @@ def check_single(op: str, model: Network, train_state: TrainState) -> None:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def _batches(op: str, arrays: tuple, batch_size: int) -> Iterator[tuple[tuple, np.ndarray]]:
-    """Batches of arrays with one leading axis, and which of their examples are real.
+def _batches(op: str, arrays: tuple, batch_size: int, devices: Devices) -> Iterator[tuple[tuple, Any, int]]:
+    """Batches of arrays with one leading axis, which of their examples are real, and how many.
 
-    The last batch is filled up with copies of an example to the next power of two, or to a whole batch if that is less.
+    The last batch is filled up with copies of an example to the next power of two, or to a whole batch if that is less;
+    and each batch to a size that the devices divide.
     """
     batch_size = whole(op, "batch_size", batch_size, 1)
     arrays = tuple(map(_on_host, arrays))
     n = len(arrays[0])
     for first in range(0, n, batch_size):
         count = min(batch_size, n - first)
-        size = min(batch_size, 1 << (count - 1).bit_length())
+        size = devices.filled(min(batch_size, 1 << (count - 1).bit_length()))
         chosen = slice(first, first + count) if size == count else np.minimum(np.arange(first, first + size), n - 1)
-        yield tuple(rows(array, chosen) for array in arrays), np.arange(size) < count
+        batch, use = tuple(rows(array, chosen) for array in arrays), np.arange(size) < count
+        yield *devices.shared((batch, use)), count
 
 
 def _on_host(array: Any) -> Any:

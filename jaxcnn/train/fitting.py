@@ -11,10 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
 from jaxcnn.data import epoch_plan
 from jaxcnn.data.augment import Augment, per_image
 from jaxcnn.train.callbacks import Callback, Epoch, checked
+from jaxcnn.train.devices import Devices, devices_for, one_behind
 from jaxcnn.train.evaluation import means, scores
 from jaxcnn.train.examples import labeled_images
 from jaxcnn.train.finite import ADVICE, NonFiniteLoss, check_finite, not_finite
@@ -52,6 +54,7 @@ def fit(
     initial: Initial | None = None,
     ema: float | None = None,
     policy: Policy | None = None,
+    mesh: Mesh | None = None,
     callbacks: Sequence[Callback] = (),
     run_dir: str | os.PathLike | None = None,
     resume: bool = False,
@@ -89,6 +92,10 @@ def fit(
       ema: the decay, such as 0.999, of a moving average of parameters and statistics (see `make_step`). The averages
         are what is evaluated after each epoch and saved; `train_state.weights` gives them.
       policy: the dtypes of parameters, layers and outputs (see `Policy`); float32 without one.
+      mesh: the devices that share each batch, such as `device_mesh(4)` for four; by default all accelerators of this
+        process, or the devices of all processes if there are several. Each holds the data and the train state, and
+        takes an equal part of each batch; the result is that of one device, but for rounding. Several processes
+        (`jax.distributed`) all call this with the same arguments and data; one writes the run folder, which all read.
       callbacks: functions of an `Epoch`, called after each epoch, once it is saved; one that returns True ends the
         training.
       run_dir: a folder for the run (see `jaxcnn.train.run_folder`); or None to write nothing.
@@ -132,6 +139,8 @@ def fit(
     if run_dir is not None and not os.fspath(run_dir):
         raise ValueError("fit: `run_dir` must be a folder; got an empty path")
     held_out = None if validation is None else labeled_images("fit", model, validation, "validation", loss)
+    devices = devices_for("fit", mesh, images, all_processes=True)
+    progress = progress and devices.leads
 
     columns = ["loss", *(["accuracy"] if meaning(loss).activation else [])]
     columns = ["epoch", *columns, *(f"validation_{name}" for name in columns if held_out), "seconds"]
@@ -141,10 +150,11 @@ def fit(
     train_state = initial_state(model, init_key, optimizer, loss=loss, initial=initial, ema=ema, policy=policy)
     known = not_finite(train_state)
     history = History()
+    devices = devices.for_batches(min(batch_size, len(images)), whole=bool(jax.tree.leaves(train_state.state)))
     with contextlib.ExitStack() as stack:
         folder = None
         if run_dir is not None:
-            folder = RunFolder(run_dir, model, getattr(data, "classes", None))
+            folder = RunFolder(run_dir, model, getattr(data, "classes", None), writes=devices.leads)
             config = {
                 "model": model.name,
                 "options": dict(model.options),
@@ -157,22 +167,39 @@ def fit(
                 "initial": fingerprint(initial),
                 "ema": ema,
                 "policy": None if policy is None else str(policy),
+                "devices": devices.count,
             }
             stack.enter_context(folder.alone(resume))
             if resume:
                 train_state, history = folder.resume(config, train_state)
             else:
+                folder.check_empty()
+                devices.wait("run folder")  # before one process writes, all have seen what is there
                 folder.start(config, train_state)
+        devices.check_agree(
+            {
+                "images": images,
+                "labels": labels,
+                "the values of `initial` or of the run in `run_dir`": fingerprint(
+                    (train_state.params, train_state.state)
+                ),
+                "epochs": (epochs, len(history)),
+                "batch_size": batch_size,
+                "seed": seed,
+            }
+        )
         if batch_size > len(images):
             if progress:
                 print(f"fit: a batch holds all {len(images):,} images, since batch_size is {batch_size:,}", flush=True)
             batch_size = len(images)
+        if progress and devices.count > 1:
+            print(f"fit: {devices.count} devices share each batch of {batch_size:,} images", flush=True)
 
         apply = model.apply if policy is None else policy(model.apply)
         augment_batch = per_image(augment) if augment else None
         step = make_step(apply, optimizer, augment_batch, ema=ema, auxiliary_weight=model.auxiliary_weight)
-        steps = make_steps(step)
-        on_device = jax.device_put((images, labels))
+        steps = make_steps(step, mesh=devices.mesh)
+        train_state, step_key, *on_device = devices.everywhere((train_state, step_key, images, labels))
         lasting: Any = None
         begun = len(history)
         for number in range(begun + 1, epochs + 1):
@@ -184,11 +211,11 @@ def fit(
                 bar.set_description(f"{label}, compiling…")
             try:
                 with bar:
-                    train_state, row = _epoch(steps, train_state, on_device, plan, step_key, label, bar)
+                    train_state, row = _epoch(steps, train_state, on_device, plan, step_key, devices, label, bar)
                 if held_out is not None:
-                    held_out_scores = scores(model, train_state, held_out, batch_size, policy)
+                    held_out_scores = scores(model, train_state, held_out, batch_size, policy, devices)
                     row |= {f"validation_{name}": value for name, value in held_out_scores.items()}
-                check_finite(train_state, row, label, known)
+                check_finite(devices.here(train_state), row, label, known)
             except NonFiniteLoss as error:
                 kept = NonFiniteLoss(f"{error}. {_finished(history, run_dir, 'This error')}")
                 kept.history, kept.train_state = history, lasting
@@ -199,34 +226,49 @@ def fit(
             row = {"epoch": number, **row, "seconds": time.perf_counter() - start}
             history.append(row)
             if folder:
-                folder.end_of_epoch(row, history, train_state)
+                folder.end_of_epoch(row, history, devices.here(train_state))
             if progress:  # print an epoch only after it is saved
                 said = ", ".join(_said(name, value) for name, value in row.items() if name != "epoch")
                 print(f"{label}: {said}", flush=True)
             if callbacks or not folder:
-                lasting = jax.tree.map(jnp.copy, train_state)  # the next step reuses the buffers of train_state
+                # the next step reuses the buffers of train_state
+                lasting = jax.tree.map(jnp.copy, devices.here(train_state))
             answers = [callback(Epoch(number, row, lasting)) for callback in callbacks]
-            if any(answers):  # after all callbacks were called
+            if devices.any(any(answers)):  # after all callbacks were called
                 break
-    return train_state, history
+    return devices.here(train_state), history
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 
 
 def _epoch(
-    steps: Callable, train_state: TrainState, data: tuple, plan: tuple, key: jax.Array, label: str, bar: tqdm
+    steps: Callable,
+    train_state: TrainState,
+    data: Sequence[jax.Array],
+    plan: tuple,
+    key: jax.Array,
+    devices: Devices,
+    label: str,
+    bar: tqdm,
 ) -> tuple[TrainState, dict[str, float]]:
     """Run one epoch in dispatches of many steps; the train state, and the epoch's loss and accuracy."""
-    indices, mask = plan
-    total = len(indices)
+    total, batch_size = plan[0].shape
     per_dispatch = min(-(-total // DISPATCHES_PER_EPOCH), MOST_STEPS_PER_DISPATCH)
+    unused = devices.filled(batch_size) - batch_size
+
+    def started():
+        nonlocal train_state
+        for first in range(0, total, per_dispatch):
+            parts = [part[first : first + per_dispatch] for part in plan]
+            count = len(parts[0])
+            fill = [(0, per_dispatch - count), (0, unused)]  # one shape for every dispatch; only `count` steps run
+            indices, mask = devices.shared([np.pad(part, fill) for part in parts], axis=1)
+            train_state, sums = steps(train_state, *data, indices, mask, count, key)
+            yield first, count, sums
+
     sums = np.zeros(3)
-    for first in range(0, total, per_dispatch):
-        chosen, use = indices[first : first + per_dispatch], mask[first : first + per_dispatch]
-        count = len(chosen)
-        fill = [(0, per_dispatch - count), (0, 0)]  # one shape for every dispatch; only `count` steps run
-        train_state, new = steps(train_state, *data, np.pad(chosen, fill), np.pad(use, fill), count, key)
+    for first, count, new in one_behind(started()):
         new = np.asarray(new, np.float64)[:count]
         bad = np.flatnonzero(~np.isfinite(new[:, 0]))
         if bad.size:

@@ -10,7 +10,8 @@ T = TypeVar("T")
 ELSEWHERE = {
     "class_weight": "weights are the loss's: loss=losses.Classification(lambda logits, labels: weights[labels] "
     "* losses.softmax_cross_entropy(logits, labels))",
-    "device": "the device is JAX's default, or where the data are: jax.default_device",
+    "device": "the device is JAX's default, jax.default_device, or those of `mesh`: mesh=train.device_mesh(1)",
+    "devices": "the devices are those of `mesh`: mesh=train.device_mesh(4)",
     "label_smoothing": "it is the loss's: loss=functools.partial(losses.softmax_cross_entropy, label_smoothing=0.1)",
     "learning_rate": "it is the optimizer's: optimizer=optax.adam(1e-3)",
     "lr": "it is the optimizer's: optimizer=optax.adam(1e-3)",

@@ -47,10 +47,10 @@ BUSY = (errno.EAGAIN, errno.EACCES)
 
 
 class RunFolder:
-    """Writes a run to its folder, and reads it back to resume."""
+    """Writes a run to its folder, and reads it back to resume. Of several processes one writes, and all read."""
 
-    def __init__(self, path: str | os.PathLike, model: Any, classes: Sequence[str] | None) -> None:
-        self.path, self.model, self.classes = Path(path), model, classes
+    def __init__(self, path: str | os.PathLike, model: Any, classes: Sequence[str] | None, *, writes: bool) -> None:
+        self.path, self.model, self.classes, self.writes = Path(path), model, classes, writes
         self.best: float | None = None
 
     @contextlib.contextmanager
@@ -73,17 +73,25 @@ class RunFolder:
         if resume and not (self.path / "checkpoint.safetensors").is_file():
             file = self.path / "checkpoint.safetensors"
             raise FileNotFoundError(f"fit: `resume` needs a run in `run_dir`, but {file} does not exist")
+        if not self.writes:
+            yield
+            return
         self.path.mkdir(parents=True, exist_ok=True)
         with _locked(self.path):
             remove_temporaries(self.path)
             yield
 
-    def start(self, config: dict[str, Any], train_state: TrainState) -> None:
-        """Begin a new run; FileExistsError if the folder holds one already."""
+    def check_empty(self) -> None:
+        """FileExistsError if the folder holds a run already."""
         if (self.path / "checkpoint.safetensors").exists():
             raise FileExistsError(
                 f"fit: `run_dir` {self.path} holds a run already; pass resume=True to go on with it, or another folder"
             )
+
+    def start(self, config: dict[str, Any], train_state: TrainState) -> None:
+        """Begin a new run."""
+        if not self.writes:
+            return
         write_json(self.path / "config.json", _plain(config))
         write_json(self.path / "versions.json", versions())
         self._write_checkpoint(train_state, History())
@@ -92,23 +100,27 @@ class RunFolder:
         """The train state and history of the last finished epoch.
 
         Raises:
-          ValueError: the run has another configuration (the number of epochs may differ), and the message names what
-            differs; or config.json is broken. WeightsError: a damaged checkpoint.
+          ValueError: the run has another configuration (the numbers of epochs and devices may differ), and the message
+            names what differs; or config.json is broken. WeightsError: a damaged checkpoint.
         """
         file = self.path / "checkpoint.safetensors"
-        check_settings(self.path / "config.json", config, free=("epochs",))
+        check_settings(self.path / "config.json", config, free=("epochs", "devices"))
         train_state = tensors.read(file, train_state)
         history = _history(file)
         for row in history.rows:
             self._beats(row)
-        if history.rows:
+        if history.rows and self.writes:
             history.to_csv(self.path / "metrics.csv")  # from the checkpoint, so a damaged table is replaced
-        write_json(self.path / "config.json", _plain(config))
+        if self.writes:
+            write_json(self.path / "config.json", _plain(config))
         return train_state, history
 
     def end_of_epoch(self, row: dict[str, float], history: History, train_state: TrainState) -> None:
         """Write the model if it is the best so far, then the history, and last the checkpoint."""
-        if self._beats(row):
+        best = self._beats(row)
+        if not self.writes:
+            return
+        if best:
             self._write_model(train_state)
         history.to_csv(self.path / "metrics.csv")
         self._write_checkpoint(train_state, history)

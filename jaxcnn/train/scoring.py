@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from jax.sharding import Mesh
 
 from jaxcnn.data import Dataset
 from jaxcnn.train.evaluation import evaluate, predict
@@ -30,12 +31,13 @@ class Score:
     probabilities: np.ndarray
 
 
-def score(run_dir: str | os.PathLike, test: Dataset) -> Score:
+def score(run_dir: str | os.PathLike, test: Dataset, *, mesh: Mesh | None = None) -> Score:
     """Evaluate a run's model on test images.
 
     Args:
       run_dir: the folder that `fit` wrote.
       test: labeled images.
+      mesh: the devices, as in `evaluate`.
 
     Returns:
       A `Score`.
@@ -51,7 +53,7 @@ def score(run_dir: str | os.PathLike, test: Dataset) -> Score:
             f"score: {run_dir} holds a model trained by a loss of one's own, whose outputs are no probabilities; "
             "train.predict gives them as they are"
         )
-    scores = evaluate(model, train_state, test, batch_size=BATCH_SIZE)
-    probabilities = predict(model, train_state, test.images, batch_size=BATCH_SIZE)
+    scores = evaluate(model, train_state, test, batch_size=BATCH_SIZE, mesh=mesh)
+    probabilities = predict(model, train_state, test.images, batch_size=BATCH_SIZE, mesh=mesh)
     matrix = confusion_matrix(probabilities.argmax(axis=-1), test.labels, probabilities.shape[1])
     return Score(scores, matrix, probabilities)

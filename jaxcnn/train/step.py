@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxcnn.data import to_float
 from jaxcnn.ops import machine
@@ -101,16 +102,20 @@ def make_step(
     return step
 
 
-def make_steps(step: Callable) -> Callable:
+def make_steps(step: Callable, *, mesh: Mesh | None = None) -> Callable:
     """Many steps in one dispatch: `(train_state, images, labels, indices, mask, count, key) -> (train_state, sums)`.
 
     The examples stay on the device, and each step gathers its batch. The loop runs `count` steps of the `(steps,
     batch)` plan; `count` is not compiled in, so an epoch's last, shorter dispatch runs the same program. `sums` has one
     row per step of the plan, the sums of `step`. The train state's buffers are donated, which means reused: to keep
     one, copy it first, `jax.tree.map(jnp.copy, train_state)`.
-    """
 
-    @functools.partial(jax.jit, donate_argnums=0)
+    With a mesh, its devices share each batch: give the train state and the examples whole to each of them, and plans
+    that are cut along the batch, `NamedSharding(mesh, PartitionSpec(None, axis))`.
+    """
+    results = None if mesh is None else NamedSharding(mesh, PartitionSpec())
+
+    @functools.partial(jax.jit, donate_argnums=0, out_shardings=results)
     def steps(train_state, images, labels, indices, mask, count, key):
         def one(i, carry):
             train_state, sums = carry

@@ -44,6 +44,30 @@ def test_resume_refuses_another_setting_with_both_values(run, flag, capsys):
     assert (run / "command.json").read_bytes() == before
 
 
+def test_devices_share_each_batch_and_others_may_go_on(run, tmp_path, capsys):
+    folder = tmp_path / "run"
+    assert main(["train", *cli_tools.QUICK, "--run-dir", str(folder), "--devices", "all"]) == 0
+    assert "fit: 4 devices share each batch of 128 images" in capsys.readouterr().out
+    for name, key in (("command.json", "devices"), ("config.json", "devices")):
+        assert json.loads((folder / name).read_text())[key] == ("all" if name == "command.json" else 4)
+    accuracies = [json.loads((each / "result.json").read_text())["test_accuracy"] for each in (folder, run)]
+    assert accuracies[0] == pytest.approx(accuracies[1], abs=0.01)
+    assert main(["train", "--resume", str(folder), "--epochs", "3", "--devices", "2"]) == 0
+    assert "fit: 2 devices share" in capsys.readouterr().out
+    assert json.loads((folder / "command.json").read_text())["devices"] == 2
+    assert main(["evaluate", str(folder), "--devices", "3"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("count", "message"),
+    [("5", "--devices 5 is more than JAX has here: 4"), ("0", "--devices must be at least 1"), ("many", "--devices")],
+)
+def test_devices_that_are_not_there(run, count, message, capsys):
+    for command in (["evaluate", str(run)], ["train", "--resume", str(run)]):
+        assert main([*command, "--devices", count]) == 2
+        assert message in capsys.readouterr().err
+
+
 def test_resume_begins_a_run_that_has_no_checkpoint(tmp_path, capsys):
     folder = tmp_path / "run"
     command = ["train", *cli_tools.QUICK, "--run-dir", str(folder), "--resume"]
@@ -68,7 +92,9 @@ def test_a_number_beyond_all_bounds_in_command_json_names_the_field(run, tmp_pat
     assert re.search(r"command\.json: .*'seed'; found '1180591620717411303424'", capsys.readouterr().err)
 
 
-@pytest.mark.parametrize("field", ["dataset", "model", "epochs", "classes", "augment", "data_dir", "keep", "size"])
+@pytest.mark.parametrize(
+    "field", ["dataset", "model", "epochs", "classes", "augment", "data_dir", "keep", "size", "devices"]
+)
 def test_a_wrong_type_in_command_json_names_the_field(run, field, tmp_path, capsys):
     folder = shutil.copytree(run, tmp_path / "run")
     asked = json.loads((folder / "command.json").read_text())
