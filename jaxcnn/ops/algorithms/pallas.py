@@ -130,8 +130,10 @@ class Cut:
         parted = self.groups > p.members and any(c % unit for c, unit in zip((source, other), units, strict=True))
         empty = any(not lane and c < p.machine.least_lanes for lane, c in zip(self.lanes, self.channels, strict=True))
         parts = [m for m in range(LANES, 0, -1) if n % m == 0 and m % pack == 0] or [n]
-        fitting = (m for m in ([LANES] if any(self.lanes) else parts) if self._cut(m))
-        self.fits = not (parted or empty) and next(fitting, 0) > 0
+        fitting = [m for m in ([LANES] if any(self.lanes) else parts) if self._cut(m)]
+        self.fits = not (parted or empty) and bool(fitting)
+        if self.fits:  # as many images as can be, unless neighboring bands would then read much of the same
+            self._cut(min(fitting, key=lambda m: max(1.25, self._cut(m) * self._reads)))
 
     def _cut(self, images: int) -> bool:
         """Cut by so many images; whether that fits."""
@@ -144,6 +146,13 @@ class Cut:
             even = max(m for m in fitting if chunks % m == 0)  # bands of equal size, unless they are much smaller
             self.rows = (even if 2 * even >= fitting[-1] else fitting[-1]) * self.unrolled[0]
         return bool(fitting)
+
+    @property
+    def _reads(self) -> float:
+        """How often each row of the source is read."""
+        first = self.axes[0]
+        bands = -(-first.blocks // self.rows)
+        return 1 if bands == 1 else bands * first.padded(self.rows) / first.size
 
     def _unrolled(self) -> tuple[int, int]:
         """Enough products for the matrix units, few enough for a short program."""
