@@ -163,14 +163,14 @@ def estimate(
         raise ValueError(f"estimate: `dtype` must be bfloat16 or float32; got {dtype!r}")
     if batch_size < 1:
         raise ValueError(f"estimate: `batch_size` must be at least 1; got {batch_size}")
-    place, apply = _place(CHIPS[chip]), Policy(compute=jnp.dtype(dtype))(model.apply)
+    place, apply = place_of(CHIPS[chip]), Policy(compute=jnp.dtype(dtype))(model.apply)
     function, arguments = (_step if train else _forward)(model, apply, batch_size)
     typed = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place), arguments)
     compiled = jax.jit(function).trace(*typed).lower(lowering_platforms=("tpu",)).compile()
     return _read(compiled, CHIPS[chip], chip, batch_size, arguments, function)
 
 
-def _place(chip: Chip) -> SingleDeviceSharding:
+def place_of(chip: Chip) -> SingleDeviceSharding:
     """A chip that is not there."""
     if importlib.util.find_spec("libtpu") is None:
         raise RuntimeError(NEEDS)

@@ -117,8 +117,8 @@ def test_mosaic_compiles_every_kind_of_kernel():
     code = """
 import jax, jax.numpy as jnp
 from jaxcnn import ops
-from jaxcnn.inspect.estimates import CHIPS, _place
-place = _place(CHIPS["v5e"])
+from jaxcnn.inspect.estimates import CHIPS, place_of
+place = place_of(CHIPS["v5e"])
 def typed(*shape): return jax.ShapeDtypeStruct(shape, "bfloat16", sharding=place)
 for x, w, options in [
     (typed(128, 14, 14, 64), typed(3, 3, 64, 64), dict(padding=1)),
