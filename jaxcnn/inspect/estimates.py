@@ -12,6 +12,7 @@ import optax
 from jax.sharding import SingleDeviceSharding
 
 from jaxcnn.inspect.compiled import Program, layer_of
+from jaxcnn.inspect.summaries import summary
 from jaxcnn.ops import ALGORITHMS, jaxprs
 from jaxcnn.train import Policy, TrainState, make_step
 
@@ -80,7 +81,9 @@ class Estimate:
       layers: the dearest first.
       memory: bytes of main memory: arguments, results and temporary arrays.
       temporary: bytes of temporary arrays.
-      largest_batch: about how many examples fit, if temporary memory grows with the batch; 0 if not even one does.
+      largest_batch: about how many examples fit; 0 if not even one does. An example takes its part of the temporary
+        memory or, where that is less because much stays in the chip's own memory, what its layers put out: in training
+        all of them, else the two largest.
       share: the multiply-adds of the definition over those that the matrix units could do in that time.
       endless: how many loops have a number of turns that the compiled program does not say; each counts as one turn.
     """
@@ -167,7 +170,9 @@ def estimate(
     function, arguments = (_step if train else _forward)(model, apply, batch_size)
     typed = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place), arguments)
     compiled = jax.jit(function).trace(*typed).lower(lowering_platforms=("tpu",)).compile()
-    return _read(compiled, CHIPS[chip], chip, batch_size, arguments, function)
+    outputs = sorted(row.output_bytes for row in summary(model).rows)
+    kept = sum(outputs if train else outputs[-2:]) * jnp.dtype(dtype).itemsize // 4
+    return _read(compiled, chip, batch_size, arguments, kept, _multiply_adds(function, arguments))
 
 
 def place_of(chip: Chip) -> SingleDeviceSharding:
@@ -210,8 +215,18 @@ def _step(model: Any, apply: Callable, batch_size: int) -> tuple[Callable, tuple
     return make_step(apply, optimizer), (whole, x, labels, mask, key)
 
 
-def _read(compiled: Any, chip: Chip, name: str, batch_size: int, arguments: tuple, function: Callable) -> Estimate:
-    program, ends = Program.read(compiled.as_text()), frozenset(ALGORITHMS)
+def _read(compiled: Any, name: str, batch_size: int, arguments: tuple, kept: int, multiply_adds: int) -> Estimate:
+    """What a compiled program says.
+
+    Args:
+      compiled: the program.
+      name: of the chip.
+      batch_size: the number of examples.
+      arguments: of the program.
+      kept: bytes of the outputs of layers that are in memory at a time, for each example.
+      multiply_adds: of the definition.
+    """
+    chip, program, ends = CHIPS[name], Program.read(compiled.as_text()), frozenset(ALGORITHMS)
     layers: dict[str, dict[str, float]] = {}
     for ran in program.operations():
         by = layers.setdefault(layer_of(ran.name, ends) or OTHER, {"products": 0, "memory": 0, "XLA's estimate": 0})
@@ -231,7 +246,7 @@ def _read(compiled: Any, chip: Chip, name: str, batch_size: int, arguments: tupl
     own = used.argument_size_in_bytes + used.output_size_in_bytes - used.alias_size_in_bytes
     memory = own + used.temp_size_in_bytes
     examples = sum(a.size * a.dtype.itemsize for a in arguments if getattr(a, "shape", ())[:1] == (batch_size,))
-    for_each = max(1.0, (used.temp_size_in_bytes + examples) / batch_size)
+    for_each = (max(used.temp_size_in_bytes, kept * batch_size) + examples) / batch_size
     return Estimate(
         name,
         batch_size,
@@ -240,7 +255,7 @@ def _read(compiled: Any, chip: Chip, name: str, batch_size: int, arguments: tupl
         memory,
         used.temp_size_in_bytes,
         max(0, int((chip.memory - own + examples) / for_each)),
-        _multiply_adds(function, arguments) / chip.multiply_adds / max(1, cycles),
+        multiply_adds / chip.multiply_adds / max(1, cycles),
         program.endless,
     )
 
