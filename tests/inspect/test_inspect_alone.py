@@ -26,7 +26,8 @@ results = {
     "smooth_grad_map": inspect.smooth_grad_map(model, *trees, image, samples=1, key=key),
     "summary": inspect.summary(model),
 }
-functions = {name for name in inspect.__all__ if not isinstance(getattr(inspect, name), type)}
+others = {"CHIPS", "estimate"}  # no function; a function with tests of its own, where the TPU's compiler is
+functions = {name for name in inspect.__all__ if not isinstance(getattr(inspect, name), type)} - others
 assert functions == results.keys(), functions ^ results.keys()
 assert train.score
 try:

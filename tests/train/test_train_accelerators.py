@@ -47,7 +47,7 @@ def test_every_product_has_the_precision_that_was_asked_for(word, platform):
     with jax.default_matmul_precision(word):
         found = products(lowered(platform)[0])
     assert {kind[0] for kind in found} == {(word or "default").upper()}
-    assert found.total() >= 5  # forward and by the kernel of both layers, by the input of one
+    assert found.total() >= 4  # of a first layer with few weights a GPU has sums and no product
 
 
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])

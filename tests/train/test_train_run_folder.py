@@ -74,6 +74,7 @@ def test_what_it_holds(run):
         "initial": None,
         "ema": None,
         "policy": None,
+        "devices": 1,
     }
     versions = json.loads((folder / "versions.json").read_text())
     assert versions["jax"] == jax.__version__ and versions["python"] and "cpu" in versions["device"].lower()
