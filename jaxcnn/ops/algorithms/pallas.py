@@ -33,6 +33,7 @@ from jaxcnn.ops.algorithms.product import Product
 from jaxcnn.ops.geometry import Window
 
 LANES, SUBLANES = 128, 8  # of a register, which has 32 bits for each pair
+COPIES_PARTS_OF_TILES = jax.__version_info__ >= (0, 10)  # the libtpu of jax 0.7.2, which Colab has, does not
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,9 @@ class Cut:
         pack, n = SUBLANES * 4 // p.dtype.itemsize, math.prod(p.images)
         self.lanes = tuple(n % LANES == 0 and c % LANES != 0 for c in (source, other))
         fills = self.lanes[0] and not self.is_depthwise
-        self.few = fills and source <= p.machine.few_channels
+        self.few = (
+            fills and source <= p.machine.few_channels and (COPIES_PARTS_OF_TILES or self.axes[-1].size % SUBLANES == 0)
+        )
         self.dtype = jnp.dtype(jnp.float32) if self.few else p.dtype
         unit = SUBLANES if self.few else pack
         self.channels = (-(-source // unit) * unit if fills else source), other

@@ -29,7 +29,8 @@ def gathered(x: jax.Array, w: jax.Array, cut: Cut) -> jax.Array:
 
     def kernel(band, *refs):
         *ws, y = refs
-        finite = functools.reduce(jnp.logical_and, [jnp.all(each[...] * 0 == 0) for each in ws]) if skips else True
+        # 0 times a value is 0, or NaN where it is not finite; sums of flags do not compile with the libtpu of jax 0.7.2
+        finite = _sum(jnp.sum(each[...].astype(jnp.float32) * 0) for each in ws) == 0 if skips else True
         rest = iter(ws)
         for phase, taps in phases:
             weights = next(rest) if taps else None
