@@ -5,7 +5,7 @@ the bytes of a layer take. For a GPU: the bytes that the program's kernels move.
 convolution. Each row is a line of JSON, written as soon as it is there, so a second call goes on where the first ended.
 
 Command: python experiments/accelerators.py --chips v5e v6e            (an hour on 2 cores; the steps take most of it)
-         python experiments/accelerators.py --chips h100 --only layers
+         JAX_PLATFORMS=cpu python experiments/accelerators.py --chips h100 --only layers
          python experiments/accelerators.py --run                      (on a machine with a TPU or a GPU; minutes)
 """
 
@@ -31,7 +31,6 @@ os.environ.setdefault(
 
 import jax  # noqa: E402  after the compiler was told where to write schedules
 import jax.numpy as jnp  # noqa: E402
-import optax  # noqa: E402
 import tyro  # noqa: E402
 from gpu_targets import GPUS, compile_for, traffic  # noqa: E402
 from jax import lax  # noqa: E402
@@ -40,7 +39,7 @@ from schedules import cycles_of_kernels  # noqa: E402
 from jaxcnn import models, ops, train  # noqa: E402
 from jaxcnn.inspect import CHIPS  # noqa: E402
 from jaxcnn.inspect.compiled import Program  # noqa: E402
-from jaxcnn.inspect.estimates import place_of  # noqa: E402
+from jaxcnn.inspect.estimates import place_of, step_of  # noqa: E402
 
 # x, kernel, stride, padding, groups
 LAYERS = {
@@ -122,19 +121,8 @@ def rows(config: Config) -> Iterator[tuple[str, str, Callable[[str], tuple[Calla
         for name, batch in STEPS.items():
 
             def step(library, name=name, batch=batch, dtype=dtype):
-                model, optimizer = models.create(name), optax.sgd(0.1, momentum=0.9)
-                apply = train.Policy(compute=jnp.dtype(dtype))(model.apply)
-                params, state = jax.eval_shape(model.init, jax.random.key(0))
-                whole = train.TrainState(
-                    params=params,
-                    state=state,
-                    opt_state=jax.eval_shape(optimizer.init, params),
-                    step=jax.ShapeDtypeStruct((), jnp.int32),
-                )
-                x = jax.ShapeDtypeStruct((batch, *model.input_shape), jnp.float32)
-                labels, mask = (jax.ShapeDtypeStruct((batch,), kind) for kind in (jnp.int32, bool))
-                key = jax.eval_shape(lambda: jax.random.key(0))
-                return train.make_step(apply, optimizer), (whole, x, labels, mask, key)
+                model = models.create(name)
+                return step_of(model, train.Policy(compute=jnp.dtype(dtype))(model.apply), batch)
 
             yield f"steps, {name}, {batch}", dtype, step
 

@@ -8,13 +8,15 @@ Capabilities". A target is a text proto as in XLA's `xla/backends/gpu/target_con
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 from jax.experimental import topologies
 from jax.sharding import SingleDeviceSharding
+
+from jaxcnn.inspect.compiled import Program
 
 
 @dataclass(frozen=True)
@@ -149,20 +151,18 @@ class _Instruction:
 
 def _parsed(text: str) -> tuple[dict[str, list[_Instruction]], str]:
     """The instructions of each computation, and the name of the one that starts."""
-    programs: dict[str, list[_Instruction]] = {}
-    entry, lines = "", []
-    for line in text.splitlines():
-        if start := re.match(r"^(ENTRY )?%?([\w.\-]+) \(.*\{\s*$", line):
-            lines = programs.setdefault(start[2], [])
-            entry = start[2] if start[1] else entry
-        elif found := INSTRUCTION.match(line):
-            depth, end = 1, 0
-            while depth and end < len(found[5]):
-                depth += (found[5][end] in "({") - (found[5][end] in ")}")
-                end += 1
-            operands = tuple(re.findall(r"%([\w.\-]+)", found[5][:end]))
-            lines.append(_Instruction(bool(found[1]), found[2], found[3], found[4], operands, found[5][end:]))
-    return programs, entry
+    program = Program.read(text)
+    return {name: list(_instructions(lines)) for name, lines in program.computations.items()}, program.entry
+
+
+def _instructions(lines: Sequence[str]) -> Iterator[_Instruction]:
+    for found in filter(None, map(INSTRUCTION.match, lines)):
+        depth, end = 1, 0
+        while depth and end < len(found[5]):
+            depth += (found[5][end] in "({") - (found[5][end] in ")}")
+            end += 1
+        operands = tuple(re.findall(r"%([\w.\-]+)", found[5][:end]))
+        yield _Instruction(bool(found[1]), found[2], found[3], found[4], operands, found[5][end:])
 
 
 def _bytes(shape: str) -> int:

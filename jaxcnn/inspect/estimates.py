@@ -167,12 +167,13 @@ def estimate(
     if batch_size < 1:
         raise ValueError(f"estimate: `batch_size` must be at least 1; got {batch_size}")
     place, apply = place_of(CHIPS[chip]), Policy(compute=jnp.dtype(dtype))(model.apply)
-    function, arguments = (_step if train else _forward)(model, apply, batch_size)
+    function, arguments = (step_of if train else _forward)(model, apply, batch_size)
     typed = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place), arguments)
     compiled = jax.jit(function).trace(*typed).lower(lowering_platforms=("tpu",)).compile()
     outputs = sorted(row.output_bytes for row in summary(model).rows)
     kept = sum(outputs if train else outputs[-2:]) * jnp.dtype(dtype).itemsize // 4
-    return _read(compiled, chip, batch_size, arguments, kept, _multiply_adds(function, arguments))
+    multiply_adds = jaxprs.multiply_adds(jax.make_jaxpr(function)(*arguments))
+    return _read(compiled, chip, batch_size, arguments, kept, multiply_adds)
 
 
 def place_of(chip: Chip) -> SingleDeviceSharding:
@@ -200,7 +201,8 @@ def _forward(model: Any, apply: Callable, batch_size: int) -> tuple[Callable, tu
     return lambda params, state, x: apply(params, state, x)[0], (params, state, x)
 
 
-def _step(model: Any, apply: Callable, batch_size: int) -> tuple[Callable, tuple]:
+def step_of(model: Any, apply: Callable, batch_size: int) -> tuple[Callable, tuple]:
+    """A training step by SGD with momentum, and the types of its arguments."""
     optimizer = optax.sgd(0.1, momentum=0.9)
     params, state = jax.eval_shape(model.init, jax.random.key(0))
     whole = TrainState(
@@ -258,8 +260,3 @@ def _read(compiled: Any, name: str, batch_size: int, arguments: tuple, kept: int
         multiply_adds / chip.multiply_adds / max(1, cycles),
         program.endless,
     )
-
-
-def _multiply_adds(function: Callable, arguments: tuple) -> int:
-    """Of the convolutions and matrix products of the definition."""
-    return jaxprs.multiply_adds(jax.make_jaxpr(function)(*arguments))

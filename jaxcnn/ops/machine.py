@@ -18,6 +18,14 @@ from jax import lax
 GPUS = ("cuda", "rocm")
 
 
+LANES, SUBLANES = 128, 8  # of a TPU's register, which has 32 bits for each pair
+
+
+def images_in_lanes(images: int, channels: int) -> bool:
+    """Whether a TPU's lanes hold images: where channels do not fill them and images do, as XLA orders arrays."""
+    return images % LANES == 0 and channels % LANES != 0
+
+
 @dataclass(frozen=True)
 class Cache:
     """How large the intermediate results of a gradient may be.
@@ -113,6 +121,11 @@ class Machine:
     cache: Cache | None = None
     most_unrolled_taps: int = 27
     most_unrolled_along_axis: int = 16
+
+    @property
+    def kernel_limit(self) -> int:
+        """How much of its own memory a TPU's compiler may give to a kernel, with what it keeps there beside."""
+        return self.kernel_bytes * 5 // 4
 
     def innermost(self, images: int) -> bool:
         """Whether a batch of so many images is the innermost axis; a size known only at run time counts as large."""

@@ -22,9 +22,7 @@ from jax.experimental.pallas import tpu as pltpu
 
 from jaxcnn.ops.bilinear import shaped_like
 from jaxcnn.ops.geometry import Window
-from jaxcnn.ops.machine import Machine
-
-LANES = 128
+from jaxcnn.ops.machine import LANES, Machine, images_in_lanes
 
 
 def maximum(x: jax.Array, window: Window, machine: Machine) -> jax.Array:
@@ -93,7 +91,7 @@ def _run(
       back: whether the result has the size of the inputs. Inputs in no window are then 0.
     """
     out, (n, *_, channels) = window.output_size(size), arrays[0].shape
-    in_lanes = n % LANES == 0 and channels % LANES != 0  # the images
+    in_lanes = images_in_lanes(n, channels)
     images = LANES if in_lanes else 32 if n % 32 == 0 else n
     leaves_some = any(o * k != s for o, k, s in zip(out, window.size, size, strict=True))
 
@@ -133,7 +131,7 @@ def _run(
             + n * channels * math.prod(result) * jnp.dtype(dtype).itemsize,
             transcendentals=0,
         ),
-        compiler_params=pltpu.CompilerParams(vmem_limit_bytes=machine.kernel_bytes * 5 // 4),
+        compiler_params=pltpu.CompilerParams(vmem_limit_bytes=machine.kernel_limit),
         interpret=machine.platform != "tpu",
     )(*(jnp.moveaxis(a, 0, axis) for a in arrays))
     return jnp.moveaxis(y, axis, 0)

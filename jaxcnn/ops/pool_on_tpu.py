@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxcnn.ops import machine
 from jaxcnn.ops.geometry import Window
-from jaxcnn.ops.machine import Machine
+from jaxcnn.ops.machine import LANES, SUBLANES, Machine, images_in_lanes
 from jaxcnn.ops.windows import is_large
 
 
@@ -48,7 +48,7 @@ def _has_kernel(x: jax.Array, window: Window, size: tuple[int, ...], here: Machi
     apart = window.size == window.stride and window.dilation == (1,) * window.rank
     inside = all(o * k <= n for o, k, n in zip(window.output_size(size), window.size, size, strict=True))
     n = math.prod(batch)
-    values = 128 * -(-channels // 8) * 8 if n % 128 == 0 and channels % 128 else 32 * channels
+    values = LANES * -(-channels // SUBLANES) * SUBLANES if images_in_lanes(n, channels) else 32 * channels
     fits = 4 * x.dtype.itemsize * math.prod(size) * values <= here.kernel_bytes
-    full = n % 128 == 0 or (channels % 128 == 0 and n % 32 == 0)
+    full = n % LANES == 0 or (channels % LANES == 0 and n % 32 == 0)
     return first and apart and inside and fits and full and not is_large(window)

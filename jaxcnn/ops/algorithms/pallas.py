@@ -31,8 +31,8 @@ from jaxcnn.ops.algorithms.algorithm import Algorithm
 from jaxcnn.ops.algorithms.layouts import AS_GIVEN
 from jaxcnn.ops.algorithms.product import Product
 from jaxcnn.ops.geometry import Window
+from jaxcnn.ops.machine import LANES, SUBLANES, images_in_lanes
 
-LANES, SUBLANES = 128, 8  # of a register, which has 32 bits for each pair
 COPIES_PARTS_OF_TILES = jax.__version_info__ >= (0, 10)  # the libtpu of jax 0.7.2, which Colab has, does not
 
 
@@ -120,7 +120,7 @@ class Cut:
         own = p.groups // self.groups
         source, other = (c * own for c in (p.channels[::-1] if backward else p.channels))
         pack, n = SUBLANES * 4 // p.dtype.itemsize, math.prod(p.images)
-        self.lanes = tuple(n % LANES == 0 and c % LANES != 0 for c in (source, other))
+        self.lanes = tuple(images_in_lanes(n, c) for c in (source, other))
         fills = self.lanes[0] and not self.is_depthwise
         self.few = (
             fills and source <= p.machine.few_channels and (COPIES_PARTS_OF_TILES or self.axes[-1].size % SUBLANES == 0)

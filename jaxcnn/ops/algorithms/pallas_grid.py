@@ -86,7 +86,7 @@ class Grid:
                 + math.prod(shape) * p.dtype.itemsize,
                 transcendentals=0,
             ),
-            compiler_params=pltpu.CompilerParams(vmem_limit_bytes=p.machine.kernel_bytes * 5 // 4),
+            compiler_params=pltpu.CompilerParams(vmem_limit_bytes=p.machine.kernel_limit),
             interpret=INTERPRET if p.machine.platform != "tpu" else False,
         )(source, *(each for each, _ in arrays))
 

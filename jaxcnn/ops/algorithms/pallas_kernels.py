@@ -1,7 +1,7 @@
 """The kernels of `pallas.py`: how y, dx and dw are computed from a band. It is imported at first use only."""
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -10,8 +10,11 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-from jaxcnn.ops.algorithms.pallas import LANES, Cut
+from jaxcnn.ops.algorithms.pallas import Cut
 from jaxcnn.ops.algorithms.pallas_grid import Grid, inside, outside
+from jaxcnn.ops.algorithms.product import Product
+from jaxcnn.ops.machine import LANES
+from jaxcnn.ops.windows import total
 
 
 def gathered(x: jax.Array, w: jax.Array, cut: Cut) -> jax.Array:
@@ -30,7 +33,7 @@ def gathered(x: jax.Array, w: jax.Array, cut: Cut) -> jax.Array:
     def kernel(band, *refs):
         *ws, y = refs
         # 0 times a value is 0, or NaN where it is not finite; sums of flags do not compile with the libtpu of jax 0.7.2
-        finite = _sum(jnp.sum(each[...].astype(jnp.float32) * 0) for each in ws) == 0 if skips else True
+        finite = total(jnp.sum(each[...].astype(jnp.float32) * 0) for each in ws) == 0 if skips else True
         rest = iter(ws)
         for phase, taps in phases:
             weights = next(rest) if taps else None
@@ -134,10 +137,10 @@ class _Matrices:
             pairs = [(w, list(of_tap)) for w, of_tap in zip(ws, zip(*seen, strict=True), strict=True)]
         if self.across:
             axes = (1, 0) if self.turned else (1, 1)
-            value = _sum(_dot(_joined(tiles, 0), w, self.p, axes) for w, tiles in pairs)
+            value = total(_dot(_joined(tiles, 0), w, self.p, axes) for w, tiles in pairs)
             return list(value.reshape(len(seen), *self.cut.tile(1)))
         axes = (1, 0) if lanes[0] else (1, 1)
-        values = [_sum(_dot(w, tiles[number], self.p, axes) for w, tiles in pairs) for number in range(len(seen))]
+        values = [total(_dot(w, tiles[number], self.p, axes) for w, tiles in pairs) for number in range(len(seen))]
         return values if lanes[1] else [value.astype(self.p.dtype).T for value in values]
 
     def _of_seen(self, w: jax.Array, sees: list) -> jax.Array:
@@ -211,7 +214,7 @@ class _Depthwise:
         def weight(k):
             return weights[k] if sees is None else jnp.where(sees[k], weights[k], 0)
 
-        return [_sum(tile.astype(jnp.float32) * weight(k) for k, tile in enumerate(tiles)) for tiles in seen]
+        return [total(tile.astype(jnp.float32) * weight(k) for k, tile in enumerate(tiles)) for tiles in seen]
 
     def sums(self, taps: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """As of matrices."""
@@ -221,7 +224,7 @@ class _Depthwise:
         """As of matrices."""
         rows = [row.astype(jnp.float32) for row in rows]
         for k, tiles in enumerate(zip(*seen, strict=True)):
-            sums[k] += _sum(tile.astype(jnp.float32) * row for tile, row in zip(tiles, rows, strict=True))
+            sums[k] += total(tile.astype(jnp.float32) * row for tile, row in zip(tiles, rows, strict=True))
 
     def end(self, sums: Any, dw: Any) -> None:
         """As of matrices."""
@@ -252,10 +255,6 @@ def _joined(parts: Sequence[jax.Array], axis: int) -> jax.Array:
     return jnp.concatenate(parts, axis) if len(parts) > 1 else parts[0]
 
 
-def _sum(parts: Iterable[jax.Array]) -> jax.Array:
-    return functools.reduce(jnp.add, parts)
-
-
-def _dot(a: jax.Array, b: jax.Array, cut: Any, axes: tuple[int, int] = (1, 0)) -> jax.Array:
+def _dot(a: jax.Array, b: jax.Array, p: Product, axes: tuple[int, int] = (1, 0)) -> jax.Array:
     dimensions = (((axes[0],), (axes[1],)), ((), ()))
-    return lax.dot_general(a, b, dimensions, precision=cut.precision, preferred_element_type=jnp.float32)
+    return lax.dot_general(a, b, dimensions, precision=p.precision, preferred_element_type=jnp.float32)
